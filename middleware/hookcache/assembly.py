@@ -1,0 +1,151 @@
+"""Builds whole hooks from an environment: the one place that knows all parts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hookcache.backend import Backend, CallableBackend, LambdaBackend
+from hookcache.breaker import Breaker
+from hookcache.cache import Cache
+from hookcache.clients import Clients
+from hookcache.clock import Clock, SystemClock
+from hookcache.control import BackendIdentity, Control
+from hookcache.entry import Sealer
+from hookcache.errors import ConfigurationError
+from hookcache.flight import Flights
+from hookcache.hook import CachingHook
+from hookcache.images import ImageReader
+from hookcache.items import Items
+from hookcache.key import Keyer, Secrets
+from hookcache.lease import LeaseBook
+from hookcache.memory import MemoryTier
+from hookcache.metering import Meter
+from hookcache.overflow import Overflow
+from hookcache.prices import Prices
+from hookcache.secret import SecretSource, from_secrets_manager
+from hookcache.settings import Settings
+from hookcache.spending import Spending
+from hookcache.table import TableTier
+
+
+class Assembly:
+    """
+    The parts of one function, shared by the hooks built from it.
+
+    Args:
+        settings: the function's own.
+        clients: boto3 clients; tests give their own.
+    """
+
+    def __init__(
+        self, settings: Settings, environ: Mapping[str, str], clients: Any = None, clock: Clock | None = None
+    ) -> None:
+        self.settings = settings
+        self._environ = environ
+        self.clients = clients if clients is not None else Clients()
+        self.clock = clock if clock is not None else SystemClock()
+        self.spending = Spending()
+        self.items = Items(self.clients.dynamodb, settings.table, Breaker(self.clock), self.spending)
+        self.secrets = SecretSource(self._secret_reader(), self.clock)
+        self._lock = threading.Lock()
+        self._cache: Cache | None = None
+
+    def hook(self, backend: Backend, pinned: BackendIdentity | None = None) -> CachingHook:
+        """A hook in front of `backend`. `pinned` is its identity where Lambda is not to be asked for one."""
+        meter = Meter(self.clock, self.spending, self._environ)
+        own_name = self._environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+        mark = own_name if isinstance(backend, LambdaBackend) else ""
+        return CachingHook(backend, lambda: self.cache(pinned), self.settings.rules, meter, self.clock, mark)
+
+    def lambda_backend(self) -> LambdaBackend:
+        """The function named by `HOOKCACHE_BACKEND`."""
+        return LambdaBackend(
+            self.clients.lambda_by_timeout,
+            self.settings.backend,
+            self._backend_timeout,
+            self._environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
+            self.clock,
+            self.spending,
+        )
+
+    def cache(self, pinned: BackendIdentity | None = None) -> Cache | None:
+        """The cache, made when the secret is first known; None until then."""
+        with self._lock:
+            if self._cache is None:
+                secrets = self.secrets.get()
+                if secrets is not None:
+                    self._cache = self._make_cache(secrets, pinned)
+            return self._cache
+
+    def _make_cache(self, secrets: Secrets, pinned: BackendIdentity | None) -> Cache:
+        settings, clock, spending = self.settings, self.clock, self.spending
+        keyer = Keyer(secrets, settings.namespace)
+        bucket = settings.overflow_bucket
+        overflow = Overflow(self.clients.s3, bucket, spending) if bucket else None
+        book = LeaseBook(self.items, clock, settings.lease_seconds)
+        return Cache(
+            keyer,
+            settings.generation,
+            self.control(keyer, secrets, pinned),
+            ImageReader(self.clients.s3, settings.image_prefixes, clock, spending),
+            MemoryTier(settings.memory_bytes, settings.memory_seconds, clock),
+            TableTier(self.items, Sealer(secrets.tags, keyer.namespace), overflow),
+            self.items,
+            Flights(book, clock, settings.wait_seconds),
+            Prices(),
+            clock,
+        )
+
+    def control(self, keyer: Keyer, secrets: Secrets, pinned: BackendIdentity | None = None) -> Control:
+        """The CONTROL item of this namespace and backend."""
+        backend = self.settings.backend
+        if pinned is None and self.settings.identity == "pinned":
+            pinned = BackendIdentity(b"pinned\0" + backend.encode())
+        return Control(
+            self.items,
+            keyer.control_key(backend),
+            secrets.tags,
+            self._describe if pinned is None else None,
+            pinned if pinned is not None else BackendIdentity(b""),
+            self.clock,
+        )
+
+    def _describe(self) -> Mapping[str, Any]:
+        reply: Mapping[str, Any] = self.clients.lambda_control().get_function_configuration(
+            FunctionName=self.settings.backend
+        )
+        return reply
+
+    def _backend_timeout(self) -> float | None:
+        cache = self._cache
+        identity = cache.control.last().identity if cache is not None else None
+        return identity.timeout_seconds if identity is not None else None
+
+    def _secret_reader(self) -> Callable[[], str]:
+        settings = self.settings
+        if settings.secret_arn:
+            return from_secrets_manager(self.clients.secrets_manager, settings.secret_arn)
+        return lambda: settings.secret
+
+
+def wrapper(environ: Mapping[str, str], clients: Any = None, clock: Clock | None = None) -> CachingHook:
+    """
+    The wrapper Lambda: a hook in front of the function named by `HOOKCACHE_BACKEND`.
+
+    Raises:
+        ConfigurationError: a setting is wrong; its message names the setting and the remedy (P52).
+    """
+    settings = Settings.of(environ)
+    if not settings.backend:
+        raise ConfigurationError("HOOKCACHE_BACKEND is not set; name the hook to stand in front of")
+    assembly = Assembly(settings, environ, clients, clock)
+    return assembly.hook(assembly.lambda_backend())
+
+
+def in_process(
+    handler: Callable[[Any, Any], Any], identity: BackendIdentity, environ: Mapping[str, str]
+) -> CachingHook:
+    """A hook in front of a handler in this very process, whose code and configuration `identity` names."""
+    return Assembly(Settings.of(environ), environ).hook(CallableBackend(handler), identity)

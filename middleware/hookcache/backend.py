@@ -1,0 +1,202 @@
+"""
+The backend: the hook that answers. One invocation, one SDK attempt, its errors handed on as its own (P17, P22).
+
+Anything with `invoke(event, context, deadline) -> Answer` is a backend; `CallableBackend` makes one of any handler.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
+
+from hookcache import percall
+from hookcache.clock import MARGIN_SECONDS, Clock, Deadline
+from hookcache.errors import BackendFailed, BackendMalformed, BackendThrottled, DeadlineTooClose, backend_failed
+from hookcache.spending import Spending
+
+READ_LIMIT_SECONDS = 900.0
+SLACK_SECONDS = 5.0
+"""How much longer than the backend's own timeout we listen, so that its timeout reaches us as its error."""
+THROTTLED_PAUSE_SECONDS = 0.5
+_TIMED_OUT = re.compile(r"Task timed out after \d")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply: `body` as received, `response` parsed from it, `version` of the backend that ran, where it says so."""
+
+    body: bytes
+    response: Any
+    version: str | None = None
+
+
+class Backend(Protocol):
+    """Where answers come from."""
+
+    def invoke(self, event: Any, context: Any, deadline: Deadline) -> Answer:
+        """
+        Ask once.
+
+        Raises:
+            BackendError: it gave no answer.
+            DeadlineTooClose: no time is left to ask it.
+            Exception: a callable in this process raises what it raises.
+        """
+
+
+class CallableBackend:
+    """A handler in this process as a backend: `handler(event, context) -> response`."""
+
+    def __init__(self, handler: Callable[[Any, Any], Any]) -> None:
+        self._handler = handler
+
+    def invoke(self, event: Any, context: Any, deadline: Deadline) -> Answer:  # noqa: ARG002 - its own time is its own
+        response = self._handler(event, context)
+        try:
+            body = json.dumps(response).encode()
+        except (TypeError, ValueError, RecursionError):
+            return Answer(b"", response)  # nothing that JSON can hold: the caller's, and never kept
+        return Answer(body, json.loads(body))
+
+
+class LambdaBackend:
+    """
+    Another Lambda function as a backend.
+
+    Args:
+        clients: gives a boto3 Lambda client whose read timeout is the given seconds; one SDK attempt.
+        function: name, partial or full ARN, optionally with a qualifier.
+        timeout_seconds: the function's own timeout as last known, None if unknown.
+        mark: what this wrapper writes into the client context, to know its own calls again (F40).
+    """
+
+    def __init__(
+        self,
+        clients: Callable[[float], Any],
+        function: str,
+        timeout_seconds: Callable[[], float | None],
+        mark: str,
+        clock: Clock,
+        spending: Spending,
+    ) -> None:
+        self._clients = clients
+        self._function = function
+        self._timeout_seconds = timeout_seconds
+        self._mark = mark
+        self._clock = clock
+        self._spending = spending
+
+    def invoke(self, event: Any, context: Any, deadline: Deadline) -> Answer:
+        payload = spelt(event)
+        client_context = percall.onward(context, self._mark)
+        try:
+            reply = self._ask(payload, client_context, deadline)
+        except BackendThrottled:
+            pause = random.uniform(THROTTLED_PAUSE_SECONDS / 2, THROTTLED_PAUSE_SECONDS)
+            if deadline.usable_seconds() < pause + MARGIN_SECONDS:
+                raise
+            self._clock.sleep(pause)
+            reply = self._ask(payload, client_context, deadline)
+        return _answer(reply)
+
+    def _ask(self, payload: bytes, client_context: str, deadline: Deadline) -> dict[str, Any]:
+        read_seconds = self._read_seconds(deadline)
+        try:
+            reply: dict[str, Any] = self._clients(read_seconds).invoke(
+                FunctionName=self._function, Payload=payload, ClientContext=client_context
+            )
+            body = reply["Payload"].read()
+        except ReadTimeoutError:
+            if deadline.usable_seconds() <= 1:
+                raise DeadlineTooClose("the backend has not answered and this invocation's time is over") from None
+            raise backend_failed(f"no reply within {read_seconds:g} s", "ReadTimeout", timed_out=True) from None
+        except ClientError as error:
+            raise _refused(error) from None
+        except (BotoCoreError, OSError) as error:
+            raise backend_failed(
+                f"the backend cannot be invoked: {type(error).__name__}", type(error).__name__
+            ) from None
+        return reply | {"Payload": body}
+
+    def _read_seconds(self, deadline: Deadline) -> float:
+        """How long to listen, in whole seconds rounded down where that leaves some: few distinct clients are made."""
+        usable = deadline.usable_seconds()
+        own = self._timeout_seconds()
+        seconds = min(usable, READ_LIMIT_SECONDS if own is None else own + SLACK_SECONDS)
+        if seconds <= 0.05:
+            raise DeadlineTooClose("too little of this invocation's time is left to ask the backend")
+        return math.floor(seconds) if seconds >= 5 else math.floor(seconds * 20) / 20
+
+
+def spelt(event: Any) -> bytes:
+    """
+    The event as bytes for the backend: deep-equal, and never longer than the host's own spelling (P5, B7).
+
+    Non-ASCII text goes as UTF-8; an event with lone surrogates, which UTF-8 cannot spell, is escaped as the host does.
+    """
+    try:
+        return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(event, separators=(",", ":")).encode()
+
+
+def _refused(error: ClientError) -> BackendFailed | BackendThrottled:
+    code = error.response.get("Error", {}).get("Code", "ClientError")
+    message = error.response.get("Error", {}).get("Message", "")
+    if code == "TooManyRequestsException":
+        return BackendThrottled("Lambda refused the backend's invocation: its concurrency is used up")
+    return backend_failed(f"{code}: {message}", code)
+
+
+def _answer(reply: dict[str, Any]) -> Answer:
+    body: bytes = reply["Payload"]
+    if reply.get("FunctionError"):
+        raise _failed(body)
+    if reply.get("StatusCode", 200) != 200:
+        raise BackendMalformed(f"the invocation ended with status {reply.get('StatusCode')}")
+    try:
+        response = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BackendMalformed(f"the backend's reply of {len(body)} bytes is not JSON") from None
+    return Answer(body, response, reply.get("ExecutedVersion"))
+
+
+def _failed(body: bytes) -> BackendFailed:
+    """The backend's own error, type and message, from the payload of a FunctionError (F20, F21)."""
+    try:
+        error = json.loads(body)
+    except (ValueError, RecursionError):
+        error = None
+    error = error if isinstance(error, dict) else {}
+    message, error_type = str(error.get("errorMessage", "the backend failed")), error.get("errorType")
+    timed_out = _TIMED_OUT.search(message) is not None
+    if not isinstance(error_type, str):
+        error_type = "Sandbox.Timedout" if timed_out else "BackendFailed"
+    return backend_failed(message, error_type, timed_out=timed_out)
+
+
+class ClientPool:
+    """Lambda clients by read timeout, made when first needed and kept: at most `KEPT`, the oldest dropped."""
+
+    KEPT = 8
+
+    def __init__(self, make: Callable[[float], Any]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._clients: dict[float, Any] = {}
+
+    def __call__(self, read_seconds: float) -> Any:
+        with self._lock:
+            if read_seconds not in self._clients:
+                if len(self._clients) >= self.KEPT:
+                    self._clients.pop(next(iter(self._clients)))
+                self._clients[read_seconds] = self._make(read_seconds)
+            return self._clients[read_seconds]

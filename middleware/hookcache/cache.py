@@ -1,0 +1,274 @@
+"""
+The cache that the hook works with: what identifies a request, where its answer lies, and how an answer is kept.
+
+Made once the HMAC secret is known, for nothing here works without it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from hookcache.backend import Answer
+from hookcache.canonical import canonical_form
+from hookcache.clock import Clock, EpochMillis
+from hookcache.control import Control, Standing
+from hookcache.entry import Entry, Fence, Item
+from hookcache.errors import TierUnavailable
+from hookcache.flight import Flights, Leader
+from hookcache.images import ImageDigest, ImageReader
+from hookcache.items import Items, Throttled
+from hookcache.key import CacheKey, Keyer
+from hookcache.lease import TOMBSTONE_SECONDS
+from hookcache.memory import MemoryTier
+from hookcache.metering import Receipt
+from hookcache.outcome import Outcome, Reason
+from hookcache.percall import CallControl, call_control
+from hookcache.policy import Admit, Bypass, Fresh, Mode, Refuse, Rules, Stale, Unusable, admit, judge, may_look_up
+from hookcache.prices import Prices
+from hookcache.request import HookRequest, parse
+from hookcache.table import Found, TableTier
+from hookcache.usage import Metered
+
+INDEX_PREFIX = "INDEX#"
+_ARN_ACCOUNT = re.compile(r"arn:[^:]+:lambda:[^:]*:(\d{12}):")
+
+
+@dataclass(slots=True)
+class Lookup:
+    """
+    One request on its way through the tiers.
+
+    `trouble` is set when the table failed on the way: nothing is then leased or stored (P54). `miss` is what the look-up
+    found out (P58).
+    """
+
+    request: HookRequest
+    rules: Rules
+    mode: Mode
+    control: CallControl
+    standing: Standing
+    account: str | None
+    digests: tuple[ImageDigest, ...]
+    form: bytes
+    key: CacheKey
+    began_ms: EpochMillis
+    trouble: Reason | None = None
+    miss: Reason = Reason.NOT_LOOKED_UP
+
+    def outcome_of_fetch(self) -> tuple[Outcome, Reason]:
+        """How an invocation ends that had to ask the backend."""
+        if self.mode is Mode.OBSERVE:
+            return Outcome.OBSERVE, self.miss
+        if self.trouble is not None:
+            return Outcome.BYPASS, self.trouble
+        return (Outcome.REFRESH if self.control.refresh else Outcome.MISS), self.miss
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A stored answer that may be served, or None; `from_memory` tells the tier."""
+
+    entry: Entry | None
+    from_memory: bool = False
+
+
+class Cache:
+    """Keys, tiers and flights under one secret. Every method fails into a miss or a reason, never into the request."""
+
+    def __init__(
+        self,
+        keyer: Keyer,
+        generation: str,
+        control: Control,
+        images: ImageReader,
+        memory: MemoryTier,
+        table: TableTier,
+        items: Items,
+        flights: Flights,
+        prices: Prices,
+        clock: Clock,
+    ) -> None:
+        self._keyer = keyer
+        self._generation = generation
+        self.control = control
+        self._images = images
+        self._memory = memory
+        self._table = table
+        self._items = items
+        self.flights = flights
+        self.prices = prices
+        self._clock = clock
+
+    def prepare(self, event: Any, context: Any, rules: Rules, receipt: Receipt) -> Lookup | Bypass:
+        """
+        Everything that identifies the request, made once (P5).
+
+        Raises:
+            Unkeyable: no key may be made of it.
+        """
+        request = parse(event)
+        wishes = call_control(context)
+        receipt.control_ignored = wishes.ignored
+        standing = self.control.now()
+        receipt.corrupt_entries += standing.corrupt
+        ordered = standing.orders.mode(request.context)
+        mode = Mode(ordered) if ordered in set(Mode) else rules.mode
+        receipt.mode = mode.value
+        decision = _may_use(request, rules, mode, wishes)
+        if decision is not None or standing.identity is None:
+            return decision or Bypass(Reason.BACKEND_UNKNOWN)
+        account = account_of(context)
+        digests = self._images.digest(request.images, account)
+        receipt.images, receipt.image_bytes = len(digests), sum(digest.size_bytes for digest in digests)
+        form = canonical_form(request, digests)
+        generation = standing.orders.generation or self._generation
+        key = self._keyer.key_of(form, standing.identity.digest, generation, wishes.rollout)
+        receipt.key_id = self._keyer.shown(key)
+        return Lookup(request, rules, mode, wishes, standing, account, digests, form, key, self._clock.now_ms())
+
+    def recall(self, lookup: Lookup, receipt: Receipt, *, again: bool = False) -> Recalled:
+        """
+        Memory, then table. Says in `lookup` why nothing was found, and whether the table failed.
+
+        Args:
+            again: a second look, past the memory tier and with a consistent read, once a fetch may have landed (P24).
+        """
+        if not lookup.mode.looks_up or lookup.control.refresh:
+            return Recalled(None)
+        if not again:
+            known = self._memory.get(lookup.key)
+            if known is not None:
+                if isinstance(self._judge(known, lookup), Fresh):
+                    return Recalled(known, from_memory=True)
+                self._memory.drop(lookup.key)
+        return self._recall_from_table(lookup, receipt, consistent=again)
+
+    def _recall_from_table(self, lookup: Lookup, receipt: Receipt, *, consistent: bool) -> Recalled:
+        try:
+            looked = self._table.get(lookup.key, consistent=consistent)
+        except TierUnavailable as unavailable:
+            receipt.table_errors += 1
+            lookup.miss = Reason.THROTTLED
+            if not isinstance(unavailable, Throttled):
+                lookup.miss = lookup.trouble = Reason.TABLE_DOWN
+            return Recalled(None)
+        if not isinstance(looked, Found):
+            receipt.corrupt_entries += looked.reason is Reason.CORRUPT
+            lookup.miss = looked.reason
+            return Recalled(None)
+        match self._judge(looked.entry, lookup):
+            case Fresh():
+                self._memory.put(looked.entry)
+                return Recalled(looked.entry)
+            case Stale():
+                lookup.miss = Reason.EXPIRED
+            case Unusable(reason):
+                lookup.miss = reason
+        return Recalled(None)
+
+    def index(self, lookup: Lookup, leader: Leader | None, receipt: Receipt) -> bool:
+        """
+        Write under which images and which form this key will be found for an erase, before the backend is asked (P46).
+
+        False where it was not written: the answer must then not be stored, for an erase could not find it.
+        """
+        if leader is None or leader.lease is None:
+            return False
+        last_second = lookup.began_ms // 1000 + lookup.rules.hard_seconds + TOMBSTONE_SECONDS
+        items: list[Item] = [
+            {
+                "pk": {"B": index},
+                "kind": {"S": INDEX_PREFIX + lookup.key.hex()},
+                "key": {"B": lookup.key},
+                "ttl": {"N": str(last_second)},
+            }
+            for index in self._keyer.indexes(lookup.form, lookup.digests)
+        ]
+        try:
+            self._items.put_all(items)
+        except TierUnavailable:
+            receipt.table_errors += 1
+            return False
+        return True
+
+    def keep(
+        self, lookup: Lookup, answer: Answer, reply: Metered, leader: Leader | None, receipt: Receipt, *, indexed: bool
+    ) -> Reason | None:
+        """
+        Store the answer if it may be kept, and tell the flight. None if nothing spoke against it, else the refusal.
+
+        Without a lease it is handed to those who wait in this process, and to no tier (P54).
+        """
+        decision = self._may_keep(lookup, answer, reply)
+        if isinstance(decision, Refuse):
+            if leader is not None:
+                leader.refuse()
+            return decision.reason
+        if leader is None:
+            return None
+        entry = self._entry(lookup, answer, reply, leader)
+        if leader.lease is None:
+            leader.land(entry)
+            return None
+        if not indexed:
+            return Reason.NOT_INDEXED
+        try:
+            refused = self._table.put(entry)
+        except TierUnavailable:
+            receipt.table_errors += 1
+            leader.land(entry)
+            return Reason.STORE_FAILED
+        if refused is None:
+            self._memory.put(entry)
+            leader.land(entry)
+            receipt.entry_bytes = len(entry.body)
+        return refused
+
+    def _may_keep(self, lookup: Lookup, answer: Answer, reply: Metered) -> Admit | Refuse:
+        decision = admit(lookup.request, lookup.rules, reply, len(answer.body))
+        if isinstance(decision, Refuse):
+            return decision
+        identity = lookup.standing.identity
+        asked = identity.version if identity is not None else ""
+        if asked and answer.version and answer.version != asked:
+            return Refuse(Reason.OTHER_VERSION)  # deployed in between: the key names the code that did not answer (P40)
+        if lookup.digests and not self._images.unchanged(lookup.request.images, lookup.digests, lookup.account):
+            return Refuse(Reason.IMAGE_CHANGED)
+        return Admit()
+
+    def _entry(self, lookup: Lookup, answer: Answer, reply: Metered, leader: Leader) -> Entry:
+        # Made when the fetch began and not when it ended: an invalidation in between must reach it (P44).
+        began = lookup.began_ms
+        return Entry(
+            key=lookup.key,
+            fence=leader.fence or Fence(0),
+            created_ms=began,
+            fresh_until_ms=EpochMillis(began + lookup.rules.fresh_seconds * 1000),
+            hard_until_ms=EpochMillis(began + lookup.rules.hard_seconds * 1000),
+            body=answer.body,
+            usage=reply.units,
+            context=lookup.request.context,
+            backend_version=answer.version or "",
+            cost=self.prices.costs(reply.units),
+        )
+
+    def _judge(self, entry: Entry, lookup: Lookup) -> Fresh | Stale | Unusable:
+        not_before = lookup.standing.orders.not_before(lookup.request.context)
+        return judge(entry, self._clock.now_ms(), not_before, lookup.control.max_age_seconds)
+
+
+def _may_use(request: HookRequest, rules: Rules, mode: Mode, wishes: CallControl) -> Bypass | None:
+    if mode is Mode.OFF:
+        return Bypass(Reason.MODE_OFF)
+    if wishes.bypass:
+        return Bypass(Reason.REQUESTED)
+    decision = may_look_up(request, rules)
+    return decision if isinstance(decision, Bypass) else None
+
+
+def account_of(context: Any) -> str | None:
+    """The account of this function, from the ARN that it was invoked by; None where there is none to read."""
+    match = _ARN_ACCOUNT.match(str(getattr(context, "invoked_function_arn", "")))
+    return match[1] if match else None

@@ -1,0 +1,62 @@
+"""boto3 clients with the time limits of each use, made when first needed: a hit pays for none that it does not use."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from hookcache.backend import ClientPool
+from hookcache.items import ATTEMPT_SECONDS, WORKERS
+
+CONNECT_SECONDS = 2.0
+S3_READ_SECONDS = 5.0
+
+
+class Clients:
+    """One client per use, shared by all threads (boto3 clients are thread-safe, sessions are not)."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._session: Any = None
+        self._made: dict[str, Any] = {}
+        self.lambda_by_timeout = ClientPool(self._lambda)
+
+    def dynamodb(self) -> Any:
+        return self._client("dynamodb", connect_timeout=ATTEMPT_SECONDS, read_timeout=ATTEMPT_SECONDS, attempts=1)
+
+    def s3(self) -> Any:
+        return self._client("s3", connect_timeout=CONNECT_SECONDS, read_timeout=S3_READ_SECONDS, attempts=2)
+
+    def secrets_manager(self) -> Any:
+        return self._client("secretsmanager", connect_timeout=CONNECT_SECONDS, read_timeout=CONNECT_SECONDS, attempts=2)
+
+    def lambda_control(self) -> Any:
+        """For reading the backend's configuration; quick to give up, since identity has a fall-back."""
+        return self._client("lambda", connect_timeout=CONNECT_SECONDS, read_timeout=CONNECT_SECONDS, attempts=2)
+
+    def _lambda(self, read_seconds: float) -> Any:
+        return self._make("lambda", connect_timeout=CONNECT_SECONDS, read_timeout=read_seconds, attempts=1)
+
+    def _client(self, service: str, **limits: float) -> Any:
+        with self._lock:
+            if service not in self._made:
+                self._made[service] = self._make(service, **limits)
+            return self._made[service]
+
+    def _make(self, service: str, *, connect_timeout: float, read_timeout: float, attempts: float) -> Any:
+        with self._lock:
+            if self._session is None:
+                self._session = boto3.session.Session()
+            return self._session.client(
+                service,
+                config=Config(
+                    connect_timeout=connect_timeout,
+                    read_timeout=read_timeout,
+                    retries={"total_max_attempts": int(attempts), "mode": "standard"},
+                    max_pool_connections=WORKERS,
+                    tcp_keepalive=True,
+                ),
+            )

@@ -1,0 +1,238 @@
+"""
+The Entry, a stored answer, and its stored form: compressed, sealed under a tag, bounded when opened again.
+
+A stored entry names its own key, namespace, schema and fence under an HMAC tag, so that a planted, moved or damaged one
+is a miss and an alarm, never an answer (P6, S45). Sizes declared in an item bound what is inflated from it (F13).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import sys
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, NewType
+
+from hookcache.canonical import SCHEMA
+from hookcache.clock import EpochMillis
+from hookcache.errors import EntryRejected
+from hookcache.key import CacheKey
+from hookcache.outcome import Reason
+from hookcache.prices import needs_price
+
+Fence = NewType("Fence", int)
+Item = dict[str, dict[str, Any]]
+"""A DynamoDB item as the low-level client has it: `{"fence": {"N": "17"}}`."""
+
+ANSWER_BYTES = int(5.9 * 1024 * 1024)
+INLINE_BYTES = 350 * 1024
+COMPRESS_FROM_BYTES = 1024
+ZLIB_LEVEL = 6
+HOUR_SECONDS = 3_600
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    A stored answer.
+
+    `body` is the backend's reply as received, in bytes; `usage` its well-formed numbers; `cost` what they cost when it was
+    made, by unit, in currency (units without a price are absent); times are epoch milliseconds.
+    """
+
+    key: CacheKey
+    fence: Fence
+    created_ms: EpochMillis
+    fresh_until_ms: EpochMillis
+    hard_until_ms: EpochMillis
+    body: bytes
+    usage: Mapping[str, float]
+    context: str
+    backend_version: str
+    cost: Mapping[str, str]
+
+    def saved(self) -> tuple[Decimal, Mapping[str, float]]:
+        """What serving it saves, at the prices frozen when it was made, and the units that had none then (P55)."""
+        unpriced = {
+            unit: count for unit, count in self.usage.items() if needs_price(unit, count) and unit not in self.cost
+        }
+        return sum((Decimal(cost) for cost in self.cost.values()), Decimal(0)), unpriced
+
+    def held_bytes(self) -> int:
+        """Real bytes that this entry keeps in memory, its own objects included (P30, S44)."""
+        own = sum(sys.getsizeof(getattr(self, name)) for name in self.__slots__)
+        inner = sum(sys.getsizeof(part) for pairs in (self.usage, self.cost) for pair in pairs.items() for part in pair)
+        return sys.getsizeof(self) + own + inner
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """The mark that an entry was erased: fills with a smaller fence are refused (P13)."""
+
+    fence: Fence
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """An entry ready to be written: its item, and the body that goes to the overflow bucket under `overflow_name`."""
+
+    item: Item
+    overflow_name: str | None
+    overflow_body: bytes
+
+
+class Sealer:
+    """Seals entries of one namespace and opens them again."""
+
+    def __init__(self, tag_secret: bytes, namespace: str) -> None:
+        self._secret = tag_secret
+        self._namespace = namespace
+
+    def seal(self, entry: Entry) -> Sealed:
+        """The stored form of `entry`. Promises: P6, P49."""
+        codec, stored = _compress(entry.body)
+        item: Item = {
+            "pk": {"B": entry.key},
+            "kind": {"S": "ENTRY"},
+            "schema": {"N": str(SCHEMA)},
+            "namespace": {"S": self._namespace},
+            "fence": {"N": str(entry.fence)},
+            "created_ms": {"N": str(entry.created_ms)},
+            "fresh_until_ms": {"N": str(entry.fresh_until_ms)},
+            "hard_until_ms": {"N": str(entry.hard_until_ms)},
+            "codec": {"S": codec},
+            "plain_bytes": {"N": str(len(entry.body))},
+            "stored_bytes": {"N": str(len(stored))},
+            "sha256": {"B": hashlib.sha256(stored).digest()},
+            "about": {"S": _about(entry)},
+            "ttl": {"N": str(entry.hard_until_ms // 1000 + HOUR_SECONDS)},
+        }
+        overflow_name = None
+        if len(stored) > INLINE_BYTES:
+            # A name of its own per fence: an older writer's late put cannot replace the body of a newer entry.
+            overflow_name = f"entries/{entry.key.hex()}/{entry.fence}-{hashlib.sha256(stored).hexdigest()}"
+            item["overflow"] = {"S": overflow_name}
+        else:
+            item["body"] = {"B": stored}
+        item["tag"] = {"B": self._tag(item)}
+        return Sealed(item, overflow_name, stored if overflow_name else b"")
+
+    def open(self, key: CacheKey, item: Item, fetch_overflow: Callable[[str, int], bytes]) -> Entry | Tombstone:
+        """
+        The entry or tombstone in an item read under `key`.
+
+        Args:
+            fetch_overflow: reads an overflow object by name, at most so many bytes.
+
+        Raises:
+            EntryRejected: `schema` (made under other rules, P43, F12) or `corrupt` (anything else that is not as sealed).
+            TierUnavailable: the overflow bucket could not be asked.
+        """
+        try:
+            if item["schema"]["N"] != str(SCHEMA):
+                raise EntryRejected(Reason.SCHEMA)
+            self._verify(key, item)
+            if "erased" in item:
+                return Tombstone(Fence(int(item["fence"]["N"])))
+            return self._open(key, item, fetch_overflow)
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError, zlib.error):
+            raise EntryRejected(Reason.CORRUPT) from None
+
+    def tombstone(self, key: CacheKey, fence: Fence, ttl_seconds: int) -> Item:
+        """The item that says `key` was erased under `fence`."""
+        item: Item = {
+            "pk": {"B": key},
+            "kind": {"S": "ENTRY"},
+            "schema": {"N": str(SCHEMA)},
+            "namespace": {"S": self._namespace},
+            "fence": {"N": str(fence)},
+            "erased": {"BOOL": True},
+            "ttl": {"N": str(ttl_seconds)},
+        }
+        return item | {"tag": {"B": self._tag(item)}}
+
+    def _verify(self, key: CacheKey, item: Item) -> None:
+        if not hmac.compare_digest(bytes(item["tag"]["B"]), self._tag(item)):
+            raise EntryRejected(Reason.CORRUPT)
+        if bytes(item["pk"]["B"]) != key or item["namespace"]["S"] != self._namespace or item["kind"]["S"] != "ENTRY":
+            raise EntryRejected(Reason.CORRUPT)
+
+    def _open(self, key: CacheKey, item: Item, fetch_overflow: Callable[[str, int], bytes]) -> Entry:
+        stored_bytes, plain_bytes = _number(item, "stored_bytes"), _number(item, "plain_bytes")
+        if not (0 < plain_bytes <= ANSWER_BYTES and 0 < stored_bytes <= ANSWER_BYTES):
+            raise EntryRejected(Reason.CORRUPT)
+        stored = fetch_overflow(item["overflow"]["S"], stored_bytes) if "overflow" in item else bytes(item["body"]["B"])
+        if len(stored) != stored_bytes or hashlib.sha256(stored).digest() != bytes(item["sha256"]["B"]):
+            raise EntryRejected(Reason.CORRUPT)
+        about = json.loads(item["about"]["S"])
+        return Entry(
+            key=key,
+            fence=Fence(_number(item, "fence")),
+            created_ms=EpochMillis(_number(item, "created_ms")),
+            fresh_until_ms=EpochMillis(_number(item, "fresh_until_ms")),
+            hard_until_ms=EpochMillis(_number(item, "hard_until_ms")),
+            body=_inflate(item["codec"]["S"], stored, plain_bytes),
+            usage=about["usage"],
+            context=about["context"],
+            backend_version=about["backend_version"],
+            cost=about["cost"],
+        )
+
+    def _tag(self, item: Item) -> bytes:
+        """
+        HMAC over every attribute, name and value framed, sorted by name.
+
+        The body stands in it by its digest, which `_open` compares with the body. `ttl` is left out: it only says when
+        the table may drop the item, and no reader believes it (P10).
+        """
+        mac = hmac.new(self._secret, digestmod="sha256")
+        for name in sorted(item.keys() - {"tag", "ttl", "body"}):
+            ((kind, value),) = item[name].items()
+            raw = bytes(value) if kind == "B" else str(value).encode()
+            for part in (name.encode(), kind.encode(), raw):
+                mac.update(len(part).to_bytes(8, "big") + part)
+        return mac.digest()
+
+
+def _about(entry: Entry) -> str:
+    return json.dumps(
+        {
+            "usage": dict(entry.usage),
+            "context": entry.context,
+            "backend_version": entry.backend_version,
+            "cost": dict(entry.cost),
+        },
+        separators=(",", ":"),
+    )
+
+
+def _number(item: Item, name: str) -> int:
+    return int(item[name]["N"])
+
+
+def _compress(body: bytes) -> tuple[str, bytes]:
+    if len(body) > COMPRESS_FROM_BYTES:
+        packed = zlib.compress(body, ZLIB_LEVEL)
+        if len(packed) < len(body):
+            return "zlib", packed
+    return "plain", body
+
+
+def _inflate(codec: str, stored: bytes, plain_bytes: int) -> bytes:
+    """The body in `stored`, never more than its declared size plus one byte (F13)."""
+    if codec == "plain":
+        body = stored
+    elif codec == "zlib":
+        stream = zlib.decompressobj()
+        body = stream.decompress(stored, plain_bytes + 1)
+        if not stream.eof or stream.unused_data:
+            raise EntryRejected(Reason.CORRUPT)
+    else:
+        raise EntryRejected(Reason.SCHEMA)
+    if len(body) != plain_bytes:
+        raise EntryRejected(Reason.CORRUPT)
+    return body

@@ -1,0 +1,298 @@
+"""
+One fetch per key: in this process first, then by lease across environments (docs/protocol.md).
+
+    board(key) -> Leader      fetch, then say what came of it: land, fail, refuse or (by leaving) none of these
+                  Landed      somebody else's fetch was kept: here is its entry
+                  Shared      somebody else's fetch failed at the backend while we waited: its error type
+                  Alone       fetch for yourself, without a lease; the answer is not stored (P48, P54)
+
+Only the current flight of a key is ever removed, and a leader that dies in any way frees its followers (P28).
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+
+from hookcache.clock import Clock, Deadline
+from hookcache.entry import Entry, Fence
+from hookcache.errors import FollowerTimedOut, TierUnavailable
+from hookcache.items import Throttled
+from hookcache.key import CacheKey
+from hookcache.lease import Held, Lease, LeaseBook, Negative, OwnerId, Sight, State, observed
+from hookcache.outcome import Reason
+
+POLL_FIRST_SECONDS = 0.02
+POLL_CAP_SECONDS = 1.0
+NOTE_LETTERS = 64
+
+
+class Manner(Enum):
+    """How a caller boards: FOLLOW takes another's answer, OWN waits its turn for its own, TRY never waits."""
+
+    FOLLOW = "follow"
+    OWN = "own"
+    TRY = "try"
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """The leader's answer was kept."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The leader's fetch failed at the backend with this error type."""
+
+    error_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """Fetch without a lease and do not store."""
+
+    reason: Reason
+
+
+class _Left:
+    """The leader went without a word that concerns others: deadline, throttle, crash."""
+
+
+_Ending = Landed | Shared | Alone | _Left
+Look = Callable[[], Entry | None]
+
+
+class _Flight:
+    """One fetch in this process."""
+
+    __slots__ = ("ending", "leader", "over")
+
+    def __init__(self) -> None:
+        self.leader = threading.get_ident()
+        self.over = threading.Event()
+        self.ending: _Ending = _Left()
+
+
+class Leader:
+    """
+    The right and the duty to fetch. A context manager: leaving it without a word frees the followers.
+
+    `lease` is None where the table gave none: then nothing may be stored, and `reason` says why (P54).
+    """
+
+    def __init__(
+        self, end: Callable[[_Ending], None], book: LeaseBook | None, lease: Lease | None, reason: Reason
+    ) -> None:
+        self._end = end
+        self._book = book
+        self.lease = lease
+        self.reason = reason
+        self.lost = False
+        self._ending: _Ending = _Left()
+        self._release = (State.FREE, "")
+        self._stop = threading.Event()
+        self._beats: threading.Thread | None = None
+
+    @property
+    def fence(self) -> Fence | None:
+        """What a store under this flight bears; None forbids storing."""
+        return None if self.lease is None else self.lease.fence
+
+    def land(self, entry: Entry) -> None:
+        """The answer is kept, or at least good for those who wait."""
+        self._ending, self._release = Landed(entry), (State.DONE, "")
+
+    def fail(self, error_type: str) -> None:
+        """The backend failed: those who wait fail with us, nobody after them (P17)."""
+        note = error_type[:NOTE_LETTERS] if error_type.isidentifier() else "BackendFailed"
+        self._ending, self._release = Shared(note), (State.FAILED, note)
+
+    def refuse(self) -> None:
+        """The answer is not kept: those who wait ask for themselves, at once and all together (P48)."""
+        self._ending, self._release = Alone(Reason.REFUSAL_WINDOW), (State.REFUSED, State.REFUSED.value)
+
+    def __enter__(self) -> Leader:
+        if self.lease is not None and self._book is not None:
+            self._beats = threading.Thread(target=self._beat, name="hookcache-lease", daemon=True)
+            self._beats.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        try:
+            if self._beats is not None:
+                self._beats.join()
+            if self.lease is not None and self._book is not None:
+                self.lost |= not self._book.release(self.lease, *self._release)
+        except TierUnavailable:
+            pass  # it ends by itself within `LEASE`
+        finally:
+            self._end(self._ending)
+
+    def _beat(self) -> None:
+        assert self._book is not None  # noqa: S101 - for the type checker: the thread starts only with both
+        assert self.lease is not None  # noqa: S101
+        while not self._stop.wait(self._book.beat_seconds):
+            try:
+                if not self._book.renew(self.lease):
+                    self.lost = True
+                    return
+            except TierUnavailable:
+                continue  # the backend's work goes on; at worst there is one more call per lease period (F18)
+
+
+class Flights:
+    """
+    The fetches in progress, of this process and, through `book`, of all.
+
+    Args:
+        book: None where no lease is ever taken (no table).
+        wait_seconds: how long a follower waits at most (P27).
+    """
+
+    def __init__(self, book: LeaseBook | None, clock: Clock, wait_seconds: float) -> None:
+        self._book = book
+        self._clock = clock
+        self._wait_seconds = wait_seconds
+        self._lock = threading.Lock()
+        self._flights: dict[CacheKey, _Flight] = {}
+
+    def board(
+        self,
+        key: CacheKey,
+        owner: OwnerId,
+        deadline: Deadline,
+        look: Look,
+        *,
+        manner: Manner = Manner.FOLLOW,
+        negative: Collection[str] = (),
+        unleased: Reason | None = None,
+    ) -> Leader | Landed | Shared | Alone:
+        """
+        Become the leader for `key`, or wait for what its leader brings.
+
+        Args:
+            look: reads the entry consistently; None if there is no usable one. Called once a leader is done.
+            negative: error types not to be repeated for a minute.
+            unleased: why no lease is to be asked for (the table just failed); None asks for one.
+
+        Raises:
+            FollowerTimedOut: the wait was over first (P27).
+        """
+        give_up = self._clock.elapsed() + min(self._wait_seconds, deadline.usable_seconds())
+        while True:
+            with self._lock:
+                flight = self._flights.get(key)
+                if flight is None:
+                    flight = self._flights[key] = _Flight()
+                    break
+            if flight.leader == threading.get_ident():
+                return Alone(Reason.NESTED)
+            if manner is Manner.TRY:
+                return Alone(Reason.UNLEASED)
+            if not flight.over.wait(max(0.0, give_up - self._clock.elapsed())):
+                raise FollowerTimedOut(f"no answer after {self._wait_seconds} s of waiting for the leader")
+            if not isinstance(flight.ending, _Left) and manner is Manner.FOLLOW:
+                return flight.ending
+        ask = None if unleased else lambda: self._among_all(key, owner, give_up, look, manner, negative)
+        return self._lead(key, flight, ask, unleased or Reason.UNLEASED)
+
+    @property
+    def in_progress(self) -> int:
+        """How many keys are being fetched here."""
+        with self._lock:
+            return len(self._flights)
+
+    def _lead(
+        self,
+        key: CacheKey,
+        flight: _Flight,
+        ask: Callable[[], Lease | Landed | Shared | Alone] | None,
+        unleased: Reason,
+    ) -> Leader | Landed | Shared | Alone:
+        """We lead in this process; now `ask` whether we lead among all."""
+
+        def end(ending: _Ending) -> None:
+            flight.ending = ending
+            with self._lock:
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
+            flight.over.set()
+
+        try:
+            boarded = ask() if ask is not None else Alone(unleased)
+        except BaseException:
+            end(_Left())
+            raise
+        if isinstance(boarded, Lease):
+            return Leader(end, self._book, boarded, Reason.ABSENT)
+        if isinstance(boarded, Alone) and boarded.reason in {Reason.TABLE_DOWN, Reason.UNLEASED}:
+            return Leader(end, None, None, boarded.reason)  # without a lease, yet alone in this process (P23)
+        end(boarded)
+        return boarded
+
+    def _among_all(
+        self, key: CacheKey, owner: OwnerId, give_up: float, look: Look, manner: Manner, negative: Collection[str]
+    ) -> Lease | Landed | Shared | Alone:
+        """Whether we lead among all environments; a table that cannot say leaves us alone."""
+        if self._book is None:
+            return Alone(Reason.UNLEASED)
+        try:
+            while True:
+                taken = self._book.acquire(key, owner, negative)
+                at_once = self._at_once(taken)
+                if at_once is not None:
+                    return at_once
+                if manner is Manner.TRY:
+                    return Alone(Reason.UNLEASED)
+                ending = self._follow(key, give_up, look, manner)
+                if ending is not None:
+                    return ending
+        except Throttled:
+            return Alone(Reason.UNLEASED)
+        except TierUnavailable:
+            return Alone(Reason.TABLE_DOWN)
+
+    def _at_once(self, taken: Lease | Held | Negative) -> Lease | Shared | Alone | None:
+        """What an acquire means where it needs no waiting. None: somebody else fetches."""
+        match taken:
+            case Lease() as lease:
+                return lease
+            case Negative(error_type):
+                return Shared(error_type)
+            case Held(item):
+                return Alone(Reason.REFUSAL_WINDOW) if item.refused_lately(self._clock.now_ms()) else None
+
+    def _follow(self, key: CacheKey, give_up: float, look: Look, manner: Manner) -> Landed | Shared | Alone | None:
+        """Poll the lease until its fetch is over. None: it is ours to take."""
+        assert self._book is not None  # noqa: S101 - for the type checker
+        cap = POLL_FIRST_SECONDS
+        while True:
+            left = give_up - self._clock.elapsed()
+            if left <= 0:
+                raise FollowerTimedOut(f"no answer after {self._wait_seconds} s of waiting for the leader")
+            self._clock.sleep(min(left, random.uniform(cap / 2, cap)))
+            cap = min(cap * 2, POLL_CAP_SECONDS)
+            sight = observed(item := self._book.read(key), self._clock.now_ms(), self._book.skew_ms)
+            if sight is Sight.WAIT:
+                continue
+            if manner is not Manner.FOLLOW:
+                return None
+            match sight:
+                case Sight.LOOK:
+                    entry = look()
+                    return None if entry is None else Landed(entry)
+                case Sight.SHARE:
+                    return Shared(item.note if item is not None else "")
+                case Sight.ALONE:
+                    return Alone(Reason.REFUSAL_WINDOW)
+                case _:
+                    return None

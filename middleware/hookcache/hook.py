@@ -1,0 +1,260 @@
+"""
+THE path: one request through the cache, from event to answer and receipt.
+
+     1  parse(event)              unparsable -> bypass; the original event goes on untouched
+     2  may_look_up(request)      sampling, opt-out -> bypass
+     3  key                       images digested here, once; unkeyable -> bypass
+     4  memory -> judge           fresh -> answer
+     5  table  -> judge           fresh -> remember, answer
+     6  flight                    follower: bounded wait for 5 to succeed; leader: look again, then
+     7  backend                   its errors are its own
+     8  admit                     refuse -> answer, but do not keep
+     9  table.put, memory.put     a failure here never fails the answer
+    10  receipt                   exactly one, in a `finally`
+
+Only the backend's own errors, a deadline and a loop leave here; whatever else fails becomes a bypass (P18).
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hookcache import percall
+from hookcache.backend import Answer, Backend
+from hookcache.cache import Cache, Lookup, Recalled
+from hookcache.clock import Clock, Deadline
+from hookcache.errors import (
+    BackendFailed,
+    BackendMalformed,
+    FollowerTimedOut,
+    HookCacheError,
+    LoopDetected,
+    Unkeyable,
+    backend_failed,
+)
+from hookcache.flight import Alone, Landed, Leader, Manner, Shared
+from hookcache.lease import OwnerId
+from hookcache.metering import Meter, Receipt
+from hookcache.outcome import Outcome, Reason
+from hookcache.policy import Bypass, Mode, Rules
+from hookcache.request import metered_context
+from hookcache.usage import Metered, metered, without_charge
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One invocation: what came, what is left of its time, and its receipt."""
+
+    event: Any
+    context: Any
+    deadline: Deadline
+    receipt: Receipt
+
+
+class CachingHook:
+    """
+    A LambdaHook handler that answers repeated requests from the cache and asks `backend` for the others.
+
+    Args:
+        backend: who answers in the end.
+        cache: gives keys, tiers and flights; None while the HMAC secret cannot be had (F30).
+        rules: the operator's rules for a context.
+        meter: writes the receipts.
+        mark: this function's mark in client contexts, empty where no loop is possible (F40).
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        cache: Callable[[], Cache | None],
+        rules: Callable[[str], Rules],
+        meter: Meter,
+        clock: Clock,
+        mark: str = "",
+    ) -> None:
+        self._backend = backend
+        self._cache = cache
+        self._rules = rules
+        self._meter = meter
+        self._clock = clock
+        self._mark = mark
+
+    def __call__(self, event: Any, context: Any) -> Any:
+        """The answer to `event`: the backend's, or the one it gave to an equal request before."""
+        step = metered_context(event)
+        with self._meter.invocation(step, context) as receipt:  # step 10, whatever happens below
+            call = Call(event, context, Deadline(context), receipt)
+            self._refuse_loops(context)
+            cache, lookup = self._prepare(call, self._rules(step))  # steps 1-3
+            if cache is None or isinstance(lookup, Bypass):
+                return self._delegate(call, lookup.reason if isinstance(lookup, Bypass) else Reason.SECRET_UNAVAILABLE)
+            known = self._recall(call, cache, lookup)  # steps 4-5
+            if known is not None:
+                return known
+            return self._fetch(call, cache, lookup)  # steps 6-9
+
+    def _refuse_loops(self, context: Any) -> None:
+        if self._mark and self._mark in percall.hops(context):
+            raise LoopDetected(
+                "the backend of this function leads back to it; set HOOKCACHE_BACKEND to the hook itself"
+            )
+
+    def _prepare(self, call: Call, rules: Rules) -> tuple[Cache | None, Lookup | Bypass]:
+        """Steps 1-3: what to look up, or why nothing is."""
+        call.receipt.mode = rules.mode.value
+        if rules.mode is Mode.OFF:
+            return None, Bypass(Reason.MODE_OFF)  # reads and writes nothing, orders included (P50)
+        try:
+            cache = self._cache()
+            if cache is None:
+                return None, Bypass(Reason.SECRET_UNAVAILABLE)
+            return cache, cache.prepare(call.event, call.context, rules, call.receipt)
+        except Unkeyable as unkeyable:
+            call.receipt.image_errors += unkeyable.reason is Reason.IMAGE_UNREADABLE
+            return None, Bypass(unkeyable.reason)
+        except Exception as trouble:  # P18: our own fault must not fail the request
+            call.receipt.error_type = type(trouble).__name__
+            return None, Bypass(Reason.INTERNAL)
+
+    def _recall(self, call: Call, cache: Cache, lookup: Lookup) -> Any | None:
+        """Steps 4-5: the stored answer, if one may be served."""
+        recalled = cache.recall(lookup, call.receipt)
+        if recalled.entry is None:
+            return None
+        if not lookup.mode.serves:
+            call.receipt.would_hit = True
+            return None
+        outcome = Outcome.HIT_MEMORY if recalled.from_memory else Outcome.HIT_TABLE
+        return self._replay(call, lookup, recalled, outcome)
+
+    def _fetch(self, call: Call, cache: Cache, lookup: Lookup) -> Any:
+        """Steps 6-9: ask the backend, once for all who want the same."""
+        if lookup.mode is Mode.READ_ONLY:
+            return self._ask(call, cache, lookup, None)
+        try:
+            boarded = cache.flights.board(
+                lookup.key,
+                OwnerId(f"{call.receipt.request_id}/{uuid.uuid4().hex}"),
+                call.deadline,
+                lambda: cache.recall(lookup, call.receipt, again=True).entry,
+                manner=_manner(lookup),
+                negative=lookup.rules.negative_errors,
+                unleased=lookup.trouble,
+            )
+        except FollowerTimedOut:
+            if not lookup.rules.delegate_after_wait:
+                raise
+            boarded = Alone(Reason.UNLEASED)
+        match boarded:
+            case Leader() as leader:
+                return self._lead(call, cache, lookup, leader)
+            case Landed(entry):
+                return self._replay(call, lookup, Recalled(entry), Outcome.COLLAPSED)
+            case Shared(error_type):
+                raise backend_failed("the fetch that this request waited for failed at the backend", error_type)
+            case Alone(reason):
+                lookup.trouble = reason
+                return self._ask(call, cache, lookup, None)
+
+    def _lead(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader) -> Any:
+        """Look again, fetch, keep, tell the followers."""
+        if leader.lease is None:
+            lookup.trouble = leader.reason
+        with leader:
+            if leader.lease is not None and lookup.mode.serves and not lookup.control.refresh:
+                # Two callers may both miss, one fetch and store, and the other lead only then: without this second look
+                # the backend would be asked twice (P24).
+                again = cache.recall(lookup, call.receipt, again=True)
+                if again.entry is not None:
+                    leader.land(again.entry)
+                    return self._replay(call, lookup, again, Outcome.HIT_TABLE)
+            try:
+                return self._ask(call, cache, lookup, leader)
+            finally:
+                call.receipt.lease_lost += leader.lost
+
+    def _ask(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader | None) -> Any:
+        """Steps 7-9. Without a leader's lease the answer is returned and not stored (P54)."""
+        indexed = cache.index(lookup, leader, call.receipt)
+        try:
+            answer = self._invoke(call)
+        except Exception as error:
+            if leader is not None:
+                _tell(leader, error)
+            raise _worded(error, lookup.rules) from error.__cause__
+        call.receipt.end(*lookup.outcome_of_fetch())
+        reply = metered(answer.response)
+        self._note_spent(call, cache, reply, answer)
+        try:
+            call.receipt.refusal = cache.keep(lookup, answer, reply, leader, call.receipt, indexed=indexed)
+        except Exception as trouble:  # P20: the answer is there and goes out
+            call.receipt.refusal, call.receipt.error_type = Reason.INTERNAL, type(trouble).__name__
+        return reply.response
+
+    def _invoke(self, call: Call) -> Answer:
+        started = self._clock.elapsed()
+        try:
+            return self._backend.invoke(call.event, call.context, call.deadline)
+        finally:
+            call.receipt.backend_ms += (self._clock.elapsed() - started) * 1000
+
+    def _delegate(self, call: Call, reason: Reason) -> Any:
+        """The cache is not used: the backend's answer as it is, but for a usage that would harm the host (P33)."""
+        answer = self._invoke(call)
+        call.receipt.end(Outcome.BYPASS, reason)
+        call.receipt.backend_version = answer.version or ""
+        reply = metered(answer.response)
+        call.receipt.units_spent = reply.units
+        return answer.response if reason is Reason.MODE_OFF else reply.response
+
+    def _note_spent(self, call: Call, cache: Cache, reply: Metered, answer: Answer) -> None:
+        call.receipt.units_spent = reply.units
+        call.receipt.usage_removed = reply.removed
+        call.receipt.backend_version = answer.version or ""
+        call.receipt.cost, call.receipt.unpriced = cache.prices.total(reply.units)
+
+    def _replay(self, call: Call, lookup: Lookup, recalled: Recalled, outcome: Outcome) -> Any:
+        """A stored answer as the host gets it: parsed anew (P8), verbatim (P9), its usage zeros (P32)."""
+        entry = recalled.entry
+        assert entry is not None  # noqa: S101 - for the type checker
+        response = json.loads(entry.body)
+        receipt = call.receipt
+        receipt.end(outcome)
+        receipt.age_seconds = round(max(0, self._clock.now_ms() - entry.created_ms) / 1000, 3)
+        receipt.entry_bytes = len(entry.body)
+        receipt.backend_version = entry.backend_version
+        receipt.units_saved = entry.usage
+        receipt.saved_cost, receipt.unpriced = entry.saved()
+        if lookup.rules.usage_on_hit == "original":
+            return metered(response).response
+        return without_charge(response)
+
+
+def _manner(lookup: Lookup) -> Manner:
+    if lookup.mode in {Mode.OBSERVE, Mode.WRITE_ONLY}:
+        return Manner.TRY
+    return Manner.OWN if lookup.control.refresh else Manner.FOLLOW
+
+
+def _tell(leader: Leader, error: Exception) -> None:
+    """Those who wait share the backend's failure; what was only this leader's trouble frees them instead (3.4)."""
+    match error:
+        case BackendFailed():
+            leader.fail(error.error_type)
+        case BackendMalformed() as malformed:
+            leader.fail(type(malformed).__name__)
+        case HookCacheError():
+            return
+        case _:
+            leader.fail(type(error).__name__)  # a handler in this process raises what it likes
+
+
+def _worded(error: Exception, rules: Rules) -> Exception:
+    """The error as it leaves us: with the backend's own words, unless the operator wants its type only (P36)."""
+    if rules.error_detail == "type" and isinstance(error, BackendFailed):
+        return backend_failed("the backend failed", error.error_type, timed_out=error.timed_out)
+    return error

@@ -1,0 +1,162 @@
+"""
+Page images: which references may be read, and what their bytes amount to.
+
+An image counts by all its bytes, never by name or ETag (P4): the host gives it a fresh random name at every call. Bytes
+are hashed while they arrive and are not kept; several images are fetched at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
+
+from hookcache.clock import Clock
+from hookcache.errors import Unkeyable
+from hookcache.outcome import Reason
+from hookcache.request import ImageRef
+from hookcache.spending import Spending
+
+IMAGE_BYTES = 20 * 1024 * 1024
+READ_SECONDS = 10.0
+"""Bound on all images of one request together; slower is `image_unreadable`, and the backend is asked."""
+CHUNK_BYTES = 256 * 1024
+PARALLEL = 16
+
+_ACCOUNT = re.compile(r"\d{12}")
+_MAX_KEY_BYTES = 1_024
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]|(?:^|/)\.{1,2}(?:/|$)")
+_Result = TypeVar("_Result")
+_READ_ERRORS = (ClientError, BotoCoreError, HTTPError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDigest:
+    """
+    What an image is (`sha256`, 32 bytes, and `size_bytes`) and which object version was read (`etag`, `version`).
+
+    Only the first two are ever keyed; the others tell whether the object changed before the answer came (P15).
+    """
+
+    sha256: bytes
+    size_bytes: int
+    etag: str
+    version: str
+
+
+class ImageReader:
+    """
+    Reads and digests the images of a request from S3.
+
+    Args:
+        s3: a boto3 S3 client with short timeouts.
+        prefixes: `s3://bucket/folder` entries; nothing else is ever read (P42, T8). An entry names a whole folder.
+        clock: for the bound on reading time.
+        spending: counts the requests made.
+        account: the account that must own a bucket where the host names none (T8).
+    """
+
+    def __init__(
+        self,
+        s3: Callable[[], Any],
+        prefixes: Sequence[str],
+        clock: Clock,
+        spending: Spending,
+    ) -> None:
+        self._s3 = s3
+        self._prefixes = tuple(prefix if prefix.endswith("/") else prefix + "/" for prefix in prefixes)
+        self._clock = clock
+        self._spending = spending
+
+    def digest(self, images: Sequence[ImageRef], account: str | None = None) -> tuple[ImageDigest, ...]:
+        """
+        One digest per image, in order; equal references are read once.
+
+        Raises:
+            Unkeyable: `image_not_allowed`, before any read, if a reference lies outside the allow-list (B12, B13);
+                `image_unreadable` if one cannot be read whole, within its bounds, in time (P42).
+        """
+        if not all(self.allows(image.uri) for image in images):
+            raise Unkeyable(Reason.IMAGE_NOT_ALLOWED)
+        give_up = self._clock.elapsed() + READ_SECONDS
+        return self._for_each(images, lambda image: self._read(image, account, give_up))
+
+    def unchanged(self, images: Sequence[ImageRef], digests: Sequence[ImageDigest], account: str | None = None) -> bool:
+        """True if every object still is the version that was digested (P15). An unreadable one counts as changed."""
+        known = dict(zip(images, digests, strict=True))
+        try:
+            return all(self._for_each(images, lambda image: self._is_still(image, known[image], account)))
+        except Unkeyable:
+            return False
+
+    def allows(self, uri: str) -> bool:
+        """
+        True if `uri` names one object inside an allowed folder, as written: nothing is decoded or normalised.
+
+        Dot segments, backslashes and control characters are refused, since something between us and S3 may resolve them.
+        """
+        for prefix in self._prefixes:
+            if uri.startswith(prefix):
+                key = uri.split("/", 3)[3]
+                try:
+                    size_bytes = len(key.encode())
+                except UnicodeEncodeError:
+                    return False
+                return len(uri) > len(prefix) and size_bytes <= _MAX_KEY_BYTES and not _UNSAFE.search(key)
+        return False
+
+    def _for_each(self, images: Sequence[ImageRef], ask: Callable[[ImageRef], _Result]) -> tuple[_Result, ...]:
+        distinct = list(dict.fromkeys(images))
+        if len(distinct) < 2:
+            answers = [ask(image) for image in distinct]
+        else:
+            with ThreadPoolExecutor(min(PARALLEL, len(distinct)), "hookcache-image") as pool:
+                answers = list(pool.map(ask, distinct))
+        known = dict(zip(distinct, answers, strict=True))
+        return tuple(known[image] for image in images)
+
+    def _read(self, image: ImageRef, account: str | None, give_up: float) -> ImageDigest:
+        try:
+            self._spending.add("s3_requests", 1)
+            reply = self._s3().get_object(**_where(image, account))
+            expected = reply["ContentLength"]
+            body = reply["Body"]
+            try:
+                return self._digest_of(body, expected, reply, give_up)
+            finally:
+                body.close()
+        except _READ_ERRORS:
+            raise Unkeyable(Reason.IMAGE_UNREADABLE) from None
+
+    def _digest_of(self, body: Any, expected: int, reply: Any, give_up: float) -> ImageDigest:
+        sha256, size_bytes = hashlib.sha256(), 0
+        if not 0 < expected <= IMAGE_BYTES:
+            raise Unkeyable(Reason.IMAGE_UNREADABLE)
+        while chunk := body.read(CHUNK_BYTES):
+            sha256.update(chunk)
+            size_bytes += len(chunk)
+            if size_bytes > IMAGE_BYTES or self._clock.elapsed() > give_up:
+                raise Unkeyable(Reason.IMAGE_UNREADABLE)
+        if size_bytes != expected:  # a cut body must never be digested (S16, F28)
+            raise Unkeyable(Reason.IMAGE_UNREADABLE)
+        return ImageDigest(sha256.digest(), size_bytes, reply.get("ETag", ""), reply.get("VersionId", ""))
+
+    def _is_still(self, image: ImageRef, digest: ImageDigest, account: str | None) -> bool:
+        try:
+            self._spending.add("s3_requests", 1)
+            reply = self._s3().head_object(**_where(image, account))
+        except _READ_ERRORS:
+            return False
+        return (reply.get("ETag", ""), reply.get("VersionId", "")) == (digest.etag, digest.version)
+
+
+def _where(image: ImageRef, account: str | None) -> dict[str, str]:
+    _, _, bucket, key = image.uri.split("/", 3)
+    owner = image.owner if image.owner is not None and _ACCOUNT.fullmatch(image.owner) else account
+    return {"Bucket": bucket, "Key": key} | ({"ExpectedBucketOwner": owner} if owner else {})

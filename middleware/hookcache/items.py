@@ -1,0 +1,194 @@
+"""
+The DynamoDB table as hookcache uses it: single items, conditional writes, each bounded in time, errors translated.
+
+No caller further in sees a `ClientError` (style: translate at the edge). The SDK makes one attempt; the one repeat is
+ours, so that a connection which died while the environment was frozen costs a reconnect and not a request (F32).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as BudgetSpent
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from hookcache.breaker import Breaker, Pass
+from hookcache.entry import Item
+from hookcache.errors import TierUnavailable
+from hookcache.spending import Spending
+
+BUDGET_SECONDS = 1.0
+ATTEMPT_SECONDS = 0.5
+"""Connect and read timeouts of one attempt; two attempts fit into the budget."""
+WORKERS = 64
+
+_THROTTLES = frozenset(
+    {"ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded", "LimitExceededException"}
+)
+_PASSING = frozenset({"InternalServerError", "ServiceUnavailable", "InternalFailure"})
+
+
+class Throttled(TierUnavailable):
+    """The table refused this operation for now; it is not down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A condition failed; `old` is the item that stood in the way, None if the engine did not return one (F9)."""
+
+    old: Item | None
+
+
+class Items:
+    """
+    Items of one table.
+
+    Args:
+        dynamodb: gives the low-level client, made on first use (`clients.py` sets its timeouts).
+        table: the table's name or ARN.
+        budget_seconds: bound on one operation, name resolution, connecting and the repeat included (P19, F3).
+
+    Every method raises `TierUnavailable` where the table gave no usable reply in time, `Throttled` where it refused.
+    """
+
+    def __init__(
+        self,
+        dynamodb: Callable[[], Any],
+        table: str,
+        breaker: Breaker,
+        spending: Spending,
+        budget_seconds: float = BUDGET_SECONDS,
+    ) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._breaker = breaker
+        self._spending = spending
+        self._budget_seconds = budget_seconds
+        self._workers = ThreadPoolExecutor(WORKERS, "hookcache-table")
+
+    def get(self, key: bytes, kind: str, *, consistent: bool = False) -> Item | None:
+        """
+        One item, or None where there is none.
+
+        A reply without `ConsumedCapacity` is a truncated one, which botocore turns into "no such item": it is an error.
+        """
+        reply = self._call(
+            "get_item", "table_read_units", Key={"pk": {"B": key}, "kind": {"S": kind}}, ConsistentRead=consistent
+        )
+        item: Item | None = reply.get("Item")
+        return item
+
+    def put(self, item: Item, condition: str = "", values: Mapping[str, Any] | None = None) -> Item | Conflict | None:
+        """Write a whole item if `condition` holds; gives the item it replaced, None if there was none."""
+        reply = self._call(
+            "put_item", "table_write_units", Item=item, ReturnValues="ALL_OLD", **_conditional(condition, values)
+        )
+        return reply if isinstance(reply, Conflict) else reply.get("Attributes")
+
+    def update(
+        self, key: bytes, kind: str, change: str, condition: str, values: Mapping[str, Any], names: Mapping[str, str]
+    ) -> Conflict | None:
+        """Change attributes of one item if `condition` holds, leaving its others as they are."""
+        reply = self._call(
+            "update_item",
+            "table_write_units",
+            Key={"pk": {"B": key}, "kind": {"S": kind}},
+            UpdateExpression=change,
+            ExpressionAttributeNames=dict(names),
+            **_conditional(condition, values),
+        )
+        return reply if isinstance(reply, Conflict) else None
+
+    def put_all(self, items: Sequence[Item]) -> None:
+        """Write up to 25 items per request, unconditionally. What the table left undone is an error."""
+        for start in range(0, len(items), 25):
+            batch = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
+            reply = self._call("batch_write_item", "table_write_units", RequestItems={self._table: batch})
+            if reply.get("UnprocessedItems"):
+                raise Throttled("the table left a batch unfinished")
+
+    def close(self) -> None:
+        """Let the worker threads end."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    def _call(self, operation: str, unit: str, **arguments: Any) -> Any:
+        match self._breaker.ask():
+            case Pass.STOP:
+                raise TierUnavailable("the table did not answer lately")
+            case Pass.PROBE:
+                self._probe()
+                raise TierUnavailable("the table did not answer lately")
+            case Pass.GO:
+                return self._bounded(operation, unit, arguments)
+
+    def _bounded(self, operation: str, unit: str, arguments: dict[str, Any]) -> Any:
+        client = self._dynamodb()  # made outside the budget: a cold start pays for it once, whatever the table does
+        work = self._workers.submit(self._attempt_twice, client, operation, arguments)
+        try:
+            reply = work.result(self._budget_seconds)
+        except BudgetSpent:
+            work.cancel()
+            self._breaker.failed()
+            raise TierUnavailable(f"no reply within {self._budget_seconds} s") from None
+        except ClientError as error:
+            return self._refused(error)
+        except (BotoCoreError, OSError, ValueError) as error:
+            self._breaker.failed()
+            raise TierUnavailable(type(error).__name__) from None
+        if not reply.get("ConsumedCapacity"):
+            self._breaker.failed()
+            raise TierUnavailable("the reply was cut short")
+        self._breaker.succeeded()
+        self._spend(unit, reply["ConsumedCapacity"])
+        return reply
+
+    def _refused(self, error: ClientError) -> Conflict:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code == "ConditionalCheckFailedException":
+            self._breaker.succeeded()
+            return Conflict(error.response.get("Item"))  # type: ignore[arg-type]  # botocore's type omits the item
+        if code in _THROTTLES:
+            raise Throttled(code) from None  # one hot key: no reason to stop asking for the others
+        self._breaker.failed()
+        raise TierUnavailable(code, transient=code in _PASSING) from None
+
+    def _attempt_twice(self, client: Any, operation: str, arguments: dict[str, Any]) -> Any:
+        call = getattr(client, operation)
+        arguments = {"ReturnConsumedCapacity": "TOTAL"} | arguments
+        if operation != "batch_write_item":
+            arguments["TableName"] = self._table
+        try:
+            return call(**arguments)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") not in _PASSING:
+                raise
+        except BotoCoreError:
+            pass  # a socket that died while the environment was frozen: the second attempt opens a new one
+        return call(**arguments)
+
+    def _probe(self) -> None:
+        def ask() -> None:
+            reply = self._attempt_twice(
+                self._dynamodb(), "get_item", {"Key": {"pk": {"B": b"probe"}, "kind": {"S": "PROBE"}}}
+            )
+            if reply.get("ConsumedCapacity"):
+                self._breaker.succeeded()
+
+        future: Future[None] = self._workers.submit(ask)
+        future.add_done_callback(lambda done: done.exception())  # a failed probe says nothing new
+
+    def _spend(self, unit: str, consumed: Any) -> None:
+        for part in consumed if isinstance(consumed, list) else [consumed]:
+            self._spending.add(unit, float(part.get("CapacityUnits", 0)))
+
+
+def _conditional(condition: str, values: Mapping[str, Any] | None) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    if condition:
+        arguments = {"ConditionExpression": condition, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+    if values:
+        arguments["ExpressionAttributeValues"] = dict(values)
+    return arguments

@@ -1,0 +1,97 @@
+"""
+The key: a keyed digest of everything that can change the answer.
+
+    key = HMAC-SHA-256(secret for keys, frames of: schema, namespace, backend identity, generation, canonical form)
+
+32 bytes, never cut (P2, S9). Without the secret a guessed prompt cannot be confirmed (P37). Every use of the secret has
+a derived secret of its own, so that no digest made for one purpose means anything for another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NewType
+
+from hookcache.canonical import SCHEMA
+
+if TYPE_CHECKING:
+    from hookcache.images import ImageDigest
+
+CacheKey = NewType("CacheKey", bytes)
+
+DISPLAY_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The derived secrets of one HMAC secret, and the id under which its entries are known."""
+
+    keys: bytes = field(repr=False)
+    tags: bytes = field(repr=False)
+    index: bytes = field(repr=False)
+    trace: bytes = field(repr=False)
+    key_id: str
+
+    @classmethod
+    def derive(cls, secret: bytes) -> Secrets:
+        def purpose(name: str) -> bytes:
+            return hmac.digest(secret, b"hookcache " + name.encode(), "sha256")
+
+        shown = hashlib.blake2b(purpose("id"), digest_size=DISPLAY_BYTES).hexdigest()
+        return cls(purpose("keys"), purpose("tags"), purpose("index"), purpose("trace"), shown)
+
+
+class Keyer:
+    """
+    Makes keys under one secret and namespace. One instance serves look-up, store, lease and erase (P5).
+
+    Args:
+        secrets: of the HMAC secret in force; its id is part of the namespace, so a new secret is a cold cache.
+        namespace: the operator's word for who may share answers (P7).
+    """
+
+    def __init__(self, secrets: Secrets, namespace: str) -> None:
+        self._secrets = secrets
+        self.namespace = f"{namespace}/{secrets.key_id}"
+
+    def key_of(self, form: bytes, identity: bytes, generation: str, rollout: str = "") -> CacheKey:
+        """
+        The key of a canonical form answered by `identity` in `generation`.
+
+        `rollout` is the caller's own word from the client context, empty where there is none (P51).
+        """
+        mac = hmac.new(self._secrets.keys, digestmod="sha256")
+        for part in (b"key", b"%d" % SCHEMA, self.namespace.encode(), identity, generation.encode(), rollout.encode()):
+            mac.update(len(part).to_bytes(8, "big") + part)
+        mac.update(form)
+        return CacheKey(mac.digest())
+
+    def shown(self, key: CacheKey) -> str:
+        """A short digest of the key for receipts: tells keys apart for a reader, opens nothing."""
+        return hashlib.blake2b(key, key=self._secrets.trace, digest_size=DISPLAY_BYTES).hexdigest()
+
+    def image_index(self, image: ImageDigest) -> bytes:
+        """Under which the keys of all requests that hold this image are found again, for erase (P46)."""
+        return self._indexed(b"image", image.sha256)
+
+    def form_index(self, form: bytes) -> bytes:
+        """Under which the keys of one canonical form are found again, whatever identity and generation (P46)."""
+        return self._indexed(b"form", form)
+
+    def indexes(self, form: bytes, images: Sequence[ImageDigest]) -> list[bytes]:
+        """Every index a fetch of this request must write before it calls the backend."""
+        return list(dict.fromkeys([self.form_index(form), *(self.image_index(image) for image in images)]))
+
+    def control_key(self, backend: str) -> CacheKey:
+        """Where the CONTROL item of this namespace and backend lies."""
+        return CacheKey(self._indexed(b"control", backend.encode()))
+
+    def _indexed(self, what: bytes, content: bytes) -> bytes:
+        namespace = self.namespace.encode()
+        mac = hmac.new(self._secrets.index, digestmod="sha256")
+        for part in (what, namespace, content):
+            mac.update(len(part).to_bytes(8, "big") + part)
+        return mac.digest()

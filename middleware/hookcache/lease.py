@@ -1,0 +1,330 @@
+"""
+The lease: one small item per key that says who fetches, until when, and under which fence (docs/protocol.md).
+
+    absent, ended, released ──acquire──> HELD ──renew──> HELD ──release──> DONE | FAILED | REFUSED | FREE
+    any ──erase──> ERASED
+
+A lease bounds waiting; it is not what keeps answers right. Fences keep late writers out (P25), and tags keep foreign
+bodies out (P6). With clocks further apart than `SKEW` there are extra backend calls, never a wrong answer.
+
+Decisions are pure functions of the item read (`after_conflict`, `observed`): the model checker runs these very functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import NewType
+
+from hookcache.clock import Clock, EpochMillis
+from hookcache.entry import Fence, Item
+from hookcache.errors import TierUnavailable
+from hookcache.items import Conflict, Items
+from hookcache.key import CacheKey
+
+OwnerId = NewType("OwnerId", str)
+
+SKEW_MS = 2_000
+REFUSAL_SECONDS = 60
+NEGATIVE_SECONDS = 60
+TOMBSTONE_SECONDS = 24 * 3_600
+KIND = "LEASE"
+
+_NAMES = {
+    "#state": "state",
+    "#owner": "owner",
+    "#fence": "fence",
+    "#end": "end_ms",
+    "#ttl": "ttl",
+}
+
+
+class State(StrEnum):
+    """What became of the fetch under a lease."""
+
+    HELD = "HELD"
+    DONE = "DONE"
+    FAILED = "FAILED"
+    REFUSED = "REFUSED"
+    FREE = "FREE"
+    ERASED = "ERASED"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseItem:
+    """The item as read. `note` is an error type under FAILED and `REFUSED` after a refusal, `note_ms` when it was made."""
+
+    state: State
+    owner: str
+    fence: Fence
+    end_ms: EpochMillis
+    note: str = ""
+    note_ms: EpochMillis = EpochMillis(0)
+
+    @classmethod
+    def decode(cls, item: Item) -> LeaseItem:
+        """
+        Raises:
+            TierUnavailable: the item is not one of ours; the caller then fetches without a lease.
+        """
+        try:
+            return cls(
+                State(item["state"]["S"]),
+                item.get("owner", {}).get("S", ""),
+                Fence(int(item["fence"]["N"])),
+                EpochMillis(int(item["end_ms"]["N"])),
+                item.get("note", {}).get("S", ""),
+                EpochMillis(int(item.get("note_ms", {}).get("N", "0"))),
+            )
+        except (KeyError, ValueError, TypeError, AttributeError):
+            raise TierUnavailable("a lease item is malformed", transient=False) from None
+
+    def is_held(self, now: EpochMillis, skew_ms: int = SKEW_MS) -> bool:
+        """True while nobody else may take it: held, and not ended beyond what clocks may differ."""
+        return self.state is State.HELD and self.end_ms >= now - skew_ms
+
+    def refused_lately(self, now: EpochMillis) -> bool:
+        return self.note == State.REFUSED and now - self.note_ms < REFUSAL_SECONDS * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to fetch `key`: `fence` is larger than that of every earlier holder and erase."""
+
+    key: CacheKey
+    owner: OwnerId
+    fence: Fence
+    end_ms: EpochMillis
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Somebody else fetches."""
+
+    item: LeaseItem
+
+
+@dataclass(frozen=True, slots=True)
+class Negative:
+    """The backend failed a moment ago with an error of the operator's list: it is not asked again yet (P17)."""
+
+    error_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class TryAbove:
+    """The lease is free but its fence is not below ours: our clock is behind. Once more, above the fence seen."""
+
+    seen: Fence
+
+
+class Sight(Enum):
+    """What a follower does about the lease it sees (docs/protocol.md, "What a follower does")."""
+
+    WAIT = "wait"
+    LOOK = "look"
+    SHARE = "share"
+    ACQUIRE = "acquire"
+    ALONE = "alone"
+
+
+def after_conflict(
+    old: LeaseItem | None, owner: OwnerId, now: EpochMillis, negative: Collection[str] = (), skew_ms: int = SKEW_MS
+) -> Lease | Held | Negative | TryAbove | None:
+    """
+    What a refused acquire means, from the item that stood in its way; None if that item has gone meanwhile.
+
+    A `Lease` is returned without its key, for the caller to fill in: our own write had arrived, its reply was lost (F8).
+    """
+    if old is None:
+        return None
+    if old.state is State.HELD and old.owner == owner:
+        return Lease(CacheKey(b""), owner, old.fence, old.end_ms)
+    if old.is_held(now, skew_ms):
+        return Held(old)
+    if old.state is State.FAILED and old.note in negative and now - old.note_ms < NEGATIVE_SECONDS * 1000:
+        return Negative(old.note)
+    return TryAbove(old.fence)
+
+
+def observed(item: LeaseItem | None, now: EpochMillis, skew_ms: int = SKEW_MS) -> Sight:
+    """
+    What a follower, who saw the lease held before, does about what it sees now.
+
+    A failure seen here came after the follower began to wait, for then it saw the lease held: it is shared (3.4). A
+    failure from before that is never seen by a follower, since it does not stand in the way of an acquire.
+    """
+    if item is None:
+        return Sight.ACQUIRE
+    match item.state:
+        case State.HELD if item.is_held(now, skew_ms):
+            return Sight.ALONE if item.refused_lately(now) else Sight.WAIT
+        case State.DONE:
+            return Sight.LOOK
+        case State.FAILED:
+            return Sight.SHARE
+        case State.REFUSED:
+            return Sight.ALONE
+        case _:
+            return Sight.ACQUIRE
+
+
+class LeaseBook:
+    """
+    The lease items of one table.
+
+    Args:
+        lease_seconds: how long a lease holds without a renewal; always an absolute end in wall time.
+        skew_ms: how far apart the clocks of two environments may be.
+    """
+
+    def __init__(self, items: Items, clock: Clock, lease_seconds: float, skew_ms: int = SKEW_MS) -> None:
+        self._items = items
+        self._clock = clock
+        self._lease_ms = int(lease_seconds * 1000)
+        self.skew_ms = skew_ms
+
+    @property
+    def beat_seconds(self) -> float:
+        """How often a holder renews: three times a lease, so that two lost renewals do not lose it."""
+        return self._lease_ms / 3000
+
+    def acquire(self, key: CacheKey, owner: OwnerId, negative: Collection[str] = ()) -> Lease | Held | Negative:
+        """
+        Take the right to fetch `key`, or learn who holds it: one conditional write, no read before it.
+
+            acquire ........ renew ........ renew ........ end
+            |<------- held: others get Held ------------->|<-- takeable, with a larger fence -->
+
+        Args:
+            owner: request id plus a random part, so that a repeated write recognises itself.
+            negative: error types that are not to be repeated for a minute (P17).
+
+        Raises:
+            TierUnavailable: no usable reply; the caller then fetches without a lease (P54).
+
+        Promises: P23, P25. Source: DynamoDB Developer Guide, "Condition expressions", and
+        "ReturnValuesOnConditionCheckFailure" of UpdateItem.
+        """
+        seen: Fence | None = None
+        for _ in range(3):
+            now = self._clock.now_ms()
+            tried = self._try(key, owner, now, seen, negative)
+            if isinstance(tried, Lease):
+                return tried
+            old = LeaseItem.decode(tried.old) if tried.old is not None else self.read(key, consistent=True)
+            match after_conflict(old, owner, now, negative, self.skew_ms):
+                case Lease() as ours:
+                    return Lease(key, owner, ours.fence, ours.end_ms)
+                case TryAbove(fence):
+                    seen = fence
+                case None:
+                    seen = None
+                case other:
+                    return other
+        raise TierUnavailable("a lease changed hands at every try")
+
+    def read(self, key: CacheKey, *, consistent: bool = False) -> LeaseItem | None:
+        item = self._items.get(key, KIND, consistent=consistent)
+        return None if item is None else LeaseItem.decode(item)
+
+    def renew(self, lease: Lease) -> bool:
+        """Put the end off by a lease's length. False if the lease is no longer ours."""
+        end = self._clock.now_ms() + self._lease_ms
+        done = self._items.update(
+            lease.key,
+            KIND,
+            "SET #end = :end, #ttl = :ttl",
+            _OURS,
+            _ours(lease) | {":end": _n(end), ":ttl": _n(end // 1000 + TOMBSTONE_SECONDS)},
+            _NAMES,
+        )
+        return done is None
+
+    def release(self, lease: Lease, state: State, note: str = "") -> bool:
+        """End the lease in `state`; the item and its fence stay. False if it is no longer ours (P25)."""
+        change = "SET #state = :state, #ttl = :ttl"
+        now = self._clock.now_ms()
+        values = _ours(lease) | {":state": {"S": state}, ":ttl": _n(now // 1000 + TOMBSTONE_SECONDS)}
+        if note:
+            change += ", note = :note, note_ms = :now"
+            values |= {":note": {"S": note}, ":now": _n(now)}
+        elif state is State.DONE:
+            change += " REMOVE note, note_ms"
+        names = {name: _NAMES[name] for name in ("#state", "#owner", "#fence", "#ttl")}
+        return self._items.update(lease.key, KIND, change, _OURS, values, names) is None
+
+    def fence_off(self, key: CacheKey, above: Fence = Fence(0)) -> Fence:
+        """
+        Take the lease from whoever holds it, for an erase: no fetch begun before this can store (P13).
+
+        Returns:
+            The fence that a tombstone must bear; larger than every fence given out before, and than `above`.
+        """
+        fence = Fence(max(self._clock.now_ms(), above + 1))
+        for _ in range(5):
+            now = self._clock.now_ms()
+            done = self._items.update(
+                key,
+                KIND,
+                "SET #state = :erased, #fence = :fence, #end = :now, #ttl = :ttl REMOVE #owner, note, note_ms",
+                "attribute_not_exists(pk) OR #fence < :fence",
+                {
+                    ":erased": {"S": State.ERASED},
+                    ":fence": _n(fence),
+                    ":now": _n(now),
+                    ":ttl": _n(now // 1000 + TOMBSTONE_SECONDS),
+                },
+                _NAMES,
+            )
+            if done is None:
+                return fence
+            old = LeaseItem.decode(done.old) if done.old is not None else self.read(key, consistent=True)
+            fence = Fence(max(fence, old.fence + 1 if old else 0))
+        raise TierUnavailable("a lease moved at every try to fence it; run the erase again")
+
+    def _try(
+        self, key: CacheKey, owner: OwnerId, now: EpochMillis, seen: Fence | None, negative: Collection[str]
+    ) -> Lease | Conflict:
+        fence = Fence(now if seen is None else seen + 1)
+        end = EpochMillis(now + self._lease_ms)
+        not_held = "(#state <> :held OR #end < :ended)"
+        values = {
+            ":held": {"S": State.HELD},
+            ":me": {"S": owner},
+            ":new": _n(fence),
+            ":end": _n(end),
+            ":ended": _n(now - self.skew_ms),
+            ":ttl": _n(end // 1000 + TOMBSTONE_SECONDS),
+        }
+        if seen is None:
+            condition = f"attribute_not_exists(pk) OR (#fence < :new AND {not_held})"
+        else:
+            condition = f"#fence = :seen AND {not_held}"
+            values[":seen"] = _n(seen)
+        if negative:
+            listed = {f":negative{number}": {"S": error_type} for number, error_type in enumerate(sorted(negative))}
+            values |= listed | {":failed": {"S": State.FAILED}, ":lately": _n(now - NEGATIVE_SECONDS * 1000)}
+            forgiven = f"NOT (#state = :failed AND note_ms > :lately AND note IN ({', '.join(listed)}))"
+            condition = f"({condition}) AND (attribute_not_exists(note) OR {forgiven})"
+        done = self._items.update(
+            key,
+            KIND,
+            "SET #state = :held, #owner = :me, #fence = :new, #end = :end, #ttl = :ttl",
+            condition,
+            values,
+            _NAMES,
+        )
+        return Lease(key, owner, fence, end) if done is None else done
+
+
+_OURS = "#owner = :me AND #fence = :mine AND #state = :held"
+
+
+def _ours(lease: Lease) -> dict[str, dict[str, str]]:
+    return {":me": {"S": lease.owner}, ":mine": _n(lease.fence), ":held": {"S": State.HELD}}
+
+
+def _n(number: int) -> dict[str, str]:
+    return {"N": str(number)}

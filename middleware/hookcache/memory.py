@@ -1,0 +1,69 @@
+"""Tier 1: the answers of this execution environment, bounded in real bytes, judged by wall clock."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from cachetools import LRUCache
+
+from hookcache.clock import Clock, EpochMillis
+from hookcache.entry import Entry
+from hookcache.key import CacheKey
+
+SLOT_BYTES = 400
+"""What the table of the LRU itself costs per entry: two dictionary slots, a link and its key, measured with tracemalloc."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    entry: Entry
+    until_ms: EpochMillis
+
+
+class MemoryTier:
+    """
+    Least recently used entries, at most `size_bytes` of them.
+
+    A copy lives at most `seconds`, by wall clock: a monotonic clock stands still while Lambda freezes the environment,
+    and starts near 0 on a cold start (P11, S31). Freshness of the entry itself is judged by the caller, on every read.
+    """
+
+    def __init__(self, size_bytes: int, seconds: float, clock: Clock) -> None:
+        self._copies: LRUCache[CacheKey, _Copy] = LRUCache(size_bytes, getsizeof=_held_bytes)
+        self._life_ms = int(seconds * 1000)
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def get(self, key: CacheKey) -> Entry | None:
+        """The copy under `key`, or None; one that outlived its time is dropped."""
+        with self._lock:
+            copy = self._copies.get(key)
+            if copy is None:
+                return None
+            now = self._clock.now_ms()
+            # A copy that seems to end later than any copy may was made by a clock since set back: its time says nothing.
+            if now < copy.until_ms <= now + self._life_ms:
+                return copy.entry
+            del self._copies[key]
+            return None
+
+    def put(self, entry: Entry) -> None:
+        """Keep a copy; one that alone passes the tier's bound is not kept."""
+        copy = _Copy(entry, EpochMillis(self._clock.now_ms() + self._life_ms))
+        with self._lock:
+            if _held_bytes(copy) <= self._copies.maxsize:
+                self._copies[entry.key] = copy
+
+    def drop(self, key: CacheKey) -> None:
+        with self._lock:
+            self._copies.pop(key, None)
+
+    @property
+    def held_bytes(self) -> int:
+        with self._lock:
+            return int(self._copies.currsize)
+
+
+def _held_bytes(copy: _Copy) -> int:
+    return copy.entry.held_bytes() + SLOT_BYTES

@@ -1,0 +1,281 @@
+"""
+The receipt: one record per invocation that says how it ended, what it spent and what it saved (P31-P35, P55-P57).
+
+Written as one line of CloudWatch embedded metric format, built by Powertools; the same line is the access log that the
+`hookcache` commands read. Its members are listed in dashboards/README.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from aws_lambda_powertools.metrics.functions import is_metrics_disabled
+from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
+
+from hookcache.clock import Clock
+from hookcache.errors import (
+    BackendFailed,
+    BackendMalformed,
+    BackendThrottled,
+    DeadlineTooClose,
+    FollowerTimedOut,
+    LoopDetected,
+)
+from hookcache.outcome import Outcome, Reason
+from hookcache.spending import Spending
+
+RECEIPT_SCHEMA = 1
+DEFAULT_NAMESPACE = "GenAIIDP/HookCache"
+DEFAULT_SERVICE = "hookcache"
+
+_COUNT, _MILLISECONDS, _NONE = "Count", "Milliseconds", "None"
+_COUNTED_AS = {
+    Outcome.HIT_MEMORY: "MemoryHits",
+    Outcome.HIT_TABLE: "TableHits",
+    Outcome.COLLAPSED: "Collapsed",
+    Outcome.MISS: "Misses",
+    Outcome.STALE: "Misses",
+    Outcome.REFRESH: "Misses",
+    Outcome.OBSERVE: "Misses",
+    Outcome.BYPASS: "Bypasses",
+    Outcome.FAILED: "Failures",
+}
+_UNIT_METRICS = {"InputTokens": "inputTokens", "OutputTokens": "outputTokens", "Pages": "pages"}
+
+
+@dataclass(slots=True)
+class Receipt:
+    """
+    What is known of one invocation while it runs; closed and written when it ends.
+
+    `units_spent` are the backend's units of the call made here, `units_saved` those of the answer served instead of one;
+    `saved_cost` and `cost` map units to currency, `unpriced` counts the units without a price. Times are milliseconds.
+    """
+
+    context: str
+    function: str
+    request_id: str
+    mode: str = ""
+    outcome: Outcome = Outcome.FAILED
+    reason: Reason | None = None
+    refusal: Reason | None = None
+    error_type: str = ""
+    key_id: str = ""
+    age_seconds: float | None = None
+    entry_bytes: int = 0
+    backend_version: str = ""
+    images: int = 0
+    image_bytes: int = 0
+    units_spent: Mapping[str, float] = field(default_factory=dict)
+    units_saved: Mapping[str, float] = field(default_factory=dict)
+    cost: Decimal = Decimal(0)
+    saved_cost: Decimal = Decimal(0)
+    own_cost: Decimal = Decimal(0)
+    unpriced: Mapping[str, float] = field(default_factory=dict)
+    own_units: dict[str, float] = field(default_factory=dict)
+    components: Mapping[str, Any] | None = None
+    would_hit: bool | None = None
+    cold_start: bool = False
+    total_ms: float = 0.0
+    backend_ms: float = 0.0
+    table_errors: int = 0
+    image_errors: int = 0
+    lease_lost: int = 0
+    corrupt_entries: int = 0
+    usage_removed: int = 0
+    control_ignored: int = 0
+
+    def end(self, outcome: Outcome, reason: Reason | None = None) -> None:
+        """How this invocation ended; the last word counts, an exception has the very last one."""
+        self.outcome, self.reason = outcome, reason
+
+    def failed(self, error: BaseException) -> None:
+        self.outcome, self.reason, self.error_type = Outcome.FAILED, _reason_of(error), type(error).__name__
+        self.units_saved = {}
+
+
+def _reason_of(error: BaseException) -> Reason:
+    match error:
+        case BackendFailed(timed_out=True):
+            return Reason.BACKEND_TIMEOUT
+        case BackendThrottled():
+            return Reason.BACKEND_THROTTLED
+        case BackendMalformed():
+            return Reason.BACKEND_MALFORMED
+        case FollowerTimedOut():
+            return Reason.FOLLOWER_TIMED_OUT
+        case DeadlineTooClose():
+            return Reason.DEADLINE
+        case LoopDetected():
+            return Reason.LOOP
+        case _:
+            return Reason.BACKEND_FAILED
+
+
+class Meter:
+    """
+    Opens a receipt for each invocation and writes it when that ends, whatever happened.
+
+    Namespace and service come from Powertools' own environment variables.
+    """
+
+    def __init__(
+        self, clock: Clock, spending: Spending, environ: Mapping[str, str] = os.environ, memory_mb: float = 0.0
+    ) -> None:
+        self._clock = clock
+        self._spending = spending
+        self._namespace = environ.get("POWERTOOLS_METRICS_NAMESPACE") or DEFAULT_NAMESPACE
+        self._service = environ.get("POWERTOOLS_SERVICE_NAME") or DEFAULT_SERVICE
+        self._own_name = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+        self._memory_gb = (memory_mb or _memory_mb(environ)) / 1024
+        self._cold = True
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def invocation(self, step: str, context: Any) -> Iterator[Receipt]:
+        """
+        The receipt of one invocation of `step` (the host's context word).
+
+        Promises: P31 (one receipt, whatever happened), P34 (a metering failure never touches the answer).
+        """
+        started = self._clock.elapsed()
+        request_id = getattr(context, "aws_request_id", None)
+        receipt = Receipt(
+            context=step,
+            function=function_name(context, self._own_name),
+            request_id=str(request_id) if request_id else str(uuid.uuid4()),
+            cold_start=self._cold,
+        )
+        self._cold = False
+        try:
+            yield receipt
+        except BaseException as error:
+            receipt.failed(error)
+            raise
+        finally:
+            try:
+                receipt.total_ms = (self._clock.elapsed() - started) * 1000
+                self._close(receipt)
+            except Exception as trouble:  # P34: nothing here may reach the caller
+                _last_word(trouble)
+
+    def _close(self, receipt: Receipt) -> None:
+        receipt.own_units = self._spending.take() | {
+            "lambda_requests": 1,
+            "lambda_gb_seconds": self._memory_gb * receipt.total_ms / 1000,
+        }
+        if is_metrics_disabled():
+            return
+        line = json.dumps(self.record(receipt), separators=(",", ":")) + "\n"
+        with self._lock:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+
+    def record(self, receipt: Receipt) -> Mapping[str, Any]:
+        """The receipt as an EMF record: two dimension sets of one dimension each, every other fact a plain member (P35)."""
+        emf = AmazonCloudWatchEMFProvider(namespace=self._namespace)
+        emf.service = None  # type: ignore[assignment]  # it would join our first dimension set and make a third one
+        emf.set_timestamp(self._clock.now_ms())
+        emf.add_dimension("MeteringKey", f"{receipt.context}/lambda_hook/{receipt.function}")
+        emf.add_dimensions(Service=self._service)
+        for name, unit, value in _metrics(receipt):
+            emf.add_metric(name, unit, value)
+        for name, value in _members(receipt).items():
+            emf.add_metadata(name, value)
+        record: Mapping[str, Any] = emf.serialize_metric_set()
+        return record
+
+
+def _metrics(receipt: Receipt) -> Iterator[tuple[str, str, float]]:
+    """Name, unit and value of each metric. The lean set is always written; a health metric only where it counts something."""
+    yield "Requests", _COUNT, 1
+    for name in dict.fromkeys(_COUNTED_AS.values()):
+        yield name, _COUNT, int(name == _COUNTED_AS[receipt.outcome])
+    for name, unit in _UNIT_METRICS.items():
+        yield name, _COUNT, receipt.units_spent.get(unit, 0)
+        yield f"Saved{name}", _COUNT, receipt.units_saved.get(unit, 0)
+    yield "Cost", _NONE, float(receipt.cost)
+    yield "SavedCost", _NONE, float(receipt.saved_cost)
+    yield "OwnCost", _NONE, float(receipt.own_cost)
+    yield "Latency", _MILLISECONDS, receipt.total_ms
+    yield "BackendLatency", _MILLISECONDS, receipt.backend_ms
+    yield "LookupLatency", _MILLISECONDS, max(0.0, receipt.total_ms - receipt.backend_ms)
+    health = {
+        "TableErrors": receipt.table_errors,
+        "ImageErrors": receipt.image_errors,
+        "Refusals": int(receipt.refusal is not None),
+        "LeaseLost": receipt.lease_lost,
+        "CorruptEntries": receipt.corrupt_entries,
+        "Unpriced": int(bool(receipt.unpriced)),
+    }
+    yield from ((name, _COUNT, value) for name, value in health.items() if value)
+
+
+def _members(receipt: Receipt) -> dict[str, Any]:
+    members = {
+        "schema": RECEIPT_SCHEMA,
+        "outcome": receipt.outcome.value,
+        "reason": receipt.reason.value if receipt.reason else "",
+        "refusal": receipt.refusal.value if receipt.refusal else "",
+        "error_type": receipt.error_type,
+        "context": receipt.context,
+        "function": receipt.function,
+        "request_id": receipt.request_id,
+        "mode": receipt.mode,
+        "key_id": receipt.key_id,
+        "age_seconds": receipt.age_seconds,
+        "entry_bytes": receipt.entry_bytes,
+        "backend_version": receipt.backend_version,
+        "images": receipt.images,
+        "image_bytes": receipt.image_bytes,
+        "units_spent": dict(receipt.units_spent),
+        "units_saved": dict(receipt.units_saved),
+        "unpriced_units": dict(receipt.unpriced),
+        "own_units": receipt.own_units,
+        "cold_start": receipt.cold_start,
+    }
+    rare = {
+        "components": receipt.components,
+        "would_hit": receipt.would_hit,
+        "usage_removed": receipt.usage_removed or None,
+        "control_ignored": receipt.control_ignored or None,
+    }
+    return members | {name: value for name, value in rare.items() if value is not None}
+
+
+_FUNCTION_ARN = re.compile(r"arn:[^:]+:lambda:[^:]*:[^:]*:function:([^:]+)")
+
+
+def function_name(context: Any, otherwise: str = "") -> str:
+    """
+    The bare name under which this function is metered: no account, alias or version, whatever form it was called by (S55).
+
+    Source: the host's metering key since it names functions alone; AWS Lambda Developer Guide, "Python context object".
+    """
+    for told in (getattr(context, "invoked_function_arn", None), getattr(context, "function_name", None), otherwise):
+        if isinstance(told, str) and told:
+            arn = _FUNCTION_ARN.match(told)
+            return arn[1] if arn else told.split(":")[0]
+    return "unknown"
+
+
+def _memory_mb(environ: Mapping[str, str]) -> float:
+    told = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+    return float(told) if told.isdigit() else 0.0
+
+
+def _last_word(trouble: Exception) -> None:
+    try:
+        sys.stderr.write(f"hookcache: a receipt was lost: {type(trouble).__name__}\n")
+    except (OSError, ValueError):
+        return  # stderr is gone as well; the answer still goes out

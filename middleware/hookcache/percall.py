@@ -1,0 +1,90 @@
+"""
+Control of a single call, from the Lambda client context only: never from the event, which reaches the model (P51).
+
+    {"custom": {"hookcache": {"refresh": true, "bypass": true, "max_age_seconds": 3600, "rollout": "blue"}}}
+
+Unknown or out-of-range values are ignored and counted (B21). The same place carries the hop marks that break loops (F40).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MEMBER = "hookcache"
+HOPS = "hookcache_hops"
+MAX_AGE_LIMIT_SECONDS = 30 * 86_400
+MAX_HOPS = 16
+_ROLLOUT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class CallControl:
+    """What the caller asked for, and how many of its wishes were not understood."""
+
+    refresh: bool = False
+    bypass: bool = False
+    max_age_seconds: float | None = None
+    rollout: str = ""
+    ignored: int = 0
+
+
+def _custom(context: Any) -> Mapping[str, Any]:
+    client_context = getattr(context, "client_context", None)
+    if isinstance(client_context, Mapping):
+        custom = client_context.get("custom")
+    else:
+        custom = getattr(client_context, "custom", None)
+    return custom if isinstance(custom, Mapping) else {}
+
+
+def call_control(context: Any) -> CallControl:
+    """The caller's wishes in a Lambda context; the defaults where it has none. Never raises."""
+    custom = _custom(context)
+    wishes = custom.get(MEMBER, {})
+    if isinstance(wishes, str):
+        try:
+            wishes = json.loads(wishes)
+        except ValueError:
+            return CallControl(ignored=1)
+    if not isinstance(wishes, Mapping):
+        return CallControl(ignored=1)
+    age, rollout = wishes.get("max_age_seconds"), wishes.get("rollout", "")
+    good_age = isinstance(age, int | float) and not isinstance(age, bool) and 0 <= age <= MAX_AGE_LIMIT_SECONDS
+    good_rollout = isinstance(rollout, str) and _ROLLOUT.fullmatch(rollout) is not None
+    understood = {
+        "refresh": isinstance(wishes.get("refresh"), bool),
+        "bypass": isinstance(wishes.get("bypass"), bool),
+        "max_age_seconds": good_age,
+        "rollout": good_rollout,
+    }
+    return CallControl(
+        refresh=wishes.get("refresh") is True,
+        bypass=wishes.get("bypass") is True,
+        max_age_seconds=float(age) if good_age and age is not None and math.isfinite(age) else None,
+        rollout=rollout if good_rollout else "",
+        ignored=sum(not understood.get(name, False) for name in wishes),
+    )
+
+
+def hops(context: Any) -> tuple[str, ...]:
+    """The functions of ours that this call came through, as their marks say. A forged mark can only refuse a call."""
+    marks = _custom(context).get(HOPS, ())
+    if isinstance(marks, str):
+        marks = marks.split(",")
+    return tuple(mark for mark in marks if isinstance(mark, str)) if isinstance(marks, list | tuple) else ()
+
+
+def onward(context: Any, mark: str) -> str:
+    """The client context for the backend: the caller's own, with our mark added, as base64 JSON (3,583 bytes at most)."""
+    custom = {name: value for name, value in _custom(context).items() if name not in {MEMBER, HOPS}}
+    marks = ",".join([*hops(context)[-MAX_HOPS:], mark])
+    whole = json.dumps({"custom": custom | {HOPS: marks}}).encode()
+    if len(whole) > 2_600:  # base64 makes 3,583 of about 2,687; the caller's own part goes before our mark does
+        whole = json.dumps({"custom": {HOPS: marks}}).encode()
+    return base64.b64encode(whole).decode()

@@ -1,0 +1,284 @@
+"""
+What may be looked up, served and kept: pure decisions on plain values. No table, clock or log in here.
+
+    may_look_up(request, rules)            LookUp | Bypass(reason)
+    judge(entry, now, not_before)          Fresh | Stale | Unusable(reason)
+    admit(request, rules, answer)          Admit | Refuse(reason)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from hookcache.clock import EpochMillis
+from hookcache.entry import ANSWER_BYTES, Entry
+from hookcache.lease import SKEW_MS
+from hookcache.outcome import Reason
+from hookcache.request import HookRequest
+from hookcache.usage import Metered
+
+DAY_SECONDS = 86_400
+
+
+class Mode(StrEnum):
+    """How much of the cache is in use (P50)."""
+
+    ON = "on"
+    OFF = "off"
+    OBSERVE = "observe"
+    READ_ONLY = "read_only"
+    WRITE_ONLY = "write_only"
+
+    @property
+    def serves(self) -> bool:
+        return self in {Mode.ON, Mode.READ_ONLY}
+
+    @property
+    def looks_up(self) -> bool:
+        return self in {Mode.ON, Mode.READ_ONLY, Mode.OBSERVE}
+
+
+_JSON_CONTEXTS = frozenset({"Classification", "Extraction", "Assessment"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """
+    What the operator wants for one context.
+
+    Attributes:
+        temperature_ceiling: the highest temperature whose answers are reused; None allows any, absent included (P16).
+        require_json: keep only answers in which the host will find JSON (P47).
+        refused_texts: answers that are failures in disguise, compared without case (P47).
+        blank_pages: keep a blank answer that was charged for at least one page (P47).
+        usage_on_hit: `zero`, or `original` to charge hits back to whoever sent them (P32).
+        check_share: share of hits that also ask the backend and compare (P59).
+        trace: put keyed component digests into the receipt (P58).
+        negative_errors: backend error types not to be repeated for a minute (P17).
+        delegate_after_wait: ask the backend, instead of raising, when a follower's wait is over (P27).
+        error_detail: `type` keeps the backend's error text out of what we raise (P36).
+    """
+
+    mode: Mode = Mode.ON
+    fresh_seconds: int = 7 * DAY_SECONDS
+    hard_seconds: int = 7 * DAY_SECONDS
+    temperature_ceiling: float | None = 0.0
+    require_json: bool = False
+    refused_texts: tuple[str, ...] = ()
+    blank_pages: bool = False
+    usage_on_hit: Literal["zero", "original"] = "zero"
+    check_share: float = 0.0
+    trace: bool = False
+    negative_errors: frozenset[str] = field(default_factory=frozenset)
+    delegate_after_wait: bool = False
+    error_detail: Literal["full", "type"] = "full"
+
+
+def default_rules(context: str) -> dict[str, Any]:
+    """What differs from `Rules()` for a step of the host when the operator says nothing (P47)."""
+    rules: dict[str, Any] = {"require_json": context in _JSON_CONTEXTS}
+    if context == "Classification":
+        rules["refused_texts"] = ("unclassified",)
+    return rules
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """The cache may be used for this request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """The backend is asked and the cache is not, for `reason`."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """May be served."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """May be served only in place of an error, where the operator allows that (P45)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Must not be served."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """The answer may be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The answer goes to the caller and is not kept."""
+
+    reason: Reason
+
+
+def may_look_up(request: HookRequest, rules: Rules) -> LookUp | Bypass:
+    """Sampling requests are bypassed: their caller asked for a different answer each time (P16, S3)."""
+    if rules.temperature_ceiling is None:
+        return LookUp()
+    if request.temperature is None or not 0 <= request.temperature <= rules.temperature_ceiling:
+        return Bypass(Reason.SAMPLING)
+    return LookUp()
+
+
+def judge(
+    entry: Entry, now: EpochMillis, not_before: EpochMillis = EpochMillis(0), max_age_seconds: float | None = None
+) -> Fresh | Stale | Unusable:
+    """
+    The use that may be made of a stored answer at `now`.
+
+    Args:
+        not_before: answers made earlier were invalidated by the operator (P44).
+        max_age_seconds: the caller's own, stricter bound (P51).
+
+    Promises: P10 (nothing past its lifetimes), P12 (nothing from the future).
+    """
+    if entry.created_ms > now + SKEW_MS:
+        return Unusable(Reason.FUTURE)  # the writer's clock is wrong: its lifetimes mean nothing
+    if entry.created_ms < not_before:
+        return Unusable(Reason.INVALIDATED)
+    if now >= entry.hard_until_ms:
+        return Unusable(Reason.EXPIRED)
+    if max_age_seconds is not None and now - entry.created_ms > max_age_seconds * 1000:
+        return Unusable(Reason.EXPIRED)
+    return Fresh() if now < entry.fresh_until_ms else Stale()
+
+
+_GOOD_STOPS = frozenset({"end_turn", "stop_sequence"})
+_TRUNCATED_STOPS = frozenset({"max_tokens", "max_output_tokens", "incomplete", "length"})
+
+
+def admit(request: HookRequest, rules: Rules, answer: Metered, body_bytes: int) -> Admit | Refuse:
+    """
+    May this answer be kept? Only if nothing speaks against it (P14, P47).
+
+    Truncation is judged before emptiness: a cut answer may be empty because it was cut.
+
+    Args:
+        answer: the reply, parsed, with its usage repaired.
+        body_bytes: length of the reply as received.
+
+    Source: what the host's steps read of a reply, and what its sample hooks return in place of an error.
+    """
+    response = answer.response
+    if not isinstance(response, dict):
+        return Refuse(Reason.NOT_AN_OBJECT)
+    text = _text_of(response)
+    for reason, holds in (
+        (Reason.ANSWER_SIZE, body_bytes <= ANSWER_BYTES),
+        (Reason.ERROR_BODY, not response.keys() & {"errorMessage", "errorType"}),
+        (Reason.USAGE, answer.sound),
+        (Reason.TRUNCATED, not _is_truncated(request, response, answer.units)),
+        (Reason.STOP_REASON, _stopped_well(response)),
+        (Reason.ROLE, _message(response).get("role", "assistant") == "assistant"),
+        (Reason.CONTENT, text is not None),
+        (Reason.NO_PAGES, not (request.images and answer.units.get("pages") == 0)),
+        (Reason.NOT_FINITE, _is_finite(response)),
+    ):
+        if not holds:
+            return Refuse(reason)
+    return _admit_text(text or "", rules, answer.units)
+
+
+def _admit_text(text: str, rules: Rules, units: Mapping[str, float]) -> Admit | Refuse:
+    if not text.strip():
+        return Admit() if rules.blank_pages and units.get("pages", 0) >= 1 else Refuse(Reason.BLANK_TEXT)
+    refused = {refused_text.casefold() for refused_text in rules.refused_texts}
+    if not (rules.require_json or refused):
+        return Admit()
+    found = json_in(text)
+    if rules.require_json and found is None:
+        return Refuse(Reason.NOT_JSON)
+    said = {value.strip().casefold() for value in [text, *_strings(found)]}
+    return Refuse(Reason.REFUSED_TEXT) if said & refused else Admit()
+
+
+def _message(response: Mapping[str, Any]) -> Mapping[str, Any]:
+    output = response.get("output")
+    message = output.get("message") if isinstance(output, dict) else None
+    return message if isinstance(message, dict) else {}
+
+
+def _text_of(response: Mapping[str, Any]) -> str | None:
+    """The text that the host will join, or None if the content is no list of blocks or is empty."""
+    content = _message(response).get("content")
+    if not isinstance(content, list) or not content or not all(isinstance(block, dict) for block in content):
+        return None
+    return "".join(block["text"] for block in content if isinstance(block.get("text"), str))
+
+
+def _is_truncated(request: HookRequest, response: Mapping[str, Any], units: Mapping[str, float]) -> bool:
+    if response.get("stopReason") in _TRUNCATED_STOPS if isinstance(response.get("stopReason"), str) else False:
+        return True
+    out = units.get("outputTokens")
+    # A backend may drop the stop reason; an answer as long as it was allowed to be was most likely cut (S20).
+    return request.max_tokens is not None and out is not None and out >= request.max_tokens
+
+
+def _stopped_well(response: Mapping[str, Any]) -> bool:
+    reason = response.get("stopReason", "end_turn")
+    return isinstance(reason, str) and reason in _GOOD_STOPS
+
+
+def _is_finite(response: Mapping[str, Any]) -> bool:
+    try:
+        json.dumps(response, allow_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
+_FENCED = re.compile(r"```[A-Za-z]*[ \t]*\r?\n(.*?)```", re.DOTALL)
+
+
+def json_in(text: str) -> Any | None:
+    """
+    The JSON object or list that the host would find in an answer: bare, in a code fence, or amid prose.
+
+    Amid prose it is taken only from the first bracket on, with no bracket behind it: a cut-off answer may contain whole
+    objects, which must not pass for the answer (S24).
+    """
+    fenced = _FENCED.search(text)
+    for candidate in [text, *([fenced[1]] if fenced else [])]:
+        try:
+            found = json.loads(candidate)
+        except (ValueError, RecursionError):
+            continue
+        return found if isinstance(found, dict | list) else None
+    start = min((place for place in (text.find("{"), text.find("[")) if place >= 0), default=-1)
+    if start < 0:
+        return None
+    try:
+        found, end = json.JSONDecoder().raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return None
+    return None if "{" in text[end:] or "[" in text[end:] else found
+
+
+def _strings(value: Any) -> list[str]:
+    pending, found = [value], []
+    while pending:
+        match pending.pop():
+            case str() as text:
+                found.append(text)
+            case dict() as members:
+                pending.extend(members.values())
+            case list() as items:
+                pending.extend(items)
+    return found

@@ -1,0 +1,121 @@
+"""
+The event as far as hookcache must understand it: shape, context, numbers that matter, and where its images are.
+
+Everything else is left to `canonical`, which keys every member, known or not. The event is never altered (P5).
+Checked by hand and not by pydantic: pydantic refuses text with lone surrogates, which prompts may hold (B15).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hookcache.errors import Unkeyable
+from hookcache.outcome import Reason
+
+CONTEXTS = frozenset({"OCR", "Classification", "Extraction", "Assessment", "Summarization", "Unspecified"})
+"""The host's steps. Any other word is metered as `Other`: dimensions are a small closed set (P35)."""
+
+MAX_BLOCKS = 1_000
+MAX_IMAGES = 100
+
+Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """Where one image of the request lies: `uri` as received, and the owner that the host named, if any."""
+
+    uri: str
+    owner: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HookRequest:
+    """
+    A well-formed event and what policy needs to know about it.
+
+    `temperature` and `max_tokens` are the numbers as received, None where absent or not a number.
+    `images` lists the image blocks in order of position, repeated ones repeated.
+    """
+
+    event: Event
+    context: str
+    temperature: float | None
+    max_tokens: float | None
+    images: tuple[ImageRef, ...]
+
+
+def metered_context(event: object) -> str:
+    """The word under which an event is metered: the host's step, `Unspecified` when it names none, `Other` when unknown."""
+    context = event.get("context", "Unspecified") if isinstance(event, Mapping) else "Unspecified"
+    return context if isinstance(context, str) and context in CONTEXTS else "Other"
+
+
+def parse(event: object) -> HookRequest:
+    """
+    The request in an event.
+
+    Raises:
+        Unkeyable: `event_shape` (B1), `event_size` (B3), `inline_image` or `block_type` (P42, B11).
+
+    Source: the host's LambdaHook request: one user message of text and image blocks, a list of system blocks, an object
+    of inference numbers, and the step's name.
+    """
+    if not isinstance(event, Mapping):
+        raise Unkeyable(Reason.EVENT_SHAPE)
+    messages, system, numbers = event.get("messages"), event.get("system"), event.get("inferenceConfig")
+    well_shaped = (
+        isinstance(messages, list)
+        and len(messages) == 1
+        and isinstance(messages[0], Mapping)
+        and isinstance(messages[0].get("content"), list)
+        and isinstance(system, list)
+        and all(isinstance(block, Mapping) for block in system)
+        and isinstance(numbers, Mapping)
+        and isinstance(event.get("context", ""), str)
+    )
+    if not well_shaped:
+        raise Unkeyable(Reason.EVENT_SHAPE)
+    content: list[Any] = event["messages"][0]["content"]
+    if len(content) + len(event["system"]) > MAX_BLOCKS:
+        raise Unkeyable(Reason.EVENT_SIZE)
+    images = tuple(_image(block["image"]) for block in content if _holds_image(block))
+    if len(images) > MAX_IMAGES:
+        raise Unkeyable(Reason.EVENT_SIZE)
+    return HookRequest(
+        event=event,
+        context=metered_context(event),
+        temperature=_number(event["inferenceConfig"].get("temperature")),
+        max_tokens=_number(event["inferenceConfig"].get("maxTokens")),
+        images=images,
+    )
+
+
+def _holds_image(block: object) -> bool:
+    if not isinstance(block, Mapping) or ("image" in block) == ("text" in block):
+        raise Unkeyable(Reason.BLOCK_TYPE)
+    if "text" in block and not isinstance(block["text"], str):
+        raise Unkeyable(Reason.BLOCK_TYPE)
+    return "image" in block
+
+
+def _image(image: object) -> ImageRef:
+    source = image.get("source") if isinstance(image, Mapping) else None
+    if not isinstance(source, Mapping):
+        raise Unkeyable(Reason.BLOCK_TYPE)
+    if "bytes" in source:
+        raise Unkeyable(Reason.INLINE_IMAGE)  # the host's repr text or base64: never decoded, never stored
+    location = source.get("s3Location")
+    if not isinstance(location, Mapping) or not isinstance(location.get("uri"), str):
+        raise Unkeyable(Reason.BLOCK_TYPE)
+    owner = location.get("bucketOwner")
+    return ImageRef(location["uri"], owner if isinstance(owner, str) else None)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if isinstance(value, int) or math.isfinite(value) else None

@@ -1,0 +1,96 @@
+"""Tier 2: entries in the table, large bodies in the overflow bucket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hookcache.entry import Entry, Fence, Item, Sealer, Tombstone
+from hookcache.errors import EntryRejected, TierUnavailable
+from hookcache.items import Conflict, Items
+from hookcache.key import CacheKey
+from hookcache.outcome import Reason
+from hookcache.overflow import Overflow
+
+NEWER_FENCE_ONLY = "attribute_not_exists(fence) OR fence < :mine"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An entry as its writer sealed it. Whether it may be used is for `policy.judge` to say."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """No usable entry, and what one look-up can know about why (P58). `fence`: of the tombstone, where there is one."""
+
+    reason: Reason
+    fence: Fence = Fence(0)
+
+
+class TableTier:
+    """
+    Entries by key.
+
+    Args:
+        items: the table.
+        sealer: makes and checks stored forms.
+        overflow: bucket for large bodies; None refuses them.
+    """
+
+    def __init__(self, items: Items, sealer: Sealer, overflow: Overflow | None) -> None:
+        self._items = items
+        self._sealer = sealer
+        self._overflow = overflow
+
+    def get(self, key: CacheKey, *, consistent: bool = False) -> Found | Missing:
+        """
+        The entry under `key`. A damaged, foreign or differently versioned one is `Missing`, with that reason.
+
+        Raises:
+            TierUnavailable: table or bucket gave no usable reply.
+        """
+        item = self._items.get(key, "ENTRY", consistent=consistent)
+        if item is None:
+            return Missing(Reason.ABSENT)
+        try:
+            opened = self._sealer.open(key, item, self._fetch)
+        except EntryRejected as rejected:
+            return Missing(rejected.reason)
+        if isinstance(opened, Tombstone):
+            return Missing(Reason.ERASED, opened.fence)
+        return Found(opened)
+
+    def put(self, entry: Entry) -> Reason | None:
+        """
+        Keep `entry` unless a newer fence stands there (P25). None if kept, else the reason why not.
+
+        The overflow object is written first, so that no item ever names a body that is not there. One that turns out to be
+        nobody's is deleted at once.
+
+        Raises:
+            TierUnavailable: it is not known whether the entry was kept; an object left behind goes by the lifecycle.
+        """
+        sealed = self._sealer.seal(entry)
+        if sealed.overflow_name is not None:
+            if self._overflow is None:
+                return Reason.ANSWER_SIZE
+            self._overflow.put(sealed.overflow_name, sealed.overflow_body)
+        written = self._items.put(sealed.item, NEWER_FENCE_ONLY, {":mine": {"N": str(entry.fence)}})
+        if not isinstance(written, Conflict):
+            self._forget_body(written, sealed.overflow_name)
+            return None
+        if written.old is not None and written.old.get("tag") == sealed.item["tag"]:
+            return None  # our own write: its first reply was lost, and the repeat met it (F8)
+        self._forget_body(sealed.item, None)
+        return Reason.SUPERSEDED
+
+    def _forget_body(self, item: Item | None, kept: str | None) -> None:
+        if self._overflow is not None and item is not None and "overflow" in item and item["overflow"]["S"] != kept:
+            self._overflow.delete(item["overflow"]["S"])
+
+    def _fetch(self, name: str, size_bytes: int) -> bytes:
+        if self._overflow is None:
+            raise TierUnavailable("the entry's body is in an overflow bucket; set HOOKCACHE_OVERFLOW_BUCKET")
+        return self._overflow.get(name, size_bytes)

@@ -1,0 +1,64 @@
+"""
+The `usage` of an answer: what the host meters and charges by.
+
+The host adds up every number it finds there, under whatever name, and some versions price an unknown unit as its nearest
+neighbour. So a miss passes the backend's numbers on unchanged, and a hit returns the same names with zeros (P32).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Response = Any
+"""A parsed JSON reply of the backend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """
+    A reply whose `usage` is safe for the host.
+
+    `units` are its numbers, finite and not negative. `sound` is False if a number or the whole `usage` had to go: such an
+    answer is not kept. `removed` counts the members taken out.
+    """
+
+    response: Response
+    units: Mapping[str, float]
+    sound: bool
+    removed: int
+
+
+def metered(response: Response) -> Metered:
+    """
+    `response` with its usage repaired, everything else untouched and in its order.
+
+    Texts, lists, objects and booleans are removed and counted; a NaN, infinite or negative number, and a usage that is no
+    object, are removed and make the answer unsound (P33, S54).
+    """
+    if not isinstance(response, dict) or "usage" not in response:
+        return Metered(response, {}, sound=True, removed=0)
+    usage = response["usage"]
+    if not isinstance(usage, dict):
+        return Metered({name: value for name, value in response.items() if name != "usage"}, {}, sound=False, removed=1)
+    numbers = {name: value for name, value in usage.items() if _is_number(value)}
+    units = {name: value for name, value in numbers.items() if math.isfinite(value) and value >= 0}
+    removed = len(usage) - len(units)
+    if removed:
+        response = {name: units if name == "usage" else value for name, value in response.items()}
+    return Metered(response, units, sound=len(units) == len(numbers), removed=removed)
+
+
+def without_charge(response: Response) -> Response:
+    """A kept answer as a hit returns it: every number of `usage` is 0 under its own name, none added, none dropped (P32)."""
+    repaired = metered(response).response
+    if not isinstance(repaired, dict) or "usage" not in repaired:
+        return repaired
+    zeros = dict.fromkeys(repaired["usage"], 0)
+    return {name: zeros if name == "usage" else value for name, value in repaired.items()}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
