@@ -1,0 +1,131 @@
+# What a person types here; `make` alone prints the list. Every target sets up what it needs, once.
+# Environments: .venv (demo or development), .venv-sam (the SAM command line, which pins older boto3 and pydantic),
+# node_modules (two DynamoDB engines that referee the tests), .uv (the installer, when it is not on PATH).
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+UV_VERSION := 0.13.8
+uv_on_path := $(shell command -v uv 2>/dev/null)
+export UV := $(or $(uv_on_path),$(CURDIR)/.uv/bin/uv)
+export SAM_CLI_TELEMETRY := 0
+
+DOCUMENT ?=
+PYTEST_ARGS ?=
+say := printf '%s\n'
+
+# The first interpreter that answers and is new enough. A pyenv shim may exist and not work, so each one is asked.
+find_python := python=; for p in $(PYTHON) python3 python3.12 python3.11 python3.13; do \
+	if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$p; break; fi; done; \
+	if [ -z "$$python" ]; then \
+	echo "Python 3.11 or newer was not found. Install it, or name one: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; fi
+
+# A stamp in each environment is newer than its lock file, or the environment is brought up to date.
+DEMO := .venv/.ready-demo
+DEV := .venv/.ready-dev
+SAM := .venv-sam/.ready
+# The development environment contains the demo's: a demo after `make test` must not throw the rest away.
+RUN := $(if $(wildcard $(DEV)),$(DEV),$(DEMO))
+INSTALLER := $(if $(uv_on_path),,.uv/bin/uv)
+
+.PHONY: help setup demo test check prove bench build deploy lock clean distclean engines
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(DEV) $(SAM) engines ## everything that the other targets need, and nothing else
+
+demo: $(RUN) ## the path on this machine: miss, memory hit, table hit, receipts (DOCUMENT=file.pdf: your own pages)
+	@.venv/bin/hookcache demo $(if $(DOCUMENT),"$(DOCUMENT)")
+
+test: $(DEV) $(SAM) engines ## the whole suite but the long proofs (PYTEST_ARGS="-k lease")
+	@.venv/bin/python -m pytest -m "not prove" $(PYTEST_ARGS)
+
+check: $(DEV) $(SAM) engines ## format, lint, types, template, then the suite
+	@$(say) "Checking format and lint"
+	@.venv/bin/ruff format --check --quiet .
+	@.venv/bin/ruff check --quiet .
+	@$(say) "Checking types"
+	@.venv/bin/mypy --no-error-summary
+	@$(say) "Checking template.yaml"
+	@.venv/bin/cfn-lint template.yaml
+	@$(MAKE) test
+
+prove: $(DEV) $(SAM) engines ## the long proofs: engines, processes, faults, models
+	@.venv/bin/python -m pytest -m prove $(PYTEST_ARGS)
+
+bench: $(DEV) engines ## figures of this machine, into build/bench/latest.json
+	@test -f bench/__main__.py || { echo "bench/ holds no programs yet" >&2; exit 1; }
+	@.venv/bin/python -m bench
+
+build: $(SAM) | $(INSTALLER) ## the deployable artifacts: .aws-sam/build for SAM, build/dist/*.zip for everybody else
+	@.venv-sam/bin/sam build --template template.yaml >/dev/null
+	@mkdir -p build/dist
+	@for folder in .aws-sam/build/*Function; do \
+		zip="$(CURDIR)/build/dist/$$(basename "$$folder").zip"; rm -f "$$zip"; \
+		(cd "$$folder" && "$(CURDIR)/.venv-sam/bin/python" -m zipfile -c "$$zip" *); \
+		printf '%s  %s KB zipped, %s KB on disk\n' "build/dist/$$(basename "$$zip")" \
+			"$$(du -k "$$zip" | cut -f1)" "$$(du -sk "$$folder" | cut -f1)"; done
+
+deploy: build ## guided deployment of one wrapper into your AWS account
+	@.venv-sam/bin/sam deploy --guided --capabilities CAPABILITY_IAM
+
+# Versions and hashes only: no lock names the registry it came from. UPGRADE=1 moves every version that may move.
+lock: | $(INSTALLER) ## requirements/*.lock from requirements/*.in (UPGRADE=1: newest versions)
+	@for set in runtime demo dev sam; do \
+		$(say) "Locking requirements/$$set.in"; \
+		override="--override requirements/overrides.txt"; if [ $$set = sam ]; then override=; fi; \
+		"$(UV)" pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
+			$(if $(UPGRADE),--upgrade) $$override "requirements/$$set.in" --output-file "requirements/$$set.lock" || exit 1; done
+
+clean: ## remove what was built and cached
+	@rm -rf build .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find bench functions middleware tests -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## and the environments
+	@rm -rf .venv .venv-sam .uv node_modules
+
+# ------------------------------------------------------------------------------------------------ environments
+
+.uv/bin/uv:
+	@$(say) "Setting up uv $(UV_VERSION) in .uv"
+	@$(find_python); "$$python" -m venv .uv || { \
+		echo "python3 -m venv failed: install your system's venv package (Debian, Ubuntu: python3-venv)" >&2; exit 1; }
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+
+# $(call sync,FOLDER,LOCK): the folder holds exactly what the lock lists. An unusable interpreter is replaced.
+sync = set -e; \
+	if ! "$(1)/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		$(find_python); "$(UV)" venv --quiet --clear --python "$$python" "$(1)"; fi; \
+	"$(UV)" pip sync --quiet --require-hashes --python "$(1)/bin/python" "$(2)"
+
+# `uv pip sync` removes what its lock does not list, hookcache itself included: it is put back each time.
+sync_project = $(call sync,.venv,$(1)); \
+	"$(UV)" pip install --quiet --no-deps --no-build-isolation --python .venv/bin/python --editable .
+
+$(DEMO): requirements/demo.lock pyproject.toml | $(INSTALLER)
+	@$(say) "Setting up .venv for the demo (about a minute the first time)"
+	@$(call sync_project,requirements/demo.lock)
+	@touch $@
+
+$(DEV): requirements/dev.lock pyproject.toml | $(INSTALLER)
+	@$(say) "Setting up .venv for development (about a minute the first time)"
+	@$(call sync_project,requirements/dev.lock)
+	@touch $@
+
+$(SAM): requirements/sam.lock | $(INSTALLER)
+	@$(say) "Setting up .venv-sam for the SAM command line"
+	@$(call sync,.venv-sam,requirements/sam.lock)
+	@touch $@
+
+# Without npm, or without its registry, the tests that need the engines are skipped and say so, unless
+# HOOKCACHE_REQUIRE_ENGINES=1 turns the gap into a failure.
+engines:
+	@if [ node_modules/.ready -nt package-lock.json ]; then exit 0; fi; \
+	if ! command -v npm >/dev/null; then why="npm is not installed"; \
+	else $(say) "Setting up node_modules: DynamoDB engines for the tests"; \
+		if npm ci --silent --no-audit --no-fund; then touch node_modules/.ready; exit 0; fi; why="npm ci failed"; fi; \
+	echo "$$why: the DynamoDB engines are missing, tests that need them are skipped" >&2; \
+	[ "$$HOOKCACHE_REQUIRE_ENGINES" != 1 ]

@@ -1,0 +1,110 @@
+"""The transformed template and the two built artifacts: each made once per run, by the tools that deploy them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from project import ROOT
+
+
+@pytest.fixture(scope="session")
+def sam_environment() -> Path:
+    """Folder of the SAM command line's own environment, which `make test` sets up."""
+    folder = ROOT / ".venv-sam" / "bin"
+    if not (folder / "sam").exists():
+        reason = "the SAM command line is not installed: run `make setup` once"
+        pytest.fail(reason) if os.environ.get("HOOKCACHE_REQUIRE_ENGINES") == "1" else pytest.skip(reason)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def quiet_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment without account, profile or telemetry: nothing here may ask AWS."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "HOOKCACHE_", "MAKE", "MFLAGS"))
+    }
+    nowhere = str(tmp_path_factory.mktemp("no-account") / "none")
+    return kept | {
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_CONFIG_FILE": nowhere,
+        "AWS_SHARED_CREDENTIALS_FILE": nowhere,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "SAM_CLI_TELEMETRY": "0",
+    }
+
+
+@pytest.fixture(scope="session")
+def transformed(sam_environment: Path, quiet_environment: dict[str, str]) -> dict[str, Any]:
+    """template.yaml as CloudFormation gets it. Shared: copy before spoiling."""
+    run = subprocess.run(
+        [sam_environment / "python", Path(__file__).with_name("sam_transform.py"), ROOT / "template.yaml"],
+        env=quiet_environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    template: dict[str, Any] = json.loads(run.stdout)
+    return template
+
+
+@pytest.fixture(scope="session")
+def uv() -> str:
+    """The installer that `make` uses: on PATH, else in .uv."""
+    found = os.environ.get("UV") or shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
+    if not Path(found).exists():
+        reason = "uv is not installed: run `make setup` once"
+        pytest.fail(reason) if os.environ.get("HOOKCACHE_REQUIRE_ENGINES") == "1" else pytest.skip(reason)
+    return found
+
+
+@pytest.fixture(scope="session")
+def deployable(
+    sam_environment: Path, quiet_environment: dict[str, str], uv: str, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """What `sam build` makes for Lambda: a folder per function."""
+    folder = tmp_path_factory.mktemp("sam-build")
+    run = subprocess.run(
+        [
+            *(sam_environment / "sam", "build", "--template", ROOT / "template.yaml", "--no-cached"),
+            *("--build-dir", folder / "build", "--cache-dir", folder / "cache"),
+        ],
+        cwd=folder,
+        env=quiet_environment | {"UV": uv},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return folder / "build"
+
+
+@pytest.fixture(scope="session")
+def native(quiet_environment: dict[str, str], uv: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The hook's artifact by the same rule, but for the Python that runs the tests."""
+    folder = tmp_path_factory.mktemp("native")
+    run = subprocess.run(
+        ["make", "--makefile", "functions/Makefile", "build-HookFunction"],
+        cwd=ROOT,
+        env=quiet_environment
+        | {
+            "UV": uv,
+            "ARTIFACTS_DIR": str(folder),
+            "HOOKCACHE_BUILD_PLATFORM": "native",
+            "HOOKCACHE_BUILD_PYTHON": sys.executable,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return folder
