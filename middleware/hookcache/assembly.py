@@ -23,7 +23,9 @@ from hookcache.lease import LeaseBook
 from hookcache.memory import MemoryTier
 from hookcache.metering import Meter
 from hookcache.overflow import Overflow
-from hookcache.prices import Prices
+from hookcache.policy import Rules
+from hookcache.prices import Prices, PriceTable, table_from
+from hookcache.request import METERED_CONTEXTS
 from hookcache.secret import SecretSource, from_secrets_manager
 from hookcache.settings import Settings
 from hookcache.spending import Spending
@@ -48,16 +50,20 @@ class Assembly:
         self.clock = clock if clock is not None else SystemClock()
         self.spending = Spending()
         self.items = Items(self.clients.dynamodb, settings.table, Breaker(self.clock), self.spending)
+        self._prices = Prices(settings.price_as, self._load_prices)
         self.secrets = SecretSource(self._secret_reader(), self.clock)
         self._lock = threading.Lock()
         self._cache: Cache | None = None
 
     def hook(self, backend: Backend, pinned: BackendIdentity | None = None) -> CachingHook:
         """A hook in front of `backend`. `pinned` is its identity where Lambda is not to be asked for one."""
-        meter = Meter(self.clock, self.spending, self._environ)
+        meter = Meter(self.clock, self.spending, self._prices, self._environ)
         own_name = self._environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
         mark = own_name if isinstance(backend, LambdaBackend) else ""
-        return CachingHook(backend, lambda: self.cache(pinned), self.settings.rules, meter, self.clock, mark)
+        return CachingHook(backend, lambda: self.cache(pinned), self._rules(), self._prices, meter, self.clock, mark)
+
+    def _rules(self) -> dict[str, Rules]:
+        return {context: self.settings.rules(context) for context in METERED_CONTEXTS}
 
     def lambda_backend(self) -> LambdaBackend:
         """The function named by `HOOKCACHE_BACKEND`."""
@@ -94,7 +100,7 @@ class Assembly:
             TableTier(self.items, Sealer(secrets.tags, keyer.namespace), overflow),
             self.items,
             Flights(book, clock, settings.wait_seconds),
-            Prices(),
+            self._prices,
             clock,
         )
 
@@ -122,6 +128,10 @@ class Assembly:
         cache = self._cache
         identity = cache.control.last().identity if cache is not None else None
         return identity.timeout_seconds if identity is not None else None
+
+    def _load_prices(self) -> PriceTable:
+        reference = self.settings.prices
+        return table_from(reference, self.clients.s3, self.clients.ssm) if reference else PriceTable()
 
     def _secret_reader(self) -> Callable[[], str]:
         settings = self.settings

@@ -41,7 +41,7 @@ class Lookup:
     One request on its way through the tiers.
 
     `trouble` is set when the table failed on the way: nothing is then leased or stored (P54). `miss` is what the look-up
-    found out (P58).
+    found out (P58), `stale` an entry that it found past its freshness (P45).
     """
 
     request: HookRequest
@@ -56,12 +56,13 @@ class Lookup:
     began_ms: EpochMillis
     trouble: Reason | None = None
     miss: Reason = Reason.NOT_LOOKED_UP
+    stale: Entry | None = None
 
     def outcome_of_fetch(self) -> tuple[Outcome, Reason]:
         """How an invocation ends that had to ask the backend."""
         if self.mode is Mode.OBSERVE:
             return Outcome.OBSERVE, self.miss
-        if self.trouble is not None:
+        if self.trouble not in {None, Reason.READ_ONLY}:
             return Outcome.BYPASS, self.trouble
         return (Outcome.REFRESH if self.control.refresh else Outcome.MISS), self.miss
 
@@ -162,8 +163,8 @@ class Cache:
             case Fresh():
                 self._memory.put(looked.entry)
                 return Recalled(looked.entry)
-            case Stale():
-                lookup.miss = Reason.EXPIRED
+            case Stale(reason):
+                lookup.miss, lookup.stale = reason, looked.entry
             case Unusable(reason):
                 lookup.miss = reason
         return Recalled(None)

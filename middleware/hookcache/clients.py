@@ -33,6 +33,9 @@ class Clients:
     def secrets_manager(self) -> Any:
         return self._client("secretsmanager", connect_timeout=CONNECT_SECONDS, read_timeout=CONNECT_SECONDS, attempts=2)
 
+    def ssm(self) -> Any:
+        return self._client("ssm", connect_timeout=CONNECT_SECONDS, read_timeout=CONNECT_SECONDS, attempts=2)
+
     def lambda_control(self) -> Any:
         """For reading the backend's configuration; quick to give up, since identity has a fall-back."""
         return self._client("lambda", connect_timeout=CONNECT_SECONDS, read_timeout=CONNECT_SECONDS, attempts=2)

@@ -108,23 +108,26 @@ class BackendMalformed(BackendError):
 class BackendFailed(BackendError):
     """The backend raised, timed out or could not be invoked; carries the backend's own type as `error_type`."""
 
-    def __init__(self, message: str, error_type: str = "BackendFailed", *, timed_out: bool = False) -> None:
+    def __init__(
+        self, message: str, error_type: str = "BackendFailed", *, timed_out: bool = False, shared: bool = False
+    ) -> None:
         super().__init__(message)
         self.error_type = error_type
         self.timed_out = timed_out
+        self.shared = shared
 
 
 _TYPE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}")
 
 
-def backend_failed(message: str, error_type: str, *, timed_out: bool = False) -> BackendFailed:
+def backend_failed(message: str, error_type: str, *, timed_out: bool = False, shared: bool = False) -> BackendFailed:
     """
-    A `BackendFailed` whose class bears the backend's own type name.
+    A `BackendFailed` whose class bears the backend's own type name; `shared` if another's call failed, not ours.
 
     The Lambda runtime reports `type(error).__name__` as `errorType`, so the host reads the same type and message as it
     would have without us (F20). A type that is no plain name is reported as `BackendFailed`.
     """
     if not _TYPE_NAME.fullmatch(error_type):
-        return BackendFailed(message, timed_out=timed_out)
+        return BackendFailed(message, timed_out=timed_out, shared=shared)
     own_type: type[BackendFailed] = type(error_type, (BackendFailed,), {"__doc__": BackendFailed.__doc__})
-    return own_type(message, error_type, timed_out=timed_out)
+    return own_type(message, error_type, timed_out=timed_out, shared=shared)

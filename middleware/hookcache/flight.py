@@ -132,8 +132,8 @@ class Leader:
                 self._beats.join()
             if self.lease is not None and self._book is not None:
                 self.lost |= not self._book.release(self.lease, *self._release)
-        except TierUnavailable:
-            pass  # it ends by itself within `LEASE`
+        except Exception:
+            pass  # P18: the answer goes out; the lease ends by itself within `LEASE`
         finally:
             self._end(self._ending)
 

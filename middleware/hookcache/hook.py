@@ -19,14 +19,15 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hookcache import percall
 from hookcache.backend import Answer, Backend
-from hookcache.cache import Cache, Lookup, Recalled
+from hookcache.cache import Cache, Lookup
 from hookcache.clock import Clock, Deadline
+from hookcache.entry import Entry
 from hookcache.errors import (
     BackendFailed,
     BackendMalformed,
@@ -41,6 +42,7 @@ from hookcache.lease import OwnerId
 from hookcache.metering import Meter, Receipt
 from hookcache.outcome import Outcome, Reason
 from hookcache.policy import Bypass, Mode, Rules
+from hookcache.prices import Prices
 from hookcache.request import metered_context
 from hookcache.usage import Metered, metered, without_charge
 
@@ -62,7 +64,8 @@ class CachingHook:
     Args:
         backend: who answers in the end.
         cache: gives keys, tiers and flights; None while the HMAC secret cannot be had (F30).
-        rules: the operator's rules for a context.
+        rules: the operator's rules, by context.
+        prices: what the backend's units cost.
         meter: writes the receipts.
         mark: this function's mark in client contexts, empty where no loop is possible (F40).
     """
@@ -71,7 +74,8 @@ class CachingHook:
         self,
         backend: Backend,
         cache: Callable[[], Cache | None],
-        rules: Callable[[str], Rules],
+        rules: Mapping[str, Rules],
+        prices: Prices,
         meter: Meter,
         clock: Clock,
         mark: str = "",
@@ -79,6 +83,7 @@ class CachingHook:
         self._backend = backend
         self._cache = cache
         self._rules = rules
+        self._prices = prices
         self._meter = meter
         self._clock = clock
         self._mark = mark
@@ -89,7 +94,7 @@ class CachingHook:
         with self._meter.invocation(step, context) as receipt:  # step 10, whatever happens below
             call = Call(event, context, Deadline(context), receipt)
             self._refuse_loops(context)
-            cache, lookup = self._prepare(call, self._rules(step))  # steps 1-3
+            cache, lookup = self._prepare(call, self._rules[step])  # steps 1-3
             if cache is None or isinstance(lookup, Bypass):
                 return self._delegate(call, lookup.reason if isinstance(lookup, Bypass) else Reason.SECRET_UNAVAILABLE)
             known = self._recall(call, cache, lookup)  # steps 4-5
@@ -120,23 +125,42 @@ class CachingHook:
             call.receipt.error_type = type(trouble).__name__
             return None, Bypass(Reason.INTERNAL)
 
-    def _recall(self, call: Call, cache: Cache, lookup: Lookup) -> Any | None:
-        """Steps 4-5: the stored answer, if one may be served."""
-        recalled = cache.recall(lookup, call.receipt)
-        if recalled.entry is None:
+    def _recall(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader | None = None) -> Any | None:
+        """Steps 4-5: the stored answer, if one may be served; a leader looks past the memory tier, consistently."""
+        try:
+            recalled = cache.recall(lookup, call.receipt, again=leader is not None)
+            if recalled.entry is None:
+                return None
+            if leader is not None:
+                leader.land(recalled.entry)
+            if not lookup.mode.serves:
+                call.receipt.would_hit = True
+                return None
+            outcome = Outcome.HIT_MEMORY if recalled.from_memory else Outcome.HIT_TABLE
+            return self._replay(call, lookup, recalled.entry, outcome)
+        except Exception as trouble:  # P18
+            call.receipt.error_type, lookup.trouble = type(trouble).__name__, Reason.INTERNAL
             return None
-        if not lookup.mode.serves:
-            call.receipt.would_hit = True
-            return None
-        outcome = Outcome.HIT_MEMORY if recalled.from_memory else Outcome.HIT_TABLE
-        return self._replay(call, lookup, recalled, outcome)
 
     def _fetch(self, call: Call, cache: Cache, lookup: Lookup) -> Any:
         """Steps 6-9: ask the backend, once for all who want the same."""
+        match self._board(call, cache, lookup):
+            case Leader() as leader:
+                return self._lead(call, cache, lookup, leader)
+            case Landed(entry):
+                return self._replay(call, lookup, entry, Outcome.COLLAPSED)
+            case Shared(error_type):
+                message = "the fetch that this request waited for failed at the backend"
+                return self._fail(call, lookup, backend_failed(message, error_type, shared=True))
+            case Alone(reason):
+                lookup.trouble = reason
+                return self._ask(call, cache, lookup, None)
+
+    def _board(self, call: Call, cache: Cache, lookup: Lookup) -> Leader | Landed | Shared | Alone:
         if lookup.mode is Mode.READ_ONLY:
-            return self._ask(call, cache, lookup, None)
+            return Alone(Reason.READ_ONLY)
         try:
-            boarded = cache.flights.board(
+            return cache.flights.board(
                 lookup.key,
                 OwnerId(f"{call.receipt.request_id}/{uuid.uuid4().hex}"),
                 call.deadline,
@@ -148,52 +172,58 @@ class CachingHook:
         except FollowerTimedOut:
             if not lookup.rules.delegate_after_wait:
                 raise
-            boarded = Alone(Reason.UNLEASED)
-        match boarded:
-            case Leader() as leader:
-                return self._lead(call, cache, lookup, leader)
-            case Landed(entry):
-                return self._replay(call, lookup, Recalled(entry), Outcome.COLLAPSED)
-            case Shared(error_type):
-                raise backend_failed("the fetch that this request waited for failed at the backend", error_type)
-            case Alone(reason):
-                lookup.trouble = reason
-                return self._ask(call, cache, lookup, None)
+            return Alone(Reason.UNLEASED)
+        except Exception as trouble:  # P18
+            call.receipt.error_type = type(trouble).__name__
+            return Alone(Reason.INTERNAL)
 
     def _lead(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader) -> Any:
         """Look again, fetch, keep, tell the followers."""
         if leader.lease is None:
             lookup.trouble = leader.reason
-        with leader:
-            if leader.lease is not None and lookup.mode.serves and not lookup.control.refresh:
-                # Two callers may both miss, one fetch and store, and the other lead only then: without this second look
-                # the backend would be asked twice (P24).
-                again = cache.recall(lookup, call.receipt, again=True)
-                if again.entry is not None:
-                    leader.land(again.entry)
-                    return self._replay(call, lookup, again, Outcome.HIT_TABLE)
-            try:
+        try:
+            with leader:
+                if leader.lease is not None and lookup.mode.serves and not lookup.control.refresh:
+                    # Two callers may both miss, one fetch and store, and the other lead only then: without this second
+                    # look the backend would be asked twice (P24).
+                    known = self._recall(call, cache, lookup, leader)
+                    if known is not None:
+                        return known
                 return self._ask(call, cache, lookup, leader)
-            finally:
-                call.receipt.lease_lost += leader.lost
+        finally:
+            call.receipt.lease_lost += leader.lost
 
     def _ask(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader | None) -> Any:
         """Steps 7-9. Without a leader's lease the answer is returned and not stored (P54)."""
-        indexed = cache.index(lookup, leader, call.receipt)
+        indexed = self._index(call, cache, lookup, leader)
         try:
             answer = self._invoke(call)
         except Exception as error:
             if leader is not None:
                 _tell(leader, error)
-            raise _worded(error, lookup.rules) from error.__cause__
+            return self._fail(call, lookup, error)
         call.receipt.end(*lookup.outcome_of_fetch())
-        reply = metered(answer.response)
-        self._note_spent(call, cache, reply, answer)
+        reply = self._note(call, answer)
         try:
             call.receipt.refusal = cache.keep(lookup, answer, reply, leader, call.receipt, indexed=indexed)
         except Exception as trouble:  # P20: the answer is there and goes out
             call.receipt.refusal, call.receipt.error_type = Reason.INTERNAL, type(trouble).__name__
         return reply.response
+
+    def _index(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader | None) -> bool:
+        try:
+            return cache.index(lookup, leader, call.receipt)
+        except Exception as trouble:  # P18
+            call.receipt.error_type = type(trouble).__name__
+            return False
+
+    def _fail(self, call: Call, lookup: Lookup, error: Exception) -> Any:
+        """A failed fetch: a stale answer where the operator allows one (P45), else the error."""
+        stale = lookup.stale
+        if lookup.rules.stale_if_error and stale is not None and self._clock.now_ms() < stale.hard_until_ms:
+            call.receipt.error_type = getattr(error, "error_type", type(error).__name__)
+            return self._replay(call, lookup, stale, Outcome.STALE)
+        raise _worded(error, lookup.rules) from error.__cause__
 
     def _invoke(self, call: Call) -> Answer:
         started = self._clock.elapsed()
@@ -206,29 +236,29 @@ class CachingHook:
         """The cache is not used: the backend's answer as it is, but for a usage that would harm the host (P33)."""
         answer = self._invoke(call)
         call.receipt.end(Outcome.BYPASS, reason)
-        call.receipt.backend_version = answer.version or ""
-        reply = metered(answer.response)
-        call.receipt.units_spent = reply.units
+        reply = self._note(call, answer)
         return answer.response if reason is Reason.MODE_OFF else reply.response
 
-    def _note_spent(self, call: Call, cache: Cache, reply: Metered, answer: Answer) -> None:
-        call.receipt.units_spent = reply.units
-        call.receipt.usage_removed = reply.removed
-        call.receipt.backend_version = answer.version or ""
-        call.receipt.cost, call.receipt.unpriced = cache.prices.total(reply.units)
+    def _note(self, call: Call, answer: Answer) -> Metered:
+        """What the backend's call used, into the receipt; the reply with a usage that is safe for the host."""
+        reply = metered(answer.response)
+        receipt = call.receipt
+        receipt.units_spent, receipt.usage_removed = reply.units, reply.removed
+        receipt.backend_version = answer.version or ""
+        receipt.cost, receipt.unpriced = self._prices.total(reply.units)
+        return reply
 
-    def _replay(self, call: Call, lookup: Lookup, recalled: Recalled, outcome: Outcome) -> Any:
+    def _replay(self, call: Call, lookup: Lookup, entry: Entry, outcome: Outcome) -> Any:
         """A stored answer as the host gets it: parsed anew (P8), verbatim (P9), its usage zeros (P32)."""
-        entry = recalled.entry
-        assert entry is not None  # noqa: S101 - for the type checker
         response = json.loads(entry.body)
         receipt = call.receipt
-        receipt.end(outcome)
+        receipt.end(outcome, lookup.miss if outcome is Outcome.STALE else None)
         receipt.age_seconds = round(max(0, self._clock.now_ms() - entry.created_ms) / 1000, 3)
         receipt.entry_bytes = len(entry.body)
         receipt.backend_version = entry.backend_version
-        receipt.units_saved = entry.usage
-        receipt.saved_cost, receipt.unpriced = entry.saved()
+        if outcome is not Outcome.STALE:  # no credit for an answer that was served for want of a better one (P57)
+            receipt.units_saved = entry.usage
+            receipt.saved_cost, receipt.unpriced = entry.saved()
         if lookup.rules.usage_on_hit == "original":
             return metered(response).response
         return without_charge(response)

@@ -32,9 +32,12 @@ from hookcache.errors import (
     LoopDetected,
 )
 from hookcache.outcome import Outcome, Reason
+from hookcache.prices import Prices
 from hookcache.spending import Spending
 
 RECEIPT_SCHEMA = 1
+TYPICAL_LINE_BYTES = 2_600
+"""A receipt counts the log bytes of the one before it, the first of an environment this many: an estimate (P56)."""
 DEFAULT_NAMESPACE = "GenAIIDP/HookCache"
 DEFAULT_SERVICE = "hookcache"
 
@@ -106,6 +109,8 @@ class Receipt:
 
 def _reason_of(error: BaseException) -> Reason:
     match error:
+        case BackendFailed(shared=True):
+            return Reason.SHARED_FAILURE
         case BackendFailed(timed_out=True):
             return Reason.BACKEND_TIMEOUT
         case BackendThrottled():
@@ -130,15 +135,17 @@ class Meter:
     """
 
     def __init__(
-        self, clock: Clock, spending: Spending, environ: Mapping[str, str] = os.environ, memory_mb: float = 0.0
+        self, clock: Clock, spending: Spending, prices: Prices, environ: Mapping[str, str] = os.environ
     ) -> None:
         self._clock = clock
         self._spending = spending
+        self._prices = prices
         self._namespace = environ.get("POWERTOOLS_METRICS_NAMESPACE") or DEFAULT_NAMESPACE
         self._service = environ.get("POWERTOOLS_SERVICE_NAME") or DEFAULT_SERVICE
         self._own_name = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
-        self._memory_gb = (memory_mb or _memory_mb(environ)) / 1024
+        self._memory_gb = _memory_mb(environ) / 1024
         self._cold = True
+        self._line_bytes = TYPICAL_LINE_BYTES
         self._lock = threading.Lock()
 
     @contextmanager
@@ -173,10 +180,13 @@ class Meter:
         receipt.own_units = self._spending.take() | {
             "lambda_requests": 1,
             "lambda_gb_seconds": self._memory_gb * receipt.total_ms / 1000,
+            "log_bytes": self._line_bytes,
         }
+        receipt.own_cost = self._prices.own(receipt.own_units)
         if is_metrics_disabled():
             return
         line = json.dumps(self.record(receipt), separators=(",", ":")) + "\n"
+        self._line_bytes = len(line)
         with self._lock:
             sys.stdout.write(line)
             sys.stdout.flush()

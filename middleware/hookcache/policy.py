@@ -61,6 +61,7 @@ class Rules:
         trace: put keyed component digests into the receipt (P58).
         negative_errors: backend error types not to be repeated for a minute (P17).
         delegate_after_wait: ask the backend, instead of raising, when a follower's wait is over (P27).
+        stale_if_error: answer a failed fetch with an entry that is no longer fresh, up to its hard end (P45).
         error_detail: `type` keeps the backend's error text out of what we raise (P36).
     """
 
@@ -76,6 +77,7 @@ class Rules:
     trace: bool = False
     negative_errors: frozenset[str] = field(default_factory=frozenset)
     delegate_after_wait: bool = False
+    stale_if_error: bool = False
     error_detail: Literal["full", "type"] = "full"
 
 
@@ -107,6 +109,8 @@ class Fresh:
 @dataclass(frozen=True, slots=True)
 class Stale:
     """May be served only in place of an error, where the operator allows that (P45)."""
+
+    reason: Reason = Reason.EXPIRED
 
 
 @dataclass(frozen=True, slots=True)

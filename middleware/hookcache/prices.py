@@ -1,13 +1,44 @@
-"""What units cost. Exact names, exact units: no price is `unpriced`, never 0 and never a neighbour's (P55)."""
+"""
+What units cost, in the host's own pricing format.
+
+    pricing:
+      - name: bedrock/us.amazon.nova-pro-v1:0
+        units: [{name: inputTokens, price: "8.0E-7"}]
+
+Names and units are matched exactly: no price is `unpriced`, counted, never 0 and never a neighbour's (P55, S50). The table
+is read when the first cost is needed, which a hit never does: its entry carries the cost it had when it was made.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from hookcache.errors import ConfigurationError
 
 FREE_UNITS = frozenset({"totalTokens", "requests"})
 """Units that the host itself declares free for LambdaHook functions: sums and counts of what is priced elsewhere."""
+
+OWN_ROW = "hookcache/own"
+OWN_PRICES = {
+    "lambda_requests": Decimal("2.0E-7"),
+    "lambda_gb_seconds": Decimal("1.33334E-5"),
+    "table_read_units": Decimal("1.25E-7"),
+    "table_write_units": Decimal("6.25E-7"),
+    "s3_requests": Decimal("4.0E-7"),
+    "kms_requests": Decimal("3.0E-6"),
+    "log_bytes": Decimal("5.0E-10"),
+}
+"""
+What hookcache's own units cost in us-east-1 (arm64, on demand), estimates that go out of date (P56).
+
+A row `hookcache/own` in the operator's table replaces them, unit by unit. Source: the public price pages of AWS Lambda,
+Amazon DynamoDB, Amazon S3, AWS KMS and Amazon CloudWatch Logs; not checked against a bill (*unverified*).
+"""
 
 
 def needs_price(unit: str, count: float) -> bool:
@@ -16,21 +47,103 @@ def needs_price(unit: str, count: float) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
-    """The price of one of each unit of the backend's row, in the table's currency."""
+class PriceTable:
+    """Prices by row name and unit."""
 
-    unit_prices: Mapping[str, Decimal] = field(default_factory=dict)
+    rows: Mapping[str, Mapping[str, Decimal]] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> PriceTable:
+        """
+        The table in a text of the host's format, YAML or JSON.
+
+        Raises:
+            ConfigurationError: it is not in that format, or a price is no finite number ≥ 0.
+        """
+        import yaml  # 20 ms, paid by the first miss of an environment and by no hit (docs/adr/0004)
+
+        try:
+            listed = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+            rows: dict[str, dict[str, Decimal]] = {}
+            for row in listed["pricing"]:
+                units = rows.setdefault(str(row["name"]), {})
+                for unit in row["units"]:
+                    units[str(unit["name"])] = _price(unit["price"])
+        except (yaml.YAMLError, KeyError, TypeError, InvalidOperation, ValueError) as error:
+            raise ConfigurationError(
+                f"the price table is not in the host's format (pricing: [{{name, units: [{{name, price}}]}}]): {error}"
+            ) from None
+        return cls(rows)
+
+    def price(self, name: str, unit: str) -> Decimal | None:
+        """The price of one `unit` in row `name`, exactly so named; None if there is none."""
+        return self.rows.get(name, {}).get(unit)
+
+
+def _price(told: Any) -> Decimal:
+    price = Decimal(str(told))
+    if not price.is_finite() or price < 0:
+        raise ValueError(f"{told!r} is no price")
+    return price
+
+
+class Prices:
+    """
+    The prices of the backend's units and of hookcache's own.
+
+    Args:
+        row: the row that the backend's usage is charged at, e.g. `bedrock/us.amazon.nova-pro-v1:0`.
+        load: gives the table; called once, when the first cost is needed. A table that cannot be had leaves every unit
+            unpriced and never fails a request (P34).
+    """
+
+    def __init__(self, row: str = "", load: Callable[[], PriceTable] = PriceTable) -> None:
+        self._row = row
+        self._load = load
+        self._lock = threading.Lock()
+        self._table: PriceTable | None = None
 
     def costs(self, units: Mapping[str, float]) -> dict[str, str]:
         """What each used unit costs, as decimal text; a unit without a price is absent."""
+        row = self._known().rows.get(self._row, {})
         return {
-            unit: str(self.unit_prices[unit] * Decimal(str(count)))
-            for unit, count in units.items()
-            if count > 0 and unit in self.unit_prices
+            unit: str(row[unit] * Decimal(str(count))) for unit, count in units.items() if count > 0 and unit in row
         }
 
     def total(self, units: Mapping[str, float]) -> tuple[Decimal, dict[str, float]]:
-        """The cost of all that has a price, and the units that have none."""
+        """The cost of all that has a price, and the used units that have none."""
         costs = self.costs(units)
         unpriced = {unit: count for unit, count in units.items() if needs_price(unit, count) and unit not in costs}
         return sum((Decimal(cost) for cost in costs.values()), Decimal(0)), unpriced
+
+    def own(self, units: Mapping[str, float]) -> Decimal:
+        """What hookcache's own units cost; an estimate (P56). Read without loading the table: a hit must not pay for that."""
+        table = self._table
+        prices = OWN_PRICES if table is None else {**OWN_PRICES, **table.rows.get(OWN_ROW, {})}
+        return sum((prices[unit] * Decimal(str(count)) for unit, count in units.items() if unit in prices), Decimal(0))
+
+    def _known(self) -> PriceTable:
+        with self._lock:
+            if self._table is None:
+                try:
+                    self._table = self._load()
+                except Exception:  # P34: an unreadable table is no reason to fail a request; its units stay unpriced
+                    self._table = PriceTable()
+            return self._table
+
+
+def table_from(reference: str, s3: Callable[[], Any], ssm: Callable[[], Any]) -> PriceTable:
+    """
+    The table that `HOOKCACHE_PRICES` names: a file's path, `s3://bucket/key`, or `ssm:name` of a parameter.
+
+    Raises:
+        ConfigurationError: it is not in the host's format.
+        OSError, botocore errors: it cannot be read.
+    """
+    if reference.startswith("s3://"):
+        _, _, bucket, key = reference.split("/", 3)
+        return PriceTable.parse(s3().get_object(Bucket=bucket, Key=key)["Body"].read().decode())
+    if reference.startswith("ssm:"):
+        reply = ssm().get_parameter(Name=reference.removeprefix("ssm:"), WithDecryption=True)
+        return PriceTable.parse(reply["Parameter"]["Value"])
+    return PriceTable.parse(Path(reference).read_text())

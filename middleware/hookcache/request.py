@@ -18,6 +18,9 @@ from hookcache.outcome import Reason
 CONTEXTS = frozenset({"OCR", "Classification", "Extraction", "Assessment", "Summarization", "Unspecified"})
 """The host's steps. Any other word is metered as `Other`: dimensions are a small closed set (P35)."""
 
+OTHER_CONTEXT = "Other"
+METERED_CONTEXTS = CONTEXTS | {OTHER_CONTEXT}
+
 MAX_BLOCKS = 1_000
 MAX_IMAGES = 100
 
@@ -51,7 +54,7 @@ class HookRequest:
 def metered_context(event: object) -> str:
     """The word under which an event is metered: the host's step, `Unspecified` when it names none, `Other` when unknown."""
     context = event.get("context", "Unspecified") if isinstance(event, Mapping) else "Unspecified"
-    return context if isinstance(context, str) and context in CONTEXTS else "Other"
+    return context if isinstance(context, str) and context in CONTEXTS else OTHER_CONTEXT
 
 
 def parse(event: object) -> HookRequest:

@@ -53,6 +53,7 @@ class _ContextSettings(BaseModel):
     trace: bool | None = None
     negative_errors: Annotated[frozenset[str] | None, Field(strict=False)] = None
     delegate_after_wait: bool | None = None
+    stale_if_error: bool | None = None
     error_detail: Literal["full", "type"] | None = None
 
 

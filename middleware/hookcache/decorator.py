@@ -1,0 +1,64 @@
+"""
+`@hookcache.cached`: the cache in front of a handler of the same function; no second Lambda is paid.
+
+    @hookcache.cached
+    def lambda_handler(event, context): ...
+
+Settings come from the same environment variables as the wrapper's, without `HOOKCACHE_BACKEND`. Where none of them is
+set, as in a unit test of the handler alone, the handler is called as it is and a warning says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, overload
+
+from hookcache.assembly import in_process
+from hookcache.package import identity_of_package
+from hookcache.settings import PREFIX
+
+Handler = TypeVar("Handler", bound=Callable[[Any, Any], Any])
+
+_log = logging.getLogger("hookcache")
+
+
+@overload
+def cached(handler: Handler, /) -> Handler: ...
+@overload
+def cached(*, environ: Mapping[str, str] | None = None) -> Callable[[Handler], Handler]: ...
+def cached(handler: Handler | None = None, /, *, environ: Mapping[str, str] | None = None) -> Any:
+    """
+    Answer repeated requests of a LambdaHook handler from the cache.
+
+    Args:
+        handler: `(event, context) -> response`.
+        environ: where settings come from; the process's environment if not given.
+
+    Returns:
+        A handler of the same type, or a decorator when called without one.
+
+    Raises:
+        ConfigurationError: at decoration, which is at cold start: a setting is missing or wrong (P52).
+
+    Promises: those of the wrapper; the backend identity is the digest of this function's own package (P40).
+    """
+    if handler is None:
+        return functools.partial(_cached, environ=environ)
+    return _cached(handler, environ=environ)
+
+
+def _cached(handler: Callable[[Any, Any], Any], *, environ: Mapping[str, str] | None) -> Callable[[Any, Any], Any]:
+    environ = os.environ if environ is None else environ
+    if not any(name.startswith(PREFIX) for name in environ):
+        _log.warning("no %s variable is set: %s is called without a cache", PREFIX, handler.__qualname__)
+        return handler
+    hook = in_process(handler, identity_of_package(handler, environ), environ)
+
+    @functools.wraps(handler)
+    def answered_from_cache(event: Any, context: Any) -> Any:
+        return hook(event, context)
+
+    return answered_from_cache
