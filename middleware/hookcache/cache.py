@@ -29,6 +29,7 @@ from hookcache.policy import Admit, Bypass, Fresh, Mode, Refuse, Rules, Stale, U
 from hookcache.prices import Prices
 from hookcache.request import HookRequest, parse
 from hookcache.table import Found, TableTier
+from hookcache.trace import components
 from hookcache.usage import Metered
 
 INDEX_PREFIX = "INDEX#"
@@ -127,6 +128,8 @@ class Cache:
         generation = standing.orders.generation or self._generation
         key = self._keyer.key_of(form, standing.identity.digest, generation, wishes.rollout)
         receipt.key_id = self._keyer.shown(key)
+        if rules.trace:
+            receipt.components = components(self._keyer, request, digests, standing.identity.digest, generation)
         return Lookup(request, rules, mode, wishes, standing, account, digests, form, key, self._clock.now_ms())
 
     def recall(self, lookup: Lookup, receipt: Receipt, *, again: bool = False) -> Recalled:

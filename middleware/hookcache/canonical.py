@@ -67,6 +67,11 @@ def canonical_form(request: HookRequest, digests: Sequence[ImageDigest]) -> byte
     return _Form(iter(digests)).of(request.event)
 
 
+def value_form(value: Any) -> bytes:
+    """The canonical bytes of one JSON value by itself, for the trace. Raises `Unkeyable` as `canonical_form` does."""
+    return _Form(iter(())).of_value(value)
+
+
 class _Form:
     """One walk over one event. `_out` collects frames; images are consumed in order of position."""
 
@@ -85,6 +90,10 @@ class _Form:
 
     def of(self, event: Mapping[str, Any]) -> bytes:
         self._object_of(self._event)(event, 0)
+        return b"".join(self._out)
+
+    def of_value(self, value: Any) -> bytes:
+        self._value(value, 0)
         return b"".join(self._out)
 
     def _object_of(self, known: Mapping[str, Writer]) -> Writer:

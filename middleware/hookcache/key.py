@@ -73,6 +73,12 @@ class Keyer:
         """A short digest of the key for receipts: tells keys apart for a reader, opens nothing."""
         return hashlib.blake2b(key, key=self._secrets.trace, digest_size=DISPLAY_BYTES).hexdigest()
 
+    def traced(self, component: str, value: bytes) -> str:
+        """A short digest of one component of a request, for the trace (P58)."""
+        mac = hashlib.blake2b(key=self._secrets.trace, digest_size=DISPLAY_BYTES, person=component.encode())
+        mac.update(value)
+        return mac.hexdigest()
+
     def image_index(self, image: ImageDigest) -> bytes:
         """Under which the keys of all requests that hold this image are found again, for erase (P46)."""
         return self._indexed(b"image", image.sha256)
