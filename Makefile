@@ -17,7 +17,8 @@ PYTEST_ARGS ?=
 say := printf '%s\n'
 
 # The first interpreter that answers and is new enough. A pyenv shim may exist and not work, so each one is asked.
-find_python := python=; for p in $(PYTHON) python3 python3.12 python3.11 python3.13; do \
+# 3.13 comes last: the demo's OCR has no release for it, and then needs tesseract.
+find_python := python=; for p in $(PYTHON) python3.12 python3.11 python3 python3.13; do \
 	if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$p; break; fi; done; \
 	if [ -z "$$python" ]; then \
 	echo "Python 3.11 or newer was not found. Install it, or name one: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; fi

@@ -112,9 +112,11 @@ class Environment:
     async def _occurs(self, event: asyncio.Event, seconds: float) -> bool:
         """Whether `event` occurs before the process ends and within `seconds`."""
         waits = [asyncio.create_task(event.wait()), asyncio.create_task(self._process.gone.wait())]
-        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:  # the service may be stopped meanwhile
+            for wait in waits:
+                wait.cancel()
         return event.is_set()
 
     async def _unfinished(self, invocation: Invocation) -> Failure:

@@ -1,0 +1,96 @@
+"""
+The command line `hookcache`: arguments go to one command, whose return value is the exit status.
+
+    0  done        1  done, and the finding is bad (or interrupted)        2  bad input; one line says what to do
+
+A command is a module with `add_arguments(parser)` and `run(args) -> int`. It is imported only when it is called, so
+that no command pays for another's libraries. To add one, add its line to `COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+INTERRUPTED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A word of the command line, the module behind it, and its line in `hookcache --help`."""
+
+    name: str
+    module: str
+    help: str
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "demo", "hookcache_ops.demo", "send real pages through the cache on this machine: miss, memory hit, table hit"
+    ),
+)
+
+
+class CommandModule(Protocol):
+    """What a command's module offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, args: argparse.Namespace) -> int: ...
+
+
+def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMANDS) -> int:
+    """Run one command and return the exit status; `argv` without the program's name, default: that of the process."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser, called = _parser(arguments, tuple(commands))
+    try:
+        args = parser.parse_args(arguments)
+        if called is None:
+            parser.print_help()
+            return 0
+        return called(args)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Our reader, such as `head`, has seen enough. What is still buffered must not fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INTERRUPTED
+
+
+def _parser(
+    arguments: Sequence[str], commands: Sequence[Command]
+) -> tuple[argparse.ArgumentParser, Callable[[argparse.Namespace], int] | None]:
+    """The parser with the arguments of the command that is called, and that command's `run`."""
+    parser = argparse.ArgumentParser(
+        prog="hookcache",
+        description="Tools around hookcache, a caching and metering layer in front of LambdaHook functions.",
+        epilog="example:\n  hookcache demo\n\n`hookcache COMMAND --help` shows a command's own options and an example.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    chosen = parser.add_subparsers(title="commands", metavar="COMMAND")
+    name = next((argument for argument in arguments if not argument.startswith("-")), None)
+    called = None
+    for command in commands:
+        own = chosen.add_parser(
+            command.name,
+            help=command.help,
+            description=f"{command.help[0].upper()}{command.help[1:]}.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if command.name == name:
+            module = cast("CommandModule", importlib.import_module(command.module))
+            module.add_arguments(own)
+            called = module.run
+    return parser, called
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

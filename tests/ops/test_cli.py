@@ -1,0 +1,104 @@
+"""The command line: one command per module, imported when it is called; exit status 0, 1, 2."""
+
+import argparse
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+from hookcache_ops.cli import COMMANDS, Command, main
+
+
+@pytest.fixture
+def greet(monkeypatch):
+    """A command of its own module, which remembers what it was given; `run` may be replaced."""
+    module = ModuleType("greet_command")
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("name")
+
+    def run(args: argparse.Namespace) -> int:
+        module.given = args.name
+        return 1
+
+    module.add_arguments, module.run = add_arguments, run
+    monkeypatch.setitem(sys.modules, "greet_command", module)
+    return module
+
+
+REGISTRY = (Command("greet", "greet_command", "say hello"), Command("other", "no_such_module", "never imported"))
+
+
+class TestCommands:
+    def test_a_command_gets_its_arguments_and_returns_the_exit_status(self, greet):
+        assert main(["greet", "world"], REGISTRY) == 1
+        assert greet.given == "world"
+
+    def test_no_other_commands_module_is_imported(self, greet):
+        """`other` has no module at all, and nobody notices until it is called."""
+        main(["greet", "world"], REGISTRY)
+        with pytest.raises(ModuleNotFoundError):
+            main(["other"], REGISTRY)
+
+    def test_help_lists_every_command_and_imports_none(self, capsys):
+        with pytest.raises(SystemExit) as ended:
+            main(["--help"], REGISTRY)
+        assert ended.value.code == 0
+        shown = capsys.readouterr().out
+        for command in REGISTRY:
+            assert command.name in shown
+            assert command.help in shown
+
+    def test_no_command_shows_the_help(self, capsys):
+        assert main([], REGISTRY) == 0
+        assert "usage: hookcache" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["greet"], ["greet", "a", "b"]])
+    def test_bad_arguments_are_status_2_and_one_line_after_the_usage(self, greet, capsys, arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments, REGISTRY)
+        assert ended.value.code == 2
+        assert "hookcache" in capsys.readouterr().err.splitlines()[-1]
+
+    def test_ctrl_c_is_a_word_and_status_1(self, greet, capsys):
+        def run(args: argparse.Namespace) -> int:
+            raise KeyboardInterrupt
+
+        greet.run = run
+        assert main(["greet", "world"], REGISTRY) == 1
+        assert capsys.readouterr().err == "Interrupted.\n"
+
+
+class TestRealCommands:
+    @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+    def test_every_command_explains_itself_with_an_example(self, command, capsys):
+        """`--help` of each command works and shows how to call it."""
+        with pytest.raises(SystemExit) as ended:
+            main([command.name, "--help"])
+        assert ended.value.code == 0
+        shown = capsys.readouterr().out
+        assert f"usage: hookcache {command.name}" in shown
+        assert f"\n  hookcache {command.name}" in shown
+
+    def test_names_are_unique(self):
+        names = [command.name for command in COMMANDS]
+        assert len(names) == len(set(names))
+
+    def test_a_reader_that_leaves_early_gets_no_traceback(self):
+        """`hookcache ... | head -1` ends quietly."""
+        code = (
+            "import sys, types; from hookcache_ops.cli import main, Command\n"
+            "m = types.ModuleType('chatty'); m.add_arguments = lambda parser: None\n"
+            "m.run = lambda args: [print('line') for _ in range(100000)] and 0\n"
+            "sys.modules['chatty'] = m; sys.exit(main(['chatty'], [Command('chatty', 'chatty', 'talks')]))"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline() == "line\n"
+            process.stdout.close()
+            assert process.stderr.read() == ""
+            assert process.wait(timeout=30) == 1
