@@ -35,6 +35,19 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "demo", "hookcache_ops.demo", "send real pages through the cache on this machine: miss, memory hit, table hit"
     ),
+    Command(
+        "report", "hookcache_ops.report", "what was spent and saved, and what it would have cost without the cache"
+    ),
+    Command(
+        "dashboard",
+        "hookcache_ops.dashboard",
+        "draw the CloudWatch dashboard from receipts, as one HTML page that opens offline",
+    ),
+    Command(
+        "prices",
+        "hookcache_ops.prices_command",
+        "print the price rows that the host needs for a wrapper, or check a price table",
+    ),
 )
 
 

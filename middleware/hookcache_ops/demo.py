@@ -25,6 +25,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from hookcache.clock import SystemClock
+from hookcache_ops.dashboard import draw
 from hookcache_ops.demo_screen import PassResult, Screen, complain, table_of
 from hookcache_ops.demo_stage import PROJECT, WRAPPER, LocalStage, Stage, StageMissingError, check_stage
 from hookcache_ops.host import HostClient, Response, raw_text, text_of
@@ -103,12 +104,13 @@ def play(stage: Stage, pages: Sequence[PageImage], output: Path, screen: Screen,
         trouble = f"a call failed: {error}; see {output / WRAPPER}.log"
     trouble = trouble or _finding(demo.results)
     _write_summary(output / "summary.json", demo)
+    page = _drawn(demo.receipts, output / "dashboard.html")
     if as_json:
         print(
             json.dumps({**demo.summary(), "details": [asdict(result) for result in demo.results], "trouble": trouble})
         )
     else:
-        _show(screen, demo, output)
+        _show(screen, demo, output, page)
     if trouble:
         complain(trouble)
     return 1 if trouble else 0
@@ -225,7 +227,15 @@ def _rendered(screen: Screen, documents: Sequence[Path], total: int) -> Iterator
             yield next(pages)
 
 
-def _show(screen: Screen, demo: Demo, output: Path) -> None:
+def _drawn(receipts: Path, page: Path) -> Path | None:
+    """The dashboard of these receipts as a page; None where there are none to draw."""
+    if not receipts.stat().st_size:
+        return None
+    draw([str(receipts)], page)
+    return page
+
+
+def _show(screen: Screen, demo: Demo, output: Path, page: Path | None) -> None:
     out = screen.result
     if demo.results:
         out.print(table_of(demo.results))
@@ -234,7 +244,9 @@ def _show(screen: Screen, demo: Demo, output: Path) -> None:
         out.print(
             f"Answered {one / two:,.0f} times faster from memory, {one / three:,.0f} times faster from the table."
         )
-    out.print(f"Receipts: {demo.receipts}\nSummary:  {output / 'summary.json'}", markup=False)
+    out.print(f"Receipts:  {demo.receipts}\nSummary:   {output / 'summary.json'}", markup=False)
+    if page is not None:
+        out.print(f"Dashboard: {page} (opens in a browser, offline)", markup=False)
 
 
 def _write_summary(path: Path, demo: Demo) -> None:

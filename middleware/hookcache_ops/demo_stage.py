@@ -68,6 +68,8 @@ class LocalStage:
                 **self._aws.settings(),
                 "HOOKCACHE_BACKEND": BACKEND,
                 "HOOKCACHE_POLICY": json.dumps(POLICY),
+                "HOOKCACHE_PRICES": str(PROJECT / "documents" / "demo-prices.yaml"),
+                "HOOKCACHE_PRICE_AS": f"lambda_hook/{BACKEND}",
                 "POWERTOOLS_SERVICE_NAME": WRAPPER,
             }
             wrapper = Function(

@@ -1,0 +1,122 @@
+"""
+`hookcache dashboard`: the CloudWatch dashboard drawn from receipts, as one HTML page that opens offline.
+
+    receipts -> Collector (ledger rows, table rows) -> page data (JSON) -> page with script, style and uPlot inside
+
+Filters recompute every chart, tile and table in the browser. Totals of the page are those of `hookcache report`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hookcache_ops.dashboard.body import BodyError, default_path, load
+from hookcache_ops.dashboard.data import Collector
+from hookcache_ops.dashboard.page import build
+from hookcache_ops.ledger.period import Period, parse_period
+from hookcache_ops.ledger.render import headline
+from hookcache_ops.ledger.summary import Report, summarise
+from hookcache_ops.receipts import Reading, SourceError, default_sources, read_receipts
+from hookcache_ops.report import add_source_arguments, progress_to_terminal
+
+HELP = "draw the CloudWatch dashboard from receipts, as one HTML page that opens offline"
+EXAMPLE = """examples:
+  hookcache dashboard function.log -o page.html
+  hookcache dashboard export/ --since 30d -o page.html
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLE
+    add_source_arguments(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="PAGE",
+        default="hookcache-dashboard.html",
+        help="the page to write (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--body", metavar="PATH", help="another CloudWatch dashboard body to draw (default: the shipped one)"
+    )
+    parser.add_argument("--json", action="store_true", help="print totals, page and widgets as JSON")
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A page that was written: where, how large, how fine its time is, and the totals it shows."""
+
+    path: Path
+    size_bytes: int
+    bucket_seconds: int
+    widgets: list[str]
+    report: Report
+
+
+def draw(
+    sources: list[str],
+    output: Path,
+    *,
+    body: Path | None = None,
+    period: Period | None = None,
+    progress: Callable[[Reading], None] | None = None,
+) -> Drawn:
+    """
+    Write the page of all receipts in `sources`.
+
+    Raises:
+        SourceError: a source cannot be read, or the page not be written.
+        BodyError: the dashboard body cannot be drawn.
+    """
+    widgets = load(body or default_path())
+    reading, collector = Reading(), Collector(widgets)
+    for receipt in read_receipts(sources, reading, period=period or Period(), progress=progress):
+        collector.add(receipt)
+    report = summarise(collector.ledger, reading, "step")
+    page = build(collector.page_data(report))
+    _write(page, output)
+    titles = [widget.title for widget in widgets]
+    return Drawn(output.resolve(), len(page.encode()), collector.ledger.width_seconds, titles, report)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 the page is written, 1 no receipts found (the page is written, empty), 2 bad input."""
+    try:
+        drawn = draw(
+            default_sources(args.sources),
+            Path(args.output),
+            body=Path(args.body) if args.body else None,
+            period=parse_period(args.since, args.until, int(time.time() * 1000)),
+            progress=progress_to_terminal("dashboard"),
+        )
+    except (SourceError, BodyError) as error:
+        print(f"hookcache dashboard: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        told = {"page": str(drawn.path), "bytes": drawn.size_bytes, "bucket_seconds": drawn.bucket_seconds}
+        print(json.dumps(told | {"totals": drawn.report.totals, "widgets": drawn.widgets}, indent=2))
+    else:
+        print(f"{headline(drawn.report)}\n{drawn.path} ({drawn.size_bytes / 1024:,.0f} KiB)")
+    if not drawn.report.totals["receipts"]:
+        print(
+            "hookcache dashboard: no receipts found; give the log of the wrapper function, or a longer period",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def _write(page: str, path: Path) -> None:
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise SourceError(
+            f"{path}: {error.strerror}; choose a folder that exists and may be written with -o"
+        ) from error

@@ -1,0 +1,198 @@
+"""A report as text and CSV, and the words and formats that its page shares. JSON is the report's own `to_json`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from hookcache_ops.ledger.summary import Report
+
+CSV_AMOUNTS = (
+    *("receipts", "requests", "hits", "hit_ratio"),
+    *("cost", "saved_cost", "own_cost", "net_savings", "cost_with_cache", "cost_without_cache"),
+)
+
+
+def money(amount: float) -> str:
+    """At least cents, and enough digits to see that something small is not nothing."""
+    sign, size = ("-" if amount < 0 else ""), abs(amount)
+    if size >= 1000:
+        return f"{sign}${size:,.0f}"
+    if size >= 0.1 or size == 0:
+        return f"{sign}${size:,.2f}"
+    return f"{sign}${size:.2g}" if size >= 1e-4 else f"{sign}${size:.1e}"
+
+
+def percent(ratio: float | None) -> str:
+    return "–" if ratio is None else f"{100 * ratio:.1f} %"
+
+
+def count(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
+
+
+def millis(value: float) -> str:
+    return f"{value:,.1f} ms" if value < 1000 else f"{value / 1000:,.2f} s"
+
+
+def headline(report: Report) -> str:
+    """The answer to "what would it have cost without the cache", in one sentence."""
+    totals = report.totals
+    if not totals["requests"]:
+        return "No receipts in this period."
+    return (
+        f"Without the cache this period would have cost {money(totals['cost_without_cache'])}; with it, it cost "
+        f"{money(totals['cost_with_cache'])}: net savings {money(totals['net_savings'])} (estimate)."
+    )
+
+
+def facts(report: Report) -> list[tuple[str, str]]:
+    """The totals, as label and value."""
+    totals = report.totals
+    rows = [
+        ("Period", f"{report.period['first'] or '–'} to {report.period['last'] or '–'} (UTC)"),
+        ("Invocations", count(totals["requests"])),
+        ("Answered from the cache", f"{count(totals['hits'])} ({percent(totals['hit_ratio'])} of all invocations)"),
+        ("Spent on the backend", money(totals["cost"])),
+        ("Saved by hits", money(totals["saved_cost"])),
+        ("Own cost of hookcache", money(totals["own_cost"])),
+        ("Net savings", money(totals["net_savings"])),
+        ("Units spent", _amounts(totals["units_spent"])),
+        ("Units saved", _amounts(totals["units_saved"])),
+    ]
+    if totals["unpriced_units"]:
+        rows.append(("Units without a price", f"{_amounts(totals['unpriced_units'])}: not in the money above"))
+    for kind, name in (("hit", "Latency of hits"), ("backend", "Latency with a backend call")):
+        found = totals.get("latency_ms", {}).get(kind)
+        if found:
+            parts = (
+                f"{label} {millis(found[key])}" for label, key in (("p50", "p50"), ("p90", "p90"), ("max", "maximum"))
+            )
+            rows.append((name, ", ".join(parts)))
+    if totals["known_retries"]["receipts"]:
+        retries = totals["known_retries"]
+        rows.append(
+            (
+                "Of these, retries by the host",
+                f"{count(retries['receipts'])}, {money(retries['saved_cost'])} of the savings",
+            )
+        )
+    return rows
+
+
+def notes(report: Report) -> list[str]:
+    """What a reader must know about how the numbers came about."""
+    reading, found = report.reading, []
+    dropped = (
+        f"{count(reading['duplicates_dropped'])} duplicate lines dropped"
+        if reading["duplicates_dropped"]
+        else "no duplicate lines"
+    )
+    found.append(
+        f"{count(reading['lines'])} lines read, {count(reading['receipts'])} receipts, {dropped} ({reading['de_duplication']})."
+    )
+    for key, text in (
+        ("damaged_lines", "lines with a damaged receipt are not counted: fetch those logs again"),
+        ("newer_schema", "receipts of a newer schema are not counted: update hookcache's command line"),
+        ("without_request_id", "receipts without a request id could not be checked for duplicates"),
+        ("outside_the_period", "receipts lie outside the period asked for"),
+    ):
+        if reading[key]:
+            found.append(f"{count(reading[key])} {text}.")
+    if not report.totals["counts_agree"]:
+        found.append("Outcomes do not sum to the invocations: some receipts were written by something else.")
+    return found
+
+
+def text(report: Report, width: int | None = None) -> str:
+    """For a terminal; plain characters where the output is no terminal."""
+    out = io.StringIO()
+    console = Console(file=out, width=width or 118, highlight=False, emoji=False, markup=False)
+    console.print(headline(report) + "\n")
+    for label, value in facts(report):
+        console.print(f"  {label:<30} {value}", soft_wrap=True)
+    if report.groups:
+        console.print()
+        console.print(_table(report))
+        for title, key in (
+            ("Why it missed, was bypassed or failed", "reasons"),
+            ("Why answers were not kept", "refusals"),
+        ):
+            if report.totals[key]:
+                words = ", ".join(f"{word} {count(number)}" for word, number in report.totals[key].items())
+                console.print(f"\n{title}: {words}", soft_wrap=True)
+    console.print("\n" + "\n".join(notes(report)), soft_wrap=True)
+    return out.getvalue()
+
+
+COLUMNS = (
+    ("requests", "invocations"),
+    ("hits", "hits"),
+    ("hit_ratio", "hit ratio"),
+    ("cost_without_cache", "without cache"),
+    ("cost_with_cache", "with cache"),
+    ("own_cost", "own cost"),
+    ("net_savings", "net savings"),
+)
+
+
+def cells(amounts: dict[str, Any]) -> list[str]:
+    shown = []
+    for key, _ in COLUMNS:
+        value = amounts[key]
+        shown.append(
+            percent(value) if key == "hit_ratio" else count(value) if key in {"requests", "hits"} else money(value)
+        )
+    return shown
+
+
+def _table(report: Report) -> Table:
+    table = Table(box=None, pad_edge=False, show_footer=True)
+    table.add_column(report.by, footer="total", overflow="fold")
+    for (_, title), total in zip(COLUMNS, cells(report.totals), strict=True):
+        table.add_column(title, footer=total, justify="right", no_wrap=True)
+    for group in report.groups:
+        table.add_row(group["group"], *cells(group))
+    return table
+
+
+def to_csv(report: Report) -> str:
+    """One line per group and one named `total`; units are columns, empty where a group has none."""
+    rows = [*report.groups, {"group": "total"} | report.totals]
+    units = [
+        (f"{member}.{unit}", member, unit)
+        for member in ("units_spent", "units_saved", "unpriced_units")
+        for unit in report.totals[member]
+    ]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = list(report.totals["metrics"])
+    writer.writerow([report.by, *CSV_AMOUNTS, *names, *(title for title, _, _ in units)])
+    for row in rows:
+        fixed = [_plain(row[key]) for key in CSV_AMOUNTS]
+        metrics = [row["metrics"][name] for name in names]
+        writer.writerow(
+            [_cell(row["group"]), *fixed, *metrics, *(row[member].get(unit, "") for _, member, unit in units)]
+        )
+    return out.getvalue()
+
+
+def _plain(value: float | None) -> str:
+    """A number without an exponent: spreadsheets in some languages read `4e-06` as text."""
+    if value is None or isinstance(value, int):
+        return "" if value is None else str(value)
+    return f"{value:.12f}".rstrip("0").rstrip(".")
+
+
+def _cell(name: str) -> str:
+    """A name that a spreadsheet cannot take for a formula."""
+    return f"'{name}" if name[:1] in {"=", "+", "-", "@", "\t", "\r"} else name
+
+
+def _amounts(units: dict[str, float]) -> str:
+    return ", ".join(f"{count(amount)} {unit}" for unit, amount in units.items()) or "none"

@@ -1,0 +1,312 @@
+"""The dashboard page in a real browser, offline: it draws, filters change its numbers, and its totals are the report's."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+
+import pytest
+
+from hookcache_ops import dashboard, report
+from ops import receipt_samples as samples
+
+try:
+    from playwright.sync_api import Error, sync_playwright
+except ImportError:
+    sync_playwright = None
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+MISSING = (
+    "Chromium is not installed"
+    if CHROMIUM is None
+    else "the package playwright is not installed"
+    if sync_playwright is None
+    else ""
+)
+WAYS = {
+    "light": {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"},
+    "tablet": {"viewport": {"width": 820, "height": 1100}, "color_scheme": "light"},
+    "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True},
+}
+MANY = list(samples.receipts(4_000, seed=5, days=5))
+PAINTED = "plot => { const c = plot.querySelector('canvas'); const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; return d.some(v => v) }"
+
+pytestmark = pytest.mark.skipif(
+    bool(MISSING) and os.environ.get("HOOKCACHE_REQUIRE_BROWSER") != "1", reason=f"needs a browser: {MISSING}"
+)
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "function.log").write_text("\n".join(samples.lines(MANY, duplicates=0.05)) + "\n")
+    assert call(dashboard, str(folder / "function.log"), "-o", str(folder / "page.html")) == 0
+    return folder / "page.html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if MISSING:
+        pytest.fail(f"HOOKCACHE_REQUIRE_BROWSER=1, and {MISSING}")
+    with sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def opened(browser, page_file):
+    """Opens the page one way; afterwards nothing may have been complained about or asked of the network."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(way: str = "light"):
+        context = browser.new_context(offline=True, **WAYS[way])
+        contexts.append(context)
+        page = context.new_page()
+        page.on(
+            "console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None
+        )
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "request",
+            lambda request: complaints.append(request.url) if not request.url.startswith(("file:", "data:")) else None,
+        )
+        page.goto(page_file.as_uri())
+        page.wait_for_function("window.hookcache !== undefined")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def call(module, *arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    return module.run(parser.parse_args(arguments))
+
+
+def reported(page_file, capsys, *arguments: str) -> dict:
+    capsys.readouterr()
+    call(report, str(page_file.with_name("function.log")), "--json", *arguments)
+    return json.loads(capsys.readouterr().out)
+
+
+def same(shown: dict, wanted: dict) -> None:
+    """Counts and units to the unit, money to a billionth."""
+    for name in ("receipts", "requests", "hits", "units_spent", "units_saved", "unpriced_units"):
+        assert shown[name] == wanted[name], name
+    for name in ("cost", "saved_cost", "own_cost", "net_savings", "cost_with_cache", "cost_without_cache"):
+        assert shown[name] == pytest.approx(wanted[name], abs=1e-9), name
+    assert shown["hit_ratio"] == pytest.approx(wanted["hit_ratio"], abs=1e-6)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_page_draws_every_widget(way, opened):
+    """Both themes and all widths: every chart is painted, nothing overflows, nothing is complained about."""
+    page = opened(way)
+
+    assert page.locator(".card.chart").count() == 12
+    assert page.locator(".card.table").count() == 6
+    assert page.locator(".card.tile").count() == 5
+    assert all(plot.evaluate(PAINTED) for plot in page.locator(".plot").all())
+    assert page.evaluate("document.documentElement.scrollWidth") <= WAYS[way]["viewport"]["width"]
+    assert page.evaluate("document.documentElement.dataset.theme") == WAYS[way]["color_scheme"]
+
+
+def test_totals_are_the_reports(opened, page_file, capsys):
+    """Page totals = report totals = sum over receipts."""
+    page = opened()
+
+    same(page.evaluate("window.hookcache.totals()"), reported(page_file, capsys)["totals"])
+    assert page.locator("#totals").get_by_text("4,000", exact=True).count() == 1
+
+
+def test_the_step_filter_changes_the_numbers_to_that_step(opened, page_file, capsys):
+    """A filter recomputes every tile, chart and table from the rows of its choice."""
+    page = opened()
+    before = page.locator(".card.tile .value").all_inner_texts()
+    page.select_option("#step", "OCR")
+    groups = {group["group"]: group for group in reported(page_file, capsys, "--by", "step")["groups"]}
+
+    same(page.evaluate("window.hookcache.totals()"), groups["OCR"])
+    assert before != page.locator(".card.tile .value").all_inner_texts()
+    steps = page.evaluate(
+        "window.hookcache.widgets().find(w => w.title === 'Pages asked for most often').now.map(row => row[1])"
+    )
+    assert set(steps) == {"OCR"}
+
+
+def test_the_function_filter_and_reset(opened, page_file, capsys):
+    page = opened()
+    page.select_option("#function", samples.FUNCTIONS[1])
+    groups = {group["group"]: group for group in reported(page_file, capsys, "--by", "function")["groups"]}
+    same(page.evaluate("window.hookcache.totals()"), groups[samples.FUNCTIONS[1]])
+
+    page.click("#reset")
+
+    same(page.evaluate("window.hookcache.totals()"), reported(page_file, capsys)["totals"])
+
+
+def test_the_time_range_chooses_days(opened, page_file, capsys):
+    """From and to are UTC, as the report's --since and --until."""
+    page = opened()
+    page.fill("#from", "2026-10-02T00:00")
+    page.dispatch_event("#from", "change")
+    page.fill("#to", "2026-10-04T00:00")
+    page.dispatch_event("#to", "change")
+
+    same(
+        page.evaluate("window.hookcache.totals()"),
+        reported(page_file, capsys, "--since", "2026-10-02", "--until", "2026-10-04")["totals"],
+    )
+    assert page.input_value("#range") == "own"
+
+
+def test_dragging_over_a_chart_zooms_all(opened):
+    page = opened()
+    plot = page.locator(".card.chart .u-over").first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 30, steps=5)
+    page.mouse.up()
+
+    zoomed = page.evaluate("window.hookcache.totals().requests")
+    assert 0 < zoomed < 4_000
+    page.click("#reset")
+    assert page.evaluate("window.hookcache.totals().requests") == 4_000
+
+
+def test_charts_agree_with_the_totals(opened):
+    """What a chart says of the whole selection is what the totals say."""
+    page = opened()
+    totals = page.evaluate("window.hookcache.totals()")
+    shown = {widget["title"]: widget["now"] for widget in page.evaluate("window.hookcache.widgets()")}
+
+    assert shown["Net savings"]["Saved minus own cost (USD)"] == pytest.approx(totals["net_savings"], abs=1e-9)
+    assert shown["Hit ratio"]["Hits of all invocations (%)"] == pytest.approx(100 * totals["hit_ratio"], abs=1e-9)
+    assert shown["Money saved"]["Net savings so far"]["values"][-1] == pytest.approx(totals["net_savings"], abs=1e-9)
+    cost = [
+        value for value in shown["Cost with and without the cache"]["Without the cache"]["values"] if value is not None
+    ]
+    assert sum(cost) == pytest.approx(totals["cost_without_cache"], abs=1e-9)
+    assert sum(row[1] for row in shown["Latency of hits and misses"]) == totals["requests"]
+
+
+def test_hovering_shows_values_at_that_time(opened):
+    page = opened()
+    card = page.locator(".card.chart").nth(1)
+    card.scroll_into_view_if_needed()
+
+    assert card.locator(".when").inner_text() == "whole selection"
+    card.locator(".u-over").hover()
+    assert card.locator(".when").inner_text() != "whole selection"
+
+
+def test_the_keyboard_reads_a_chart(opened):
+    """Arrow keys step through time and say the values; charts have names, tables and focus."""
+    page = opened()
+    plot = page.locator(".plot").first
+    plot.focus()
+    page.keyboard.press("End")
+    said = page.locator("#said").inner_text()
+
+    assert said.startswith("Hit ratio by step, ")
+    assert "OCR" in said
+    assert "Arrow keys" in plot.get_attribute("aria-label")
+    page.locator(".card.chart details summary").first.click()
+    rows = page.locator(".card.chart").first.locator("tbody tr")
+    rows.first.wait_for()
+    assert rows.count() > 10
+
+
+def test_theme_button_changes_colours(opened):
+    page = opened("light")
+    page.click("#theme")
+    page.click("#theme")
+
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert "dark" in page.get_attribute("#theme", "aria-label")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_texts_can_be_read(theme, opened):
+    """Contrast of every text colour against its card: at least 4.5 to 1 (WCAG AA)."""
+    page = opened(theme)
+    script = """() => {
+      const rgb = text => { const c = document.createElement('canvas').getContext('2d'); c.fillStyle = text; c.fillRect(0,0,1,1); return [...c.getImageData(0,0,1,1).data].slice(0,3); };
+      const light = text => { const [r,g,b] = rgb(text).map(v => { v /= 255; return v <= 0.03928 ? v/12.92 : ((v+0.055)/1.055)**2.4; }); return 0.2126*r+0.7152*g+0.0722*b; };
+      const css = getComputedStyle(document.documentElement);
+      const ratio = (a,b) => { const [x,y] = [light(a),light(b)].sort((p,q) => q-p); return (x+0.05)/(y+0.05); };
+      const of = name => css.getPropertyValue(name).trim();
+      return ['--ink','--soft','--accent'].flatMap(ink => ['--card','--paper'].map(paper => ratio(of(ink), of(paper))));
+    }"""
+
+    assert min(page.evaluate(script)) >= 4.5
+
+
+def test_every_control_has_a_name(opened):
+    page = opened()
+    names = page.evaluate(
+        "[...document.querySelectorAll('select, input, button, [role=img], [role=region]')].map(e => e.labels?.[0]?.textContent || e.getAttribute('aria-label') || document.getElementById(e.getAttribute('aria-labelledby') || '')?.textContent || e.textContent)"
+    )
+
+    assert len(names) > 20
+    assert all(name and name.strip() for name in names)
+
+
+def test_an_empty_selection_says_so(opened):
+    """A step of one function and the other function: nothing, and no error."""
+    page = opened()
+    page.select_option("#step", "OCR")
+    page.select_option("#function", samples.FUNCTIONS[1])
+
+    assert page.evaluate("window.hookcache.totals().requests") == 0
+    assert page.locator(".plot .none").count() == 12
+
+
+def test_the_browser_check_can_fail(browser):
+    """Negative control: a page with an error is noticed by what the other tests listen to."""
+    complaints: list[str] = []
+    page = browser.new_page()
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.set_content("<script>nothing.here()</script>")
+    page.wait_for_timeout(1)
+
+    assert complaints
+    with pytest.raises(Error):
+        page.evaluate("window.hookcache.totals()")
+    page.close()
+
+
+def test_a_log_of_seconds_is_a_chart_too(browser, tmp_path):
+    """A demo's few receipts are drawn as a course of time, not as one point; rates stay per minute."""
+    (tmp_path / "short.log").write_text("\n".join(samples.lines(samples.receipts(60, days=90 / 86_400))) + "\n")
+    call(dashboard, str(tmp_path / "short.log"), "-o", str(tmp_path / "short.html"))
+    page = browser.new_page()
+    page.goto((tmp_path / "short.html").as_uri())
+    shown = {widget["title"]: widget["now"] for widget in page.evaluate("window.hookcache.widgets()")}
+    times = shown["Money saved"]["Net savings so far"]["times"]
+    rates = [line["values"] for line in shown["Invocations per Minute by outcome"].values()]
+    page.close()
+
+    assert 10 <= len(times) <= 31
+    assert sum(value or 0 for line in rates for value in line) * (times[1] - times[0]) / 60 == pytest.approx(60)

@@ -1,0 +1,191 @@
+"""`hookcache prices`: the rows that the host needs, the table in use, and a check that names findings and remedies."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hookcache.prices import OWN_PRICES, OWN_ROW, PriceTable
+from hookcache_ops import prices_command
+from hookcache_ops.price_check import check_function
+
+EXAMPLE = Path(prices_command.example_path())
+MODEL = "bedrock/us.amazon.nova-pro-v1:0"
+MISTRAL = "lambda_hook/GENAIIDP-mistral-ocr-hook"
+WRAPPER = ("--function", "GENAIIDP-cache-ocr")
+HERE = ("--account", "123456789012", "--region", "us-east-1")
+ARN = "arn:aws:lambda:us-east-1:123456789012:function:GENAIIDP-cache-ocr"
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch):
+    monkeypatch.delenv("HOOKCACHE_PRICES", raising=False)
+    monkeypatch.delenv("HOOKCACHE_PRICE_AS", raising=False)
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments: str) -> tuple[int, str, str]:
+        parser = argparse.ArgumentParser()
+        prices_command.add_arguments(parser)
+        status = prices_command.run(parser.parse_args(arguments))
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return call
+
+
+def table(tmp_path, rows: dict[str, dict[str, object]]) -> str:
+    file = tmp_path / "pricing.yaml"
+    listed = [
+        {"name": name, "units": [{"name": unit, "price": price} for unit, price in units.items()]}
+        for name, units in rows.items()
+    ]
+    file.write_text(yaml.safe_dump({"pricing": listed}, sort_keys=False))
+    return str(file)
+
+
+def test_the_shipped_example_is_a_sound_table(run):
+    """P55: the example parses as the runtime parses it, and the check finds nothing in it."""
+    status, out, _ = run("--check", str(EXAMPLE))
+    rows = PriceTable.parse(EXAMPLE.read_text()).rows
+
+    assert (status, "well formed" in out) == (0, True)
+    assert rows["bedrock/us.amazon.nova-pro-v1:0"]["inputTokens"] == Decimal("8.0E-7")
+    assert rows[MISTRAL] == {"pages": Decimal("0.004")}
+    assert rows[OWN_ROW] == OWN_PRICES
+
+
+def test_the_table_in_use_is_listed(run, monkeypatch, tmp_path):
+    """HOOKCACHE_PRICES names it, as for the function; without it the example is listed."""
+    _, example, _ = run()
+    monkeypatch.setenv("HOOKCACHE_PRICES", table(tmp_path, {"my/row": {"pages": "0.5"}}))
+    _, own, _ = run("--json")
+
+    assert MISTRAL in example
+    assert json.loads(own) == {"pricing": [{"name": "my/row", "units": [{"name": "pages", "price": "0.5"}]}]}
+
+
+@pytest.mark.parametrize("row", [MODEL, MISTRAL])
+def test_printed_rows_are_a_table_of_the_host(run, row):
+    """Both metering keys, all regimes: what is printed can be pasted, and holds the units of the row it is priced as."""
+    status, out, _ = run(*WRAPPER, *HERE, "--price-as", row)
+    rows = PriceTable.parse(out).rows
+
+    assert status == 0
+    assert list(rows) == ["lambda_hook/GENAIIDP-cache-ocr", f"lambda_hook/{ARN}", "GENAIIDP-cache-ocr"]
+    assert all(units == PriceTable.parse(EXAMPLE.read_text()).rows[row] for units in rows.values())
+
+
+def test_printed_rows_pass_the_check(run, tmp_path):
+    """Print, paste, check: nothing to find."""
+    _, out, _ = run(*WRAPPER, *HERE, "--price-as", MODEL)
+    host = tmp_path / "host.yaml"
+    host.write_text(EXAMPLE.read_text() + out.partition("pricing:\n")[2])
+
+    status, told, _ = run(*WRAPPER, *HERE, "--price-as", MODEL, "--check", str(host))
+
+    assert (status, told) == (0, f"{host}: the wrapper is priced right\n")
+
+
+def test_requests_are_never_printed(run, tmp_path):
+    """A request is counted for a hit as well: priced, every hit would be charged."""
+    prices = table(tmp_path, {"a/b": {"requests": "0.1", "pages": "0.2"}})
+    _, out, _ = run(*WRAPPER, "--prices", prices, "--price-as", "a/b", "--json")
+
+    assert all(row["units"] == [{"name": "pages", "price": "0.2"}] for row in json.loads(out)["pricing"])
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"), [("us-gov-west-1", "aws-us-gov"), ("cn-north-1", "aws-cn"), ("eu-central-1", "aws")]
+)
+def test_the_arn_is_that_of_the_partition(run, region, partition):
+    _, out, _ = run(*WRAPPER, "--account", "123456789012", "--region", region, "--price-as", MISTRAL)
+
+    assert f"- name: lambda_hook/arn:{partition}:lambda:{region}:123456789012:function:GENAIIDP-cache-ocr" in out
+
+
+FULL, BARE = "lambda_hook/GENAIIDP-cache-ocr", "GENAIIDP-cache-ocr"
+GOOD = {"pages": "0.004"}
+FINDINGS = {
+    "no row": ({}, "finds no row", f"add the row {FULL}"),
+    "only the bare row": ({BARE: GOOD}, "without lambda_hook/ is not meant to be found", f"add the row {FULL}"),
+    "requests priced": (
+        {FULL: GOOD | {"requests": "0.1"}, BARE: GOOD},
+        "every hit would be charged",
+        "remove requests",
+    ),
+    "another price": (
+        {FULL: {"pages": "0.4"}, BARE: GOOD},
+        "takes 0.4 for pages, not 0.004",
+        f"correct pages in the row {FULL}",
+    ),
+    "unit missing": (
+        {FULL: {"inputTokens": "0"}, BARE: GOOD},
+        "finds no pages and leaves it unpriced",
+        f"add pages to the row {FULL}",
+    ),
+    "neighbour": ({FULL: {"cachedPages": "9"}, BARE: GOOD}, "takes the price of cachedPages", "add pages"),
+    "a row of another first": (
+        {"GENAIIDP-cache": GOOD, BARE: GOOD},
+        "takes the row GENAIIDP-cache, which is another's",
+        "before it",
+    ),
+    "price as a number": ({FULL: {"pages": 0.004}, BARE: GOOD}, "is a number", "in quotes"),
+    "price of a million": ({FULL: GOOD | {"inputTokens": "0.8"}, BARE: GOOD}, "inputTokens in", "price of one token"),
+}
+
+
+@pytest.mark.parametrize("kind", FINDINGS)
+def test_a_table_that_charges_wrongly_is_told_with_the_remedy(kind, run, tmp_path):
+    """P55, S50: what a host would charge wrongly or leave unpriced is found before the bill comes."""
+    rows, told, remedy = FINDINGS[kind]
+    status, out, _ = run(*WRAPPER, "--price-as", MISTRAL, "--check", table(tmp_path, rows), "--json")
+    findings = json.loads(out)["findings"]
+
+    assert status == 1
+    assert any(told in finding["finding"] and remedy in finding["remedy"] for finding in findings), findings
+
+
+def test_a_row_written_twice_is_found(run, tmp_path):
+    file = tmp_path / "twice.yaml"
+    row = '  - {name: a/b, units: [{name: pages, price: "1"}]}\n'
+    file.write_text("pricing:\n" + row + row)
+    status, out, _ = run("--check", str(file))
+
+    assert (status, "a/b stands twice" in out) == (1, True)
+
+
+def test_a_sound_table_has_no_findings():
+    """The check's own control."""
+    rows = {FULL: {"pages": Decimal("0.004")}, BARE: {"pages": Decimal("0.004")}}
+
+    assert check_function(rows, {"pages": Decimal("0.004")}, BARE, [FULL]) == []
+    assert check_function(rows, {"pages": Decimal("0.005")}, BARE, [FULL]) != []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((*WRAPPER,), "--price-as ROW is missing"),
+        ((*WRAPPER, "--price-as", "bedrock/us.amazon.nova-pro"), "did you mean bedrock/us.amazon.nova-pro-v1:0?"),
+        ((*WRAPPER, "--price-as", MODEL, "--account", "123456789012"), "go together"),
+        ((*WRAPPER, "--price-as", MODEL, "--account", "12", "--region", "us-east-1"), "give its 12 digits"),
+        ((*WRAPPER, "--price-as", MODEL, "--account", "123456789012", "--region", "here"), "write it as us-east-1"),
+        (("--function", ARN, "--price-as", MODEL), "give the bare name"),
+        ((*WRAPPER, "--check", str(EXAMPLE)), "needs --price-as"),
+        (("--check", "/nowhere.yaml"), "give a price table"),
+        (("--prices", __file__), "not in the host's format"),
+    ],
+)
+def test_bad_input_is_one_line_with_the_remedy_and_status_2(arguments, told, run):
+    status, _, err = run(*arguments)
+
+    assert status == 2
+    assert err.count("\n") == 1
+    assert told in err

@@ -1,0 +1,367 @@
+"""`hookcache report`: sums that add up, answers a person can use, and bad input answered in one line."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import math
+import random
+import shutil
+import subprocess
+import sys
+import tracemalloc
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from hookcache_ops import report
+from hookcache_ops.ledger import render, render_html
+from hookcache_ops.ledger.book import NAMES, Ledger, fill
+from hookcache_ops.ledger.histogram import Histogram
+from hookcache_ops.ledger.summary import BY, summarise
+from hookcache_ops.receipts import Reading, read_receipts
+from ops import receipt_samples as samples
+
+MANY = list(samples.receipts(2_000, seed=11))
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    parser = argparse.ArgumentParser("hookcache report")
+    report.add_arguments(parser)
+    status = report.run(parser.parse_args(arguments))
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    file = tmp_path_factory.mktemp("logs") / "function.log"
+    file.write_text("\n".join(samples.lines(MANY, duplicates=0.05)) + "\n")
+    return str(file)
+
+
+def metric(name: str, many=MANY) -> float:
+    return math.fsum(one.get(name, [0])[0] for one in many)
+
+
+def units(member: str, many=MANY) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for one in many:
+        for unit, amount in one[member].items():
+            found[unit] = found.get(unit, 0) + amount
+    return {unit: amount for unit, amount in sorted(found.items()) if amount}
+
+
+def test_totals_are_the_sums_over_receipts(log, capsys):
+    """P31, P32: nothing is lost or counted twice on the way into a report."""
+    status, out, _ = run(capsys, log, "--json")
+    totals = json.loads(out)["totals"]
+
+    assert status == 0
+    assert totals["requests"] == len(MANY) == totals["receipts"]
+    assert totals["counts_agree"] is True
+    assert totals["metrics"] == {name: metric(name) for name in totals["metrics"]}
+    assert [totals["cost"], totals["saved_cost"], totals["own_cost"]] == pytest.approx(
+        [metric("Cost"), metric("SavedCost"), metric("OwnCost")], abs=1e-9
+    )
+    assert totals["units_spent"] == units("units_spent")
+    assert totals["units_saved"] == units("units_saved")
+    assert totals["unpriced_units"] == units("unpriced_units") != {}
+
+
+@pytest.mark.parametrize("by", BY)
+def test_groups_sum_to_the_totals(by, log, capsys):
+    """P31: by day, step, function or outcome, the rows are the whole."""
+    _, out, _ = run(capsys, log, "--json", "--by", by)
+    told = json.loads(out)
+
+    for key in ("requests", "hits", "receipts"):
+        assert sum(group[key] for group in told["groups"]) == told["totals"][key]
+    for key in ("cost", "saved_cost", "own_cost", "net_savings"):
+        assert math.fsum(group[key] for group in told["groups"]) == pytest.approx(told["totals"][key], abs=1e-11)
+    assert len(told["groups"]) > 1
+
+
+def test_what_the_period_would_have_cost_without_the_cache():
+    """P56: without = spent + saved; with = spent + own; net = the difference."""
+    many = [
+        samples.receipt("miss", request_id="a", Cost=0.5, OwnCost=0.01, units_spent={"pages": 5}),
+        samples.receipt("hit_table", request_id="b", SavedCost=0.5, OwnCost=0.02, units_saved={"pages": 5}),
+        samples.receipt(
+            "hit_memory", request_id="c", SavedCost=0.5, OwnCost=0.01, units_saved={"pages": 5}, replay=True
+        ),
+    ]
+    told = summary(many)
+
+    assert told.totals["cost_without_cache"] == pytest.approx(1.5)
+    assert told.totals["cost_with_cache"] == pytest.approx(0.54)
+    assert told.totals["net_savings"] == pytest.approx(0.96)
+    assert told.totals["known_retries"] == {"receipts": 1, "saved_cost": 0.5}
+    assert "would have cost $1.50; with it, it cost $0.54: net savings $0.96" in render.headline(told)
+
+
+def test_a_cache_that_costs_more_than_it_saves_says_so():
+    """P56: net savings may be negative and are shown so."""
+    told = summary([samples.receipt("miss", OwnCost=0.25)])
+
+    assert "net savings -$0.25" in render.headline(told)
+
+
+def test_the_hit_ratio_has_all_invocations_below_the_line():
+    """P57: bypasses and failures count; stale, refresh and observe are no hits."""
+    outcomes = [
+        "hit_memory",
+        "hit_table",
+        "collapsed",
+        "miss",
+        "stale",
+        "refresh",
+        "observe",
+        "bypass",
+        "failed",
+        "failed",
+    ]
+    told = summary([samples.receipt(outcome, request_id=str(at)) for at, outcome in enumerate(outcomes)])
+
+    assert (told.totals["hits"], told.totals["requests"], told.totals["hit_ratio"]) == (3, 10, 0.3)
+    assert told.totals["outcomes"]["Misses"] == 4
+
+
+def test_a_unit_without_a_price_is_counted_by_name_and_never_priced():
+    """P55: unpriced is neither 0 nor a neighbour's price."""
+    told = summary(
+        [
+            samples.receipt(
+                "miss", units_spent={"pages": 1, "figures": 3}, unpriced_units={"figures": 3}, Unpriced=1, Cost=0.004
+            )
+        ]
+    )
+
+    assert told.totals["unpriced_units"] == {"figures": 3}
+    assert told.totals["cost"] == 0.004
+    assert "3 figures: not in the money above" in render.text(told)
+
+
+def test_totals_do_not_depend_on_the_order_of_receipts():
+    """P31: money is summed in whole picounits, so that two exports of one period agree to the last digit."""
+    shuffled = MANY.copy()
+    random.Random(1).shuffle(shuffled)
+
+    assert summary(shuffled).totals == summary(MANY).totals
+
+
+def test_duplicates_dropped_are_stated_with_how(log, capsys):
+    """P31: a reader sees what was dropped and how surely."""
+    _, out, _ = run(capsys, log)
+    _, as_json, _ = run(capsys, log, "--json")
+    reading = json.loads(as_json)["reading"]
+
+    assert reading["duplicates_dropped"] > 50
+    assert reading["de_duplication"] == "exact by request id, in memory"
+    assert f"{reading['duplicates_dropped']} duplicate lines dropped (exact by request id, in memory)" in out
+
+
+def test_percentiles_are_within_two_percent():
+    """G19 is published from these: the stated accuracy of the histogram holds."""
+    chance = random.Random(5)
+    values = sorted(chance.lognormvariate(3, 2) for _ in range(5_000))
+    whole, halves = Histogram(), (Histogram(), Histogram())
+    for at, value in enumerate(values):
+        whole.add(value)
+        halves[at % 2].add(value)
+    halves[0].merge(halves[1])
+
+    for percent in (1, 50, 90, 99, 100):
+        exact = values[max(0, math.ceil(len(values) * percent / 100) - 1)]
+        assert whole.percentile(percent) == pytest.approx(exact, rel=0.02)
+        assert halves[0].percentile(percent) == whole.percentile(percent)
+    assert (whole.count, whole.largest, whole.smallest) == (5_000, values[-1], values[0])
+
+
+def test_memory_does_not_grow_with_the_number_of_receipts():
+    """Bounded memory: rows are days, steps, functions and outcomes; names beyond a bound share one row."""
+
+    def peak(count: int) -> int:
+        text = "\n".join(samples.copies(count, duplicates=0)).encode()
+        ledger = Ledger()
+        tracemalloc.start()
+        receipts = read_receipts(["-"], Reading(), stdin=io.BytesIO(text), seen=tight())
+        fill(ledger, receipts)
+        grown = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return grown
+
+    from hookcache_ops.ledger.seen import SeenRequests
+
+    def tight() -> SeenRequests:
+        return SeenRequests(memory_ids=100)
+
+    few, many = peak(2_000), peak(6_000)
+
+    assert many < few * 1.5
+
+
+def test_names_from_a_broken_log_cannot_grow_a_report():
+    """P35: steps, functions and reasons are small sets; the rest is one row, and nothing is lost."""
+    told = summary(
+        [
+            samples.receipt("bypass", request_id=str(n), context=f"step-{n}", reason=f"why-{n}")
+            for n in range(NAMES + 50)
+        ],
+        by="step",
+    )
+
+    assert len(told.groups) == NAMES + 1
+    assert sum(group["requests"] for group in told.groups) == NAMES + 50
+    assert told.totals["reasons"]["(other)"] == 50
+
+
+def test_csv_holds_the_groups_and_the_total(log, capsys):
+    """The same story for a spreadsheet: plain numbers, one row per group."""
+    _, out, _ = run(capsys, log, "--by", "step", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    total = rows.pop()
+
+    assert total["step"] == "total"
+    assert sum(int(row["Requests"]) for row in rows) == int(total["Requests"]) == len(MANY)
+    assert float(total["cost"]) == pytest.approx(metric("Cost"), abs=1e-9)
+    assert "e-" not in out.partition("\n")[2].lower().replace("cache-", "")
+
+
+def test_a_name_cannot_become_a_formula_or_markup():
+    """A function's name comes from a log: a spreadsheet must not run it, a page must not interpret it."""
+    told = summary(
+        [
+            samples.receipt("miss", function="=cmd|'/c calc'!A0"),
+            samples.receipt("miss", function="<script>x", request_id="2"),
+        ],
+        by="function",
+    )
+
+    assert "\n'=cmd|" in render.to_csv(told)
+    assert "<script>" not in render_html.to_html(told)
+    assert "&lt;script&gt;x" in render_html.to_html(told)
+
+
+def test_the_page_is_whole_and_needs_no_network(log, capsys, tmp_path):
+    """One file that opens offline."""
+    target = tmp_path / "report.html"
+    status, out, _ = run(capsys, log, "--format", "html", "-o", str(target))
+    page = target.read_text()
+    loaded: list[str] = []
+
+    class Links(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            loaded.extend(value for name, value in attrs if name in {"src", "href"})
+
+    Links().feed(page)
+
+    assert (status, out, loaded) == (0, "", [])
+    assert "would have cost" in page
+
+
+@pytest.mark.parametrize("form", ["text", "json", "csv", "html"])
+def test_no_receipts_is_said_and_is_status_1(form, tmp_path, capsys):
+    """Every form can tell of nothing."""
+    file = tmp_path / "empty.log"
+    file.write_text("START RequestId: x\n")
+
+    status, _, err = run(capsys, str(file), "--format", form)
+
+    assert status == 1
+    assert "no receipts found" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["missing.log"], "missing.log: no such file"),
+        (["{log}", "--since", "yesterday"], "--since 'yesterday' is no time"),
+        (["{log}", "--since", "2026-11-02", "--until", "2026-11-01"], "swap them"),
+        (["{log}", "-o", "/nowhere/at/all"], "choose a folder that exists"),
+    ],
+)
+def test_bad_input_is_one_line_with_the_remedy_and_status_2(arguments, told, log, capsys):
+    status, _, err = run(capsys, *(argument.format(log=log) for argument in arguments))
+
+    assert status == 2
+    assert err.count("\n") == 1
+    assert told in err
+
+
+def test_since_and_until_choose_days(log, capsys):
+    _, out, _ = run(capsys, log, "--json", "--since", "2026-10-03", "--until", "2026-10-05")
+
+    assert [group["group"] for group in json.loads(out)["groups"]] == ["2026-10-03", "2026-10-04"]
+
+
+def summary(many, by: str = "day"):
+    reading = Reading()
+    text = "\n".join(json.dumps(one) for one in many).encode()
+    for at, one in enumerate(many):
+        one.setdefault("request_id", str(at))
+    return summarise(fill(Ledger(), read_receipts(["-"], reading, stdin=io.BytesIO(text))), reading, by)
+
+
+# An independent sum over the same lines: one pass of awk over the text, duplicates by request id.
+AWK = r"""
+function of(name,  at, rest) { at = index($0, "\"" name "\":["); if (!at) return 0
+  rest = substr($0, at + length(name) + 4, 40); sub(/\].*/, "", rest); return rest + 0 }
+{ id = substr($0, index($0, "\"request_id\":\"") + 14, 36); if (id in seen) { twice++; next } seen[id] = 1; n++
+  cost += of("Cost"); saved += of("SavedCost"); own += of("OwnCost"); input += of("InputTokens"); pages += of("SavedPages") }
+END { printf "%d %d %.15g %.15g %.15g %.0f %.0f\n", n, twice, cost, saved, own, input, pages }
+"""
+TOLD = """
+import argparse, re, sys, time
+from hookcache_ops import report
+parser = argparse.ArgumentParser(); report.add_arguments(parser)
+begun = time.monotonic(); status = report.run(parser.parse_args(sys.argv[1:]))
+# Not ru_maxrss: a child inherits there what its parent once used.
+peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
+print(f"{time.monotonic() - begun} {peak}", file=sys.stderr)
+sys.exit(status)
+"""
+
+
+@pytest.mark.skipif(shutil.which("awk") is None, reason="needs awk for the independent sum")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to read a process's peak memory")
+@pytest.mark.parametrize(
+    ("count", "memory_mib"),
+    [
+        pytest.param(20_000, 120, id="20_thousand"),
+        pytest.param(5_000_000, 200, id="5_million", marks=[pytest.mark.prove, pytest.mark.timeout(3_600)]),
+    ],
+)
+def test_a_large_log_has_the_totals_that_awk_finds_in_bounded_memory(count, memory_mib, record_property):
+    """P31: the same sums as a second program over the same lines; peak memory does not depend on their number."""
+    generate = [sys.executable, samples.__file__, str(count), "--fast", "--duplicates", "0.01"]
+    told = _piped(generate, [sys.executable, "-c", TOLD, "-", "--json"])
+    seconds, peak_mib = map(float, told.stderr.split()[-2:])
+    awk = _piped(generate, ["awk", AWK]).stdout.split()
+    report_told = json.loads(told.stdout)
+    totals, reading = report_told["totals"], report_told["reading"]
+    print(
+        f"\n{count:,} receipts: {reading['lines'] / seconds:,.0f} lines/s, peak {peak_mib:.0f} MiB, {reading['de_duplication']}"
+    )
+    record_property("lines_per_second", reading["lines"] / seconds)
+
+    assert (
+        (int(awk[0]), int(awk[1]))
+        == (totals["receipts"], reading["duplicates_dropped"])
+        == (count, reading["lines"] - count)
+    )
+    assert [totals["cost"], totals["saved_cost"], totals["own_cost"]] == pytest.approx(
+        [float(sum_) for sum_ in awk[2:5]], rel=1e-9
+    )
+    assert (totals["metrics"]["InputTokens"], totals["metrics"]["SavedPages"]) == (int(awk[5]), int(awk[6]))
+    assert peak_mib < memory_mib
+
+
+def _piped(first: list[str], second: list[str]) -> subprocess.CompletedProcess[str]:
+    with subprocess.Popen(first, stdout=subprocess.PIPE) as source:
+        done = subprocess.run(second, stdin=source.stdout, capture_output=True, text=True, check=True)
+    assert source.returncode == 0
+    return done
