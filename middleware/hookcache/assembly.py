@@ -9,6 +9,7 @@ from typing import Any
 from hookcache.backend import Backend, CallableBackend, LambdaBackend
 from hookcache.breaker import Breaker
 from hookcache.cache import Cache
+from hookcache.cipher import BodyCipher
 from hookcache.clients import Clients
 from hookcache.clock import Clock, SystemClock
 from hookcache.control import BackendIdentity, Control
@@ -20,6 +21,7 @@ from hookcache.images import ImageReader
 from hookcache.items import Items
 from hookcache.key import Keyer, Secrets
 from hookcache.lease import LeaseBook
+from hookcache.memo import ReplayMemo
 from hookcache.memory import MemoryTier
 from hookcache.metering import Meter
 from hookcache.overflow import Overflow
@@ -96,8 +98,13 @@ class Assembly:
             settings.generation,
             self.control(keyer, secrets, pinned),
             ImageReader(self.clients.s3, settings.image_prefixes, clock, spending),
+            ReplayMemo(secrets.index, clock),
             MemoryTier(settings.memory_bytes, settings.memory_seconds, clock),
-            TableTier(self.items, Sealer(secrets.tags, keyer.namespace), overflow),
+            TableTier(
+                self.items,
+                Sealer(secrets.tags, keyer.namespace, BodyCipher(secrets.bodies), encrypts=settings.encrypt),
+                overflow,
+            ),
             self.items,
             Flights(book, clock, settings.wait_seconds),
             self._prices,

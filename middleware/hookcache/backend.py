@@ -10,15 +10,18 @@ import json
 import math
 import random
 import re
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
+from urllib3.exceptions import HTTPError
 
 from hookcache import percall
-from hookcache.clock import MARGIN_SECONDS, Clock, Deadline
+from hookcache.bounded import NotInTime, within
+from hookcache.clock import MARGIN_SECONDS, Clock, Deadline, SystemClock
 from hookcache.errors import BackendFailed, BackendMalformed, BackendThrottled, DeadlineTooClose, backend_failed
 from hookcache.spending import Spending
 
@@ -26,6 +29,10 @@ READ_LIMIT_SECONDS = 900.0
 SLACK_SECONDS = 5.0
 """How much longer than the backend's own timeout we listen, so that its timeout reaches us as its error."""
 THROTTLED_PAUSE_SECONDS = 0.5
+OVERRUN_SECONDS = 0.2
+"""How much longer than the socket's own read timeout we wait, so that it speaks first where it speaks at all."""
+IDLE_SECONDS = 60.0
+"""After this long unused, by wall clock, a connection is not trusted: the environment may have been frozen (F32)."""
 _TIMED_OUT = re.compile(r"Task timed out after \d")
 
 
@@ -109,22 +116,25 @@ class LambdaBackend:
 
     def _ask(self, payload: bytes, client_context: str, deadline: Deadline) -> dict[str, Any]:
         read_seconds = self._read_seconds(deadline)
-        try:
+
+        def ask() -> dict[str, Any]:
             reply: dict[str, Any] = self._clients(read_seconds).invoke(
                 FunctionName=self._function, Payload=payload, ClientContext=client_context
             )
-            body = reply["Payload"].read()
-        except ReadTimeoutError:
+            return reply | {"Payload": reply["Payload"].read()}
+
+        try:
+            return within(read_seconds + OVERRUN_SECONDS, ask, "hookcache-backend")
+        except (ReadTimeoutError, NotInTime):
             if deadline.usable_seconds() <= 1:
                 raise DeadlineTooClose("the backend has not answered and this invocation's time is over") from None
             raise backend_failed(f"no reply within {read_seconds:g} s", "ReadTimeout", timed_out=True) from None
         except ClientError as error:
             raise _refused(error) from None
-        except (BotoCoreError, OSError) as error:
+        except (BotoCoreError, HTTPError, OSError) as error:
             raise backend_failed(
                 f"the backend cannot be invoked: {type(error).__name__}", type(error).__name__
             ) from None
-        return reply | {"Payload": body}
 
     def _read_seconds(self, deadline: Deadline) -> float:
         """How long to listen, in whole seconds rounded down where that leaves some: few distinct clients are made."""
@@ -141,7 +151,20 @@ def spelt(event: Any) -> bytes:
     The event as bytes for the backend: deep-equal, and never longer than the host's own spelling (P5, B7).
 
     Non-ASCII text goes as UTF-8; an event with lone surrogates, which UTF-8 cannot spell, is escaped as the host does.
+    One nested almost as deep as the runtime could read is written with a higher limit of recursion (B6).
     """
+    try:
+        return _spelt(event)
+    except RecursionError:
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(4 * limit)
+        try:
+            return _spelt(event)
+        finally:
+            sys.setrecursionlimit(limit)
+
+
+def _spelt(event: Any) -> bytes:
     try:
         return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
@@ -184,19 +207,31 @@ def _failed(body: bytes) -> BackendFailed:
 
 
 class ClientPool:
-    """Lambda clients by read timeout, made when first needed and kept: at most `KEPT`, the oldest dropped."""
+    """
+    Lambda clients by read timeout, made when first needed: at most `KEPT`, the one unused for longest dropped.
+
+    An invoke is never repeated by the SDK (P22), so a connection that died while the environment was frozen would fail a
+    request: a client that was idle closes its connections first.
+    """
 
     KEPT = 8
 
-    def __init__(self, make: Callable[[float], Any]) -> None:
+    def __init__(self, make: Callable[[float], Any], clock: Clock | None = None) -> None:
         self._make = make
+        self._clock = clock if clock is not None else SystemClock()
         self._lock = threading.Lock()
-        self._clients: dict[float, Any] = {}
+        self._clients: dict[float, tuple[Any, int]] = {}
 
     def __call__(self, read_seconds: float) -> Any:
         with self._lock:
-            if read_seconds not in self._clients:
+            now = self._clock.now_ms()
+            client, used_ms = self._clients.pop(read_seconds, (None, now))
+            if client is None:
                 if len(self._clients) >= self.KEPT:
-                    self._clients.pop(next(iter(self._clients)))
-                self._clients[read_seconds] = self._make(read_seconds)
-            return self._clients[read_seconds]
+                    oldest, _ = self._clients.pop(next(iter(self._clients)))
+                    oldest.close()
+                client = self._make(read_seconds)
+            elif not 0 <= now - used_ms < IDLE_SECONDS * 1000:
+                client.close()  # its idle connections only; it opens new ones by itself
+            self._clients[read_seconds] = (client, now)
+            return client

@@ -14,13 +14,15 @@ from hookcache.backend import Answer
 from hookcache.canonical import canonical_form
 from hookcache.clock import Clock, EpochMillis
 from hookcache.control import Control, Standing
-from hookcache.entry import Entry, Fence, Item
+from hookcache.entry import Entry, Fence
 from hookcache.errors import TierUnavailable
 from hookcache.flight import Flights, Leader
 from hookcache.images import ImageDigest, ImageReader
+from hookcache.index import index_item
 from hookcache.items import Items, Throttled
 from hookcache.key import CacheKey, Keyer
 from hookcache.lease import TOMBSTONE_SECONDS
+from hookcache.memo import ReplayMemo
 from hookcache.memory import MemoryTier
 from hookcache.metering import Receipt
 from hookcache.outcome import Outcome, Reason
@@ -32,7 +34,6 @@ from hookcache.table import Found, TableTier
 from hookcache.trace import components
 from hookcache.usage import Metered
 
-INDEX_PREFIX = "INDEX#"
 _ARN_ACCOUNT = re.compile(r"arn:[^:]+:lambda:[^:]*:(\d{12}):")
 
 
@@ -85,6 +86,7 @@ class Cache:
         generation: str,
         control: Control,
         images: ImageReader,
+        memo: ReplayMemo,
         memory: MemoryTier,
         table: TableTier,
         items: Items,
@@ -96,6 +98,7 @@ class Cache:
         self._generation = generation
         self.control = control
         self._images = images
+        self._memo = memo
         self._memory = memory
         self._table = table
         self._items = items
@@ -122,7 +125,7 @@ class Cache:
         if decision is not None or standing.identity is None:
             return decision or Bypass(Reason.BACKEND_UNKNOWN)
         account = account_of(context)
-        digests = self._images.digest(request.images, account)
+        digests = self._digests(request, account, receipt)
         receipt.images, receipt.image_bytes = len(digests), sum(digest.size_bytes for digest in digests)
         form = canonical_form(request, digests)
         generation = standing.orders.generation or self._generation
@@ -131,6 +134,15 @@ class Cache:
         if rules.trace:
             receipt.components = components(self._keyer, request, digests, standing.identity.digest, generation)
         return Lookup(request, rules, mode, wishes, standing, account, digests, form, key, self._clock.now_ms())
+
+    def _digests(self, request: HookRequest, account: str | None, receipt: Receipt) -> tuple[ImageDigest, ...]:
+        name = self._memo.name_of(request)
+        known = self._memo.recall(name)
+        receipt.replay = known is not None
+        if known is None:
+            known = self._images.digest(request.images, account)
+            self._memo.remember(name, known)
+        return known
 
     def recall(self, lookup: Lookup, receipt: Receipt, *, again: bool = False) -> Recalled:
         """
@@ -178,18 +190,11 @@ class Cache:
 
         False where it was not written: the answer must then not be stored, for an erase could not find it.
         """
-        if leader is None or leader.lease is None:
-            return False
+        if leader is None or leader.lease is None or lookup.trouble is not None:
+            return False  # with the table in trouble, one more budget spent on it would be one too many (P19)
         last_second = lookup.began_ms // 1000 + lookup.rules.hard_seconds + TOMBSTONE_SECONDS
-        items: list[Item] = [
-            {
-                "pk": {"B": index},
-                "kind": {"S": INDEX_PREFIX + lookup.key.hex()},
-                "key": {"B": lookup.key},
-                "ttl": {"N": str(last_second)},
-            }
-            for index in self._keyer.indexes(lookup.form, lookup.digests)
-        ]
+        indexes = self._keyer.indexes(lookup.form, lookup.digests, lookup.key)
+        items = [index_item(index, lookup.key, last_second) for index in indexes]
         try:
             self._items.put_all(items)
         except TierUnavailable:
@@ -259,8 +264,14 @@ class Cache:
         )
 
     def _judge(self, entry: Entry, lookup: Lookup) -> Fresh | Stale | Unusable:
-        not_before = lookup.standing.orders.not_before(lookup.request.context)
-        return judge(entry, self._clock.now_ms(), not_before, lookup.control.max_age_seconds)
+        orders, context = lookup.standing.orders, lookup.request.context
+        return judge(
+            entry,
+            self._clock.now_ms(),
+            orders.not_before(context),
+            lookup.control.max_age_seconds,
+            orders.stale_before(context),
+        )
 
 
 def _may_use(request: HookRequest, rules: Rules, mode: Mode, wishes: CallControl) -> Bypass | None:

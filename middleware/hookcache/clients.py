@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any
 
@@ -19,6 +20,8 @@ class Clients:
     """One client per use, shared by all threads (boto3 clients are thread-safe, sessions are not)."""
 
     def __init__(self) -> None:
+        for name in ("boto3", "botocore", "urllib3"):  # at DEBUG they log whole requests: prompts and answers (P36)
+            logging.getLogger(name).setLevel(logging.INFO)
         self._lock = threading.RLock()
         self._session: Any = None
         self._made: dict[str, Any] = {}

@@ -4,9 +4,9 @@ The CONTROL item: what all environments of one namespace and backend must agree 
 It holds two sealed texts, each under its own tag so that neither writer can undo the other:
 
     identity   written by the hook: which code and configuration of the backend answers (P40)
-    orders     written by the operator: generation, not-before times, modes (P44, P50)
+    orders     written by the operator (`orders.py`): generation, invalidations, modes (P44, P50)
 
-An item with a wrong tag is as good as none, and counted (T5).
+A text under a wrong tag is as good as none, and counted (T5).
 """
 
 from __future__ import annotations
@@ -17,21 +17,25 @@ import hmac
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from hookcache.bounded import within
 from hookcache.clock import Clock, EpochMillis
 from hookcache.entry import Item
 from hookcache.errors import TierUnavailable
-from hookcache.items import Items
+from hookcache.items import Conflict, Items
 from hookcache.key import CacheKey
+from hookcache.orders import ALL_CONTEXTS, Orders
 
 IDENTITY_SECONDS = 60
 LAST_KNOWN_SECONDS = 3_600
+UNKNOWN_ORDERS_SECONDS = 1
+"""How soon the orders are asked for again while none were ever read."""
+DESCRIBE_SECONDS = 3.0
+"""Bound on asking Lambda for the backend's configuration, name resolution included."""
 KIND = "CONTROL"
-ALL_CONTEXTS = "*"
+AMEND_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,33 +50,6 @@ class BackendIdentity:
     digest: bytes
     version: str = ""
     timeout_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Orders:
-    """The operator's standing orders. Times are epoch milliseconds; `*` stands for every context."""
-
-    generation: str | None = None
-    not_before_ms: Mapping[str, int] = field(default_factory=dict)
-    modes: Mapping[str, str] = field(default_factory=dict)
-
-    def not_before(self, context: str) -> EpochMillis:
-        """Answers made before this are invalid for `context`."""
-        return EpochMillis(max(self.not_before_ms.get(ALL_CONTEXTS, 0), self.not_before_ms.get(context, 0)))
-
-    def mode(self, context: str) -> str | None:
-        return self.modes.get(context) or self.modes.get(ALL_CONTEXTS)
-
-    def text(self) -> str:
-        members = {"generation": self.generation, "not_before_ms": dict(self.not_before_ms), "modes": dict(self.modes)}
-        return json.dumps(members, sort_keys=True)
-
-    @classmethod
-    def parse(cls, text: str) -> Orders:
-        """Raises ValueError, TypeError or KeyError where the text is no orders of ours."""
-        members = json.loads(text)
-        times = {str(context): int(time) for context, time in members["not_before_ms"].items()}
-        return cls(members["generation"], times, dict(members["modes"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,23 +87,33 @@ class Control:
         self._clock = clock
         self._lock = threading.Lock()
         self._standing = Standing(None, Orders())
-        self._checked_ms: int | None = None
+        self._checked_ms = 0
+        self._due_ms = 0
+        self._orders_known = False
         self._resolved_ms = 0
+        self._asked_ms: int | None = None
 
     def now(self) -> Standing:
         """
         What holds now, at most `IDENTITY_SECONDS` old.
 
         The last known identity serves for an hour while the control plane fails (3.8). A table that cannot be asked
-        leaves the last orders standing.
+        leaves the last orders standing; where none were ever read, nothing stored before is served until they are.
         """
         with self._lock:
             now = self._clock.now_ms()
-            due = self._checked_ms is None or not 0 <= now - self._checked_ms < IDENTITY_SECONDS * 1000
-            if due:
-                self._checked_ms = now
+            if not self._checked_ms <= now < self._due_ms:
+                self._checked_ms, self._due_ms = now, now + IDENTITY_SECONDS * 1000
                 self._standing = self._renew(now)
+                self._due_ms = self._due(now)
             return self._standing
+
+    def _due(self, now: EpochMillis) -> int:
+        """When to look again: what others resolved half a minute ago is good for the other half only (P40)."""
+        if not self._orders_known:
+            return now + UNKNOWN_ORDERS_SECONDS * 1000
+        left = self._resolved_ms + IDENTITY_SECONDS * 1000 - now
+        return now + (left if left > 0 else IDENTITY_SECONDS * 1000)
 
     def last(self) -> Standing:
         """What held when it was last looked at, without looking."""
@@ -136,19 +123,46 @@ class Control:
         """Write the operator's orders; every environment follows within `IDENTITY_SECONDS`."""
         self._write("orders", orders.text())
 
+    def amend(self, change: Callable[[Orders], Orders]) -> Orders:
+        """
+        Change the operator's orders as they stand in the table; of two operators at once, neither's change is lost.
+
+        Orders under a wrong tag are replaced: nobody obeys them.
+
+        Raises:
+            TierUnavailable: the table gave no usable reply, or the orders changed at every try.
+        """
+        for _ in range(AMEND_TRIES):
+            item = self._items.get(self._key, KIND, consistent=True) or {}
+            orders = change(self._orders(item)[0] or Orders())
+            text = orders.text()
+            seen = item.get("orders")
+            if self._write("orders", text, "#text = :seen" if seen else "attribute_not_exists(#text)", seen) is None:
+                return orders
+        raise TierUnavailable("the orders changed at every try; run the command again")
+
     def orders(self) -> Orders:
         """The orders in the table now; none where there is no item or it is not ours."""
-        item = self._items.get(self._key, KIND, consistent=True)
-        orders, _ = self._orders(item or {})
-        return orders or Orders()
+        return self.sealed_orders()[0]
+
+    def sealed_orders(self) -> tuple[Orders, bool]:
+        """The orders in the table now, and whether somebody put others there that are not ours (T5)."""
+        orders, corrupt = self._orders(self._items.get(self._key, KIND, consistent=True) or {})
+        return orders or Orders(), corrupt
 
     def _renew(self, now: EpochMillis) -> Standing:
         try:
             item = self._items.get(self._key, KIND) or {}
         except TierUnavailable:
-            return Standing(self._identity({}, now, share=False), self._standing.orders)
+            # An operator may have invalidated what is stored, and this environment has never seen the orders (P44).
+            known = self._standing.orders if self._orders_known else Orders(not_before_ms={ALL_CONTEXTS: now})
+            return Standing(self._identity({}, now, share=False), known)
+        self._orders_known = True
         orders, corrupt = self._orders(item)
-        return Standing(self._identity(item, now, share=True), orders or Orders(), corrupt)
+        if orders is None:
+            # Whoever damages the item must not undo an invalidation where it is already known (T5).
+            orders = self._standing.orders if corrupt else Orders()
+        return Standing(self._identity(item, now, share=True), orders, corrupt)
 
     def _orders(self, item: Item) -> tuple[Orders | None, bool]:
         text = self._sealed(item, "orders")
@@ -156,7 +170,7 @@ class Control:
             return None, "orders" in item
         try:
             return Orders.parse(text), False
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
             return None, True
 
     def _identity(self, item: Item, now: EpochMillis, *, share: bool) -> BackendIdentity | None:
@@ -167,9 +181,12 @@ class Control:
         if shared is not None:
             identity, self._resolved_ms = shared
             return identity
+        if self._asked_ms is not None and 0 <= now - self._asked_ms < IDENTITY_SECONDS * 1000:
+            return self._last_known(item, now)  # the control plane's quota is low: once a minute, whatever it answered
+        self._asked_ms = now
         try:
-            identity = identity_of(self._describe())
-        except (ClientError, BotoCoreError, OSError, KeyError):
+            identity = identity_of(within(DESCRIBE_SECONDS, self._describe, "hookcache-identity"))
+        except Exception:  # whatever it is: who answers was not to be learnt now
             return self._last_known(item, now)
         self._resolved_ms = now
         if share:
@@ -207,13 +224,16 @@ class Control:
             return None
         return text if hmac.compare_digest(sealed, self._tag(name, text)) else None
 
-    def _write(self, name: str, text: str) -> None:
-        self._items.update(
+    def _write(
+        self, name: str, text: str, condition: str = "", seen: Mapping[str, Any] | None = None
+    ) -> Conflict | None:
+        values: dict[str, Any] = {":text": {"S": text}, ":tag": {"B": self._tag(name, text)}}
+        return self._items.update(
             self._key,
             KIND,
             "SET #text = :text, #tag = :tag",
-            "",
-            {":text": {"S": text}, ":tag": {"B": self._tag(name, text)}},
+            condition,
+            values | ({":seen": seen} if seen else {}),
             {"#text": name, "#tag": f"{name}_tag"},
         )
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, overload
 
 from hookcache.assembly import in_process
 from hookcache.package import identity_of_package
-from hookcache.settings import PREFIX
+from hookcache.settings import PREFIX, Settings
 
 Handler = TypeVar("Handler", bound=Callable[[Any, Any], Any])
 
@@ -28,13 +28,14 @@ _log = logging.getLogger("hookcache")
 @overload
 def cached(handler: Handler, /) -> Handler: ...
 @overload
-def cached(*, environ: Mapping[str, str] | None = None) -> Callable[[Handler], Handler]: ...
-def cached(handler: Handler | None = None, /, *, environ: Mapping[str, str] | None = None) -> Any:
+def cached(*, name: str = "", environ: Mapping[str, str] | None = None) -> Callable[[Handler], Handler]: ...
+def cached(handler: Handler | None = None, /, *, name: str = "", environ: Mapping[str, str] | None = None) -> Any:
     """
     Answer repeated requests of a LambdaHook handler from the cache.
 
     Args:
         handler: `(event, context) -> response`.
+        name: tells handlers of one function apart where they have no name of their own: closures, partials, instances.
         environ: where settings come from; the process's environment if not given.
 
     Returns:
@@ -46,16 +47,15 @@ def cached(handler: Handler | None = None, /, *, environ: Mapping[str, str] | No
     Promises: those of the wrapper; the backend identity is the digest of this function's own package (P40).
     """
     if handler is None:
-        return functools.partial(_cached, environ=environ)
-    return _cached(handler, environ=environ)
+        return functools.partial(_cached, name=name, environ=os.environ if environ is None else environ)
+    return _cached(handler, name, os.environ if environ is None else environ)
 
 
-def _cached(handler: Callable[[Any, Any], Any], *, environ: Mapping[str, str] | None) -> Callable[[Any, Any], Any]:
-    environ = os.environ if environ is None else environ
-    if not any(name.startswith(PREFIX) for name in environ):
-        _log.warning("no %s variable is set: %s is called without a cache", PREFIX, handler.__qualname__)
+def _cached(handler: Callable[[Any, Any], Any], name: str, environ: Mapping[str, str]) -> Callable[[Any, Any], Any]:
+    if not any(PREFIX + setting.upper() in environ for setting in Settings.model_fields):
+        _log.warning("no setting of hookcache (%s...) is made: the handler is called without a cache", PREFIX)
         return handler
-    hook = in_process(handler, identity_of_package(handler, environ), environ)
+    hook = in_process(handler, identity_of_package(handler, environ, name), environ)
 
     @functools.wraps(handler)
     def answered_from_cache(event: Any, context: Any) -> Any:

@@ -18,6 +18,8 @@ from decimal import Decimal
 from typing import Any, NewType
 
 from hookcache.canonical import SCHEMA
+from hookcache.cipher import EXTRA_BYTES, BodyCipher
+from hookcache.cipher import NAME as CIPHER
 from hookcache.clock import EpochMillis
 from hookcache.errors import EntryRejected
 from hookcache.key import CacheKey
@@ -86,15 +88,28 @@ class Sealed:
 
 
 class Sealer:
-    """Seals entries of one namespace and opens them again."""
+    """
+    Seals entries of one namespace and opens them again.
 
-    def __init__(self, tag_secret: bytes, namespace: str) -> None:
+    Args:
+        cipher: opens encrypted bodies; without it they are of another schema.
+        encrypts: whether new bodies are encrypted; entries of either kind are opened.
+    """
+
+    def __init__(
+        self, tag_secret: bytes, namespace: str, cipher: BodyCipher | None = None, *, encrypts: bool = False
+    ) -> None:
         self._secret = tag_secret
         self._namespace = namespace
+        self._cipher = cipher
+        self._encrypts = encrypts
 
     def seal(self, entry: Entry) -> Sealed:
         """The stored form of `entry`. Promises: P6, P49."""
         codec, stored = _compress(entry.body)
+        cipher = self._cipher if self._encrypts else None
+        if cipher is not None:
+            stored = cipher.seal(stored, _place(entry.key, entry.fence))
         item: Item = {
             "pk": {"B": entry.key},
             "kind": {"S": "ENTRY"},
@@ -111,6 +126,8 @@ class Sealer:
             "about": {"S": _about(entry)},
             "ttl": {"N": str(entry.hard_until_ms // 1000 + HOUR_SECONDS)},
         }
+        if cipher is not None:
+            item["cipher"] = {"S": CIPHER}
         overflow_name = None
         if len(stored) > INLINE_BYTES:
             # A name of its own per fence: an older writer's late put cannot replace the body of a newer entry.
@@ -163,11 +180,15 @@ class Sealer:
 
     def _open(self, key: CacheKey, item: Item, fetch_overflow: Callable[[str, int], bytes]) -> Entry:
         stored_bytes, plain_bytes = _number(item, "stored_bytes"), _number(item, "plain_bytes")
-        if not (0 < plain_bytes <= ANSWER_BYTES and 0 < stored_bytes <= ANSWER_BYTES):
+        if not (0 < plain_bytes <= ANSWER_BYTES and 0 < stored_bytes <= ANSWER_BYTES + EXTRA_BYTES):
             raise EntryRejected(Reason.CORRUPT)
         stored = fetch_overflow(item["overflow"]["S"], stored_bytes) if "overflow" in item else bytes(item["body"]["B"])
         if len(stored) != stored_bytes or hashlib.sha256(stored).digest() != bytes(item["sha256"]["B"]):
             raise EntryRejected(Reason.CORRUPT)
+        if "cipher" in item:
+            if self._cipher is None or item["cipher"]["S"] != CIPHER:
+                raise EntryRejected(Reason.SCHEMA)
+            stored = self._cipher.open(stored, _place(key, _number(item, "fence")))
         about = json.loads(item["about"]["S"])
         return Entry(
             key=key,
@@ -196,6 +217,10 @@ class Sealer:
             for part in (name.encode(), kind.encode(), raw):
                 mac.update(len(part).to_bytes(8, "big") + part)
         return mac.digest()
+
+
+def _place(key: CacheKey, fence: int) -> bytes:
+    return key + b"%d" % fence
 
 
 def _about(entry: Entry) -> str:

@@ -23,7 +23,7 @@ from hookcache.entry import Entry, Fence
 from hookcache.errors import FollowerTimedOut, TierUnavailable
 from hookcache.items import Throttled
 from hookcache.key import CacheKey
-from hookcache.lease import Held, Lease, LeaseBook, Negative, OwnerId, Sight, State, observed
+from hookcache.lease import Held, Lease, LeaseBook, OwnerId, Sight, State, observed
 from hookcache.outcome import Reason
 
 POLL_FIRST_SECONDS = 0.02
@@ -119,8 +119,12 @@ class Leader:
 
     def __enter__(self) -> Leader:
         if self.lease is not None and self._book is not None:
-            self._beats = threading.Thread(target=self._beat, name="hookcache-lease", daemon=True)
-            self._beats.start()
+            beats = threading.Thread(target=self._beat, name="hookcache-lease", daemon=True)
+            try:
+                beats.start()
+                self._beats = beats
+            except RuntimeError:
+                pass  # no thread to be had: a lease that nobody renews ends early, which costs a call and no answer (F18)
         return self
 
     def __exit__(
@@ -145,8 +149,8 @@ class Leader:
                 if not self._book.renew(self.lease):
                     self.lost = True
                     return
-            except TierUnavailable:
-                continue  # the backend's work goes on; at worst there is one more call per lease period (F18)
+            except Exception:  # noqa: S112 - P18: the backend's work goes on; at worst it is asked once more (F18)
+                continue
 
 
 class Flights:
@@ -181,7 +185,7 @@ class Flights:
 
         Args:
             look: reads the entry consistently; None if there is no usable one. Called once a leader is done.
-            negative: error types not to be repeated for a minute.
+            negative: error types not to be repeated for a minute, to those who would take another's answer.
             unleased: why no lease is to be asked for (the table just failed); None asks for one.
 
         Raises:
@@ -200,9 +204,10 @@ class Flights:
                 return Alone(Reason.UNLEASED)
             if not flight.over.wait(max(0.0, give_up - self._clock.elapsed())):
                 raise FollowerTimedOut(f"no answer after {self._wait_seconds} s of waiting for the leader")
-            if not isinstance(flight.ending, _Left) and manner is Manner.FOLLOW:
+            if isinstance(flight.ending, Alone) or (manner is Manner.FOLLOW and not isinstance(flight.ending, _Left)):
                 return flight.ending
-        ask = None if unleased else lambda: self._among_all(key, owner, give_up, look, manner, negative)
+        notes = negative if manner is Manner.FOLLOW else ()  # who wants its own answer does ask the backend
+        ask = None if unleased else lambda: self._among_all(key, owner, give_up, look, manner, notes)
         return self._lead(key, flight, ask, unleased or Reason.UNLEASED)
 
     @property
@@ -233,8 +238,11 @@ class Flights:
             end(_Left())
             raise
         if isinstance(boarded, Lease):
+            if boarded.refused_lately:  # nobody waits for this key (P48): those here go on, those to come walk past
+                flight.ending = Alone(Reason.REFUSAL_WINDOW)
+                flight.over.set()
             return Leader(end, self._book, boarded, Reason.ABSENT)
-        if isinstance(boarded, Alone) and boarded.reason in {Reason.TABLE_DOWN, Reason.UNLEASED}:
+        if isinstance(boarded, Alone) and boarded.reason is not Reason.REFUSAL_WINDOW:
             return Leader(end, None, None, boarded.reason)  # without a lease, yet alone in this process (P23)
         end(boarded)
         return boarded
@@ -248,12 +256,13 @@ class Flights:
         try:
             while True:
                 taken = self._book.acquire(key, owner, negative)
-                at_once = self._at_once(taken)
-                if at_once is not None:
-                    return at_once
+                if not isinstance(taken, Held):
+                    return taken if isinstance(taken, Lease) else Shared(taken.error_type)
+                if taken.item.refused_lately(self._clock.now_ms()):
+                    return Alone(Reason.REFUSAL_WINDOW)
                 if manner is Manner.TRY:
                     return Alone(Reason.UNLEASED)
-                ending = self._follow(key, give_up, look, manner)
+                ending = self._follow(key, taken.item.fence, give_up, look, manner)
                 if ending is not None:
                     return ending
         except Throttled:
@@ -261,18 +270,10 @@ class Flights:
         except TierUnavailable:
             return Alone(Reason.TABLE_DOWN)
 
-    def _at_once(self, taken: Lease | Held | Negative) -> Lease | Shared | Alone | None:
-        """What an acquire means where it needs no waiting. None: somebody else fetches."""
-        match taken:
-            case Lease() as lease:
-                return lease
-            case Negative(error_type):
-                return Shared(error_type)
-            case Held(item):
-                return Alone(Reason.REFUSAL_WINDOW) if item.refused_lately(self._clock.now_ms()) else None
-
-    def _follow(self, key: CacheKey, give_up: float, look: Look, manner: Manner) -> Landed | Shared | Alone | None:
-        """Poll the lease until its fetch is over. None: it is ours to take."""
+    def _follow(
+        self, key: CacheKey, since: Fence, give_up: float, look: Look, manner: Manner
+    ) -> Landed | Shared | Alone | None:
+        """Poll the lease, seen held under the fence `since`, until its fetch is over. None: it is ours to take."""
         assert self._book is not None  # noqa: S101 - for the type checker
         cap = POLL_FIRST_SECONDS
         while True:
@@ -281,7 +282,8 @@ class Flights:
                 raise FollowerTimedOut(f"no answer after {self._wait_seconds} s of waiting for the leader")
             self._clock.sleep(min(left, random.uniform(cap / 2, cap)))
             cap = min(cap * 2, POLL_CAP_SECONDS)
-            sight = observed(item := self._book.read(key), self._clock.now_ms(), self._book.skew_ms)
+            item = self._book.read(key)
+            sight = observed(item, self._clock.now_ms(), self._book.skew_ms, since=since)
             if sight is Sight.WAIT:
                 continue
             if manner is not Manner.FOLLOW:

@@ -25,6 +25,7 @@ from typing import Any
 
 from hookcache import percall
 from hookcache.backend import Answer, Backend
+from hookcache.bounded import within
 from hookcache.cache import Cache, Lookup
 from hookcache.clock import Clock, Deadline
 from hookcache.entry import Entry
@@ -45,6 +46,10 @@ from hookcache.policy import Bypass, Mode, Rules
 from hookcache.prices import Prices
 from hookcache.request import metered_context
 from hookcache.usage import Metered, metered, without_charge
+
+
+KEEP_SECONDS = 10.0
+"""More than storing can take when S3 and the table both hang; with less time left it is bounded from outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +209,31 @@ class CachingHook:
             return self._fail(call, lookup, error)
         call.receipt.end(*lookup.outcome_of_fetch())
         reply = self._note(call, answer)
-        try:
-            call.receipt.refusal = cache.keep(lookup, answer, reply, leader, call.receipt, indexed=indexed)
-        except Exception as trouble:  # P20: the answer is there and goes out
-            call.receipt.refusal, call.receipt.error_type = Reason.INTERNAL, type(trouble).__name__
+        self._keep(call, cache, lookup, answer, reply, leader, indexed=indexed)
         return reply.response
+
+    def _keep(
+        self,
+        call: Call,
+        cache: Cache,
+        lookup: Lookup,
+        answer: Answer,
+        reply: Metered,
+        leader: Leader | None,
+        *,
+        indexed: bool,
+    ) -> None:
+        """Steps 8-9. The answer is there and goes out, whatever fails here and however long it would take (P20, P21)."""
+
+        def keep() -> Reason | None:
+            return cache.keep(lookup, answer, reply, leader, call.receipt, indexed=indexed)
+
+        try:
+            left = call.deadline.usable_seconds()
+            refusal = keep() if left > KEEP_SECONDS else within(left, keep, "hookcache-keep")
+            call.receipt.refusal = refusal
+        except Exception as trouble:
+            call.receipt.refusal, call.receipt.error_type = Reason.STORE_FAILED, type(trouble).__name__
 
     def _index(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader | None) -> bool:
         try:
@@ -227,6 +252,7 @@ class CachingHook:
 
     def _invoke(self, call: Call) -> Answer:
         started = self._clock.elapsed()
+        call.receipt.asked_backend = True
         try:
             return self._backend.invoke(call.event, call.context, call.deadline)
         finally:

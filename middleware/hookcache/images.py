@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
+from hookcache.bounded import NotInTime, Workers, result_of
 from hookcache.clock import Clock
 from hookcache.errors import Unkeyable
 from hookcache.outcome import Reason
@@ -26,14 +27,18 @@ from hookcache.spending import Spending
 IMAGE_BYTES = 20 * 1024 * 1024
 READ_SECONDS = 10.0
 """Bound on all images of one request together; slower is `image_unreadable`, and the backend is asked."""
-CHUNK_BYTES = 256 * 1024
+CHECK_SECONDS = 3.0
+"""Bound on asking whether they changed; slower counts as changed. The answer is there by then and waits for this."""
+CHUNK_BYTES = 64 * 1024
 PARALLEL = 16
+"""Images read at once by one environment: with a chunk each, 1 MB is buffered at most (G2)."""
 
 _ACCOUNT = re.compile(r"\d{12}")
 _MAX_KEY_BYTES = 1_024
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]|(?:^|/)\.{1,2}(?:/|$)")
 _Result = TypeVar("_Result")
-_READ_ERRORS = (ClientError, BotoCoreError, HTTPError, OSError)
+_Over = Callable[[], bool]
+_READ_ERRORS = (ClientError, BotoCoreError, HTTPError, OSError, KeyError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class ImageReader:
         self._prefixes = tuple(prefix if prefix.endswith("/") else prefix + "/" for prefix in prefixes)
         self._clock = clock
         self._spending = spending
+        self._workers = Workers("hookcache-image", PARALLEL)
 
     def digest(self, images: Sequence[ImageRef], account: str | None = None) -> tuple[ImageDigest, ...]:
         """
@@ -84,14 +90,16 @@ class ImageReader:
         """
         if not all(self.allows(image.uri) for image in images):
             raise Unkeyable(Reason.IMAGE_NOT_ALLOWED)
-        give_up = self._clock.elapsed() + READ_SECONDS
-        return self._for_each(images, lambda image: self._read(image, account, give_up))
+        return self._for_each(images, lambda image, over: self._read(image, account, over), READ_SECONDS)
 
     def unchanged(self, images: Sequence[ImageRef], digests: Sequence[ImageDigest], account: str | None = None) -> bool:
         """True if every object still is the version that was digested (P15). An unreadable one counts as changed."""
         known = dict(zip(images, digests, strict=True))
         try:
-            return all(self._for_each(images, lambda image: self._is_still(image, known[image], account)))
+            answers = self._for_each(
+                images, lambda image, _: self._is_still(image, known[image], account), CHECK_SECONDS
+            )
+            return all(answers)
         except Unkeyable:
             return False
 
@@ -111,37 +119,61 @@ class ImageReader:
                 return len(uri) > len(prefix) and size_bytes <= _MAX_KEY_BYTES and not _UNSAFE.search(key)
         return False
 
-    def _for_each(self, images: Sequence[ImageRef], ask: Callable[[ImageRef], _Result]) -> tuple[_Result, ...]:
+    def close(self) -> None:
+        """Let the worker threads end."""
+        self._workers.close()
+
+    def _for_each(
+        self, images: Sequence[ImageRef], ask: Callable[[ImageRef, _Over], _Result], seconds: float
+    ) -> tuple[_Result, ...]:
+        """
+        Ask for each distinct image, several at once, all within `seconds`; else they are unreadable.
+
+        The bound is kept from outside: no timeout of a socket ends a body that comes byte by byte. `ask` is told when
+        nobody waits any more.
+        """
         distinct = list(dict.fromkeys(images))
-        if len(distinct) < 2:
-            answers = [ask(image) for image in distinct]
-        else:
-            with ThreadPoolExecutor(min(PARALLEL, len(distinct)), "hookcache-image") as pool:
-                answers = list(pool.map(ask, distinct))
-        known = dict(zip(distinct, answers, strict=True))
+        done = threading.Event()
+        give_up = self._clock.elapsed() + seconds
+
+        def over() -> bool:
+            return done.is_set() or self._clock.elapsed() > give_up
+
+        asked = [self._workers.begin(ask, image, over) for image in distinct]
+        try:
+            known = {
+                image: result_of(answer, max(0.0, give_up - self._clock.elapsed()))
+                for image, answer in zip(distinct, asked, strict=True)
+            }
+        except NotInTime:
+            raise Unkeyable(Reason.IMAGE_UNREADABLE) from None
+        finally:
+            done.set()
+            for answer in asked:
+                answer.cancel()
         return tuple(known[image] for image in images)
 
-    def _read(self, image: ImageRef, account: str | None, give_up: float) -> ImageDigest:
+    def _read(self, image: ImageRef, account: str | None, over: _Over) -> ImageDigest:
         try:
             self._spending.add("s3_requests", 1)
             reply = self._s3().get_object(**_where(image, account))
             expected = reply["ContentLength"]
             body = reply["Body"]
             try:
-                return self._digest_of(body, expected, reply, give_up)
+                return self._digest_of(body, expected, reply, over)
             finally:
                 body.close()
         except _READ_ERRORS:
             raise Unkeyable(Reason.IMAGE_UNREADABLE) from None
 
-    def _digest_of(self, body: Any, expected: int, reply: Any, give_up: float) -> ImageDigest:
+    def _digest_of(self, body: Any, expected: int, reply: Any, over: _Over) -> ImageDigest:
         sha256, size_bytes = hashlib.sha256(), 0
         if not 0 < expected <= IMAGE_BYTES:
             raise Unkeyable(Reason.IMAGE_UNREADABLE)
         while chunk := body.read(CHUNK_BYTES):
             sha256.update(chunk)
             size_bytes += len(chunk)
-            if size_bytes > IMAGE_BYTES or self._clock.elapsed() > give_up:
+            if size_bytes > IMAGE_BYTES or over():
                 raise Unkeyable(Reason.IMAGE_UNREADABLE)
         if size_bytes != expected:  # a cut body must never be digested (S16, F28)
             raise Unkeyable(Reason.IMAGE_UNREADABLE)

@@ -7,14 +7,14 @@ ours, so that a connection which died while the environment was frozen costs a r
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as BudgetSpent
 from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from hookcache.bounded import NotInTime, Workers
 from hookcache.breaker import Breaker, Pass
 from hookcache.entry import Item
 from hookcache.errors import TierUnavailable
@@ -24,6 +24,8 @@ BUDGET_SECONDS = 1.0
 ATTEMPT_SECONDS = 0.5
 """Connect and read timeouts of one attempt; two attempts fit into the budget."""
 WORKERS = 64
+PROBES = 4
+"""Probes that may hang at once, so that a slow resolver cannot take every worker."""
 
 _THROTTLES = frozenset(
     {"ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded", "LimitExceededException"}
@@ -67,7 +69,8 @@ class Items:
         self._breaker = breaker
         self._spending = spending
         self._budget_seconds = budget_seconds
-        self._workers = ThreadPoolExecutor(WORKERS, "hookcache-table")
+        self._workers = Workers("hookcache-table", WORKERS)
+        self._probes = threading.BoundedSemaphore(PROBES)
 
     def get(self, key: bytes, kind: str, *, consistent: bool = False) -> Item | None:
         """
@@ -92,15 +95,23 @@ class Items:
         self, key: bytes, kind: str, change: str, condition: str, values: Mapping[str, Any], names: Mapping[str, str]
     ) -> Conflict | None:
         """Change attributes of one item if `condition` holds, leaving its others as they are."""
+        done = self.exchange(key, kind, change, condition, values, names)
+        return done if isinstance(done, Conflict) else None
+
+    def exchange(
+        self, key: bytes, kind: str, change: str, condition: str, values: Mapping[str, Any], names: Mapping[str, str]
+    ) -> Item | Conflict | None:
+        """As `update`; gives the item as it was, None if there was none."""
         reply = self._call(
             "update_item",
             "table_write_units",
             Key={"pk": {"B": key}, "kind": {"S": kind}},
             UpdateExpression=change,
             ExpressionAttributeNames=dict(names),
+            ReturnValues="ALL_OLD",
             **_conditional(condition, values),
         )
-        return reply if isinstance(reply, Conflict) else None
+        return reply if isinstance(reply, Conflict) else reply.get("Attributes")
 
     def put_all(self, items: Sequence[Item]) -> None:
         """Write up to 25 items per request, unconditionally. What the table left undone is an error."""
@@ -112,7 +123,7 @@ class Items:
 
     def close(self) -> None:
         """Let the worker threads end."""
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
 
     def _call(self, operation: str, unit: str, **arguments: Any) -> Any:
         match self._breaker.ask():
@@ -125,19 +136,20 @@ class Items:
                 return self._bounded(operation, unit, arguments)
 
     def _bounded(self, operation: str, unit: str, arguments: dict[str, Any]) -> Any:
-        client = self._dynamodb()  # made outside the budget: a cold start pays for it once, whatever the table does
-        work = self._workers.submit(self._attempt_twice, client, operation, arguments)
+        over = threading.Event()
         try:
-            reply = work.result(self._budget_seconds)
-        except BudgetSpent:
-            work.cancel()
+            client = self._dynamodb()  # made outside the budget: a cold start pays for it once, whatever the table does
+            reply = self._workers.call(self._budget_seconds, self._attempt_twice, client, operation, arguments, over)
+        except NotInTime:
             self._breaker.failed()
             raise TierUnavailable(f"no reply within {self._budget_seconds} s") from None
         except ClientError as error:
             return self._refused(error)
-        except (BotoCoreError, OSError, ValueError) as error:
+        except Exception as error:  # whatever it is: nobody further in knows more than "the table gave nothing" (P18)
             self._breaker.failed()
             raise TierUnavailable(type(error).__name__) from None
+        finally:
+            over.set()
         if not reply.get("ConsumedCapacity"):
             self._breaker.failed()
             raise TierUnavailable("the reply was cut short")
@@ -155,7 +167,8 @@ class Items:
         self._breaker.failed()
         raise TierUnavailable(code, transient=code in _PASSING) from None
 
-    def _attempt_twice(self, client: Any, operation: str, arguments: dict[str, Any]) -> Any:
+    def _attempt_twice(self, client: Any, operation: str, arguments: dict[str, Any], over: threading.Event) -> Any:
+        """`over` is set once nobody waits any more: a repeat would then only add to the load, or write too late."""
         call = getattr(client, operation)
         arguments = {"ReturnConsumedCapacity": "TOTAL"} | arguments
         if operation != "batch_write_item":
@@ -163,22 +176,32 @@ class Items:
         try:
             return call(**arguments)
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") not in _PASSING:
+            if error.response.get("Error", {}).get("Code") not in _PASSING or over.is_set():
                 raise
         except BotoCoreError:
-            pass  # a socket that died while the environment was frozen: the second attempt opens a new one
+            if over.is_set():
+                raise
+            # Else: a socket that died while the environment was frozen. The second attempt opens a new one.
         return call(**arguments)
 
     def _probe(self) -> None:
-        def ask() -> None:
-            reply = self._attempt_twice(
-                self._dynamodb(), "get_item", {"Key": {"pk": {"B": b"probe"}, "kind": {"S": "PROBE"}}}
-            )
-            if reply.get("ConsumedCapacity"):
-                self._breaker.succeeded()
+        """Ask the table something in the background; its answer closes the breaker, its failure says nothing new."""
 
-        future: Future[None] = self._workers.submit(ask)
-        future.add_done_callback(lambda done: done.exception())  # a failed probe says nothing new
+        def ask() -> None:
+            try:
+                key = {"pk": {"B": b"probe"}, "kind": {"S": "PROBE"}}
+                reply = self._attempt_twice(self._dynamodb(), "get_item", {"Key": key}, threading.Event())
+                if reply.get("ConsumedCapacity"):
+                    self._breaker.succeeded()
+            finally:
+                self._probes.release()
+
+        if not self._probes.acquire(blocking=False):
+            return
+        try:
+            self._workers.begin(ask)
+        except RuntimeError:  # no thread to be had: the next probe may be luckier
+            self._probes.release()
 
     def _spend(self, unit: str, consumed: Any) -> None:
         for part in consumed if isinstance(consumed, list) else [consumed]:

@@ -33,6 +33,7 @@ class Secrets:
     tags: bytes = field(repr=False)
     index: bytes = field(repr=False)
     trace: bytes = field(repr=False)
+    bodies: bytes = field(repr=False)
     key_id: str
 
     @classmethod
@@ -41,7 +42,9 @@ class Secrets:
             return hmac.digest(secret, b"hookcache " + name.encode(), "sha256")
 
         shown = hashlib.blake2b(purpose("id"), digest_size=DISPLAY_BYTES).hexdigest()
-        return cls(purpose("keys"), purpose("tags"), purpose("index"), purpose("trace"), shown)
+        return cls(
+            purpose("keys"), purpose("tags"), purpose("index"), purpose("trace"), purpose("bodies"), key_id=shown
+        )
 
 
 class Keyer:
@@ -79,17 +82,22 @@ class Keyer:
         mac.update(value)
         return mac.hexdigest()
 
-    def image_index(self, image: ImageDigest) -> bytes:
-        """Under which the keys of all requests that hold this image are found again, for erase (P46)."""
-        return self._indexed(b"image", image.sha256)
+    def image_index(self, sha256: bytes) -> bytes:
+        """Under which the keys of all requests that hold an image of this digest are found again, for erase (P46)."""
+        return self._indexed(b"image", sha256)
 
-    def form_index(self, form: bytes) -> bytes:
-        """Under which the keys of one canonical form are found again, whatever identity and generation (P46)."""
-        return self._indexed(b"form", form)
+    def form_index(self, sha256: bytes) -> bytes:
+        """Under which the keys of one canonical form, by its SHA-256, are found again: any identity and generation (P46)."""
+        return self._indexed(b"form", sha256)
 
-    def indexes(self, form: bytes, images: Sequence[ImageDigest]) -> list[bytes]:
+    def shown_index(self, shown: str) -> bytes:
+        """Under which a key is found again by the `key_id` of its receipts (docs/adr/0007)."""
+        return self._indexed(b"shown", shown.encode())
+
+    def indexes(self, form: bytes, images: Sequence[ImageDigest], key: CacheKey) -> list[bytes]:
         """Every index a fetch of this request must write before it calls the backend."""
-        return list(dict.fromkeys([self.form_index(form), *(self.image_index(image) for image in images)]))
+        found_by = [self.form_index(hashlib.sha256(form).digest()), *(self.image_index(each.sha256) for each in images)]
+        return list(dict.fromkeys([*found_by, self.shown_index(self.shown(key))]))
 
     def control_key(self, backend: str) -> CacheKey:
         """Where the CONTROL item of this namespace and backend lies."""

@@ -13,14 +13,14 @@ Decisions are pure functions of the item read (`after_conflict`, `observed`): th
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 from typing import NewType
 
 from hookcache.clock import Clock, EpochMillis
 from hookcache.entry import Fence, Item
 from hookcache.errors import TierUnavailable
-from hookcache.items import Conflict, Items
+from hookcache.items import Conflict, Items, Throttled
 from hookcache.key import CacheKey
 
 OwnerId = NewType("OwnerId", str)
@@ -53,7 +53,12 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LeaseItem:
-    """The item as read. `note` is an error type under FAILED and `REFUSED` after a refusal, `note_ms` when it was made."""
+    """
+    The item as read.
+
+    `note` is an error type under FAILED and `REFUSED` after a refusal, `note_ms` when it was made; `beat_ms` is when the
+    holder last said that it lives, by the holder's clock.
+    """
 
     state: State
     owner: str
@@ -61,6 +66,7 @@ class LeaseItem:
     end_ms: EpochMillis
     note: str = ""
     note_ms: EpochMillis = EpochMillis(0)
+    beat_ms: EpochMillis = EpochMillis(0)
 
     @classmethod
     def decode(cls, item: Item) -> LeaseItem:
@@ -76,13 +82,19 @@ class LeaseItem:
                 EpochMillis(int(item["end_ms"]["N"])),
                 item.get("note", {}).get("S", ""),
                 EpochMillis(int(item.get("note_ms", {}).get("N", "0"))),
+                EpochMillis(int(item.get("beat_ms", {}).get("N", "0"))),
             )
         except (KeyError, ValueError, TypeError, AttributeError):
             raise TierUnavailable("a lease item is malformed", transient=False) from None
 
     def is_held(self, now: EpochMillis, skew_ms: int = SKEW_MS) -> bool:
-        """True while nobody else may take it: held, and not ended beyond what clocks may differ."""
-        return self.state is State.HELD and self.end_ms >= now - skew_ms
+        """
+        True while nobody else may take it: held, and not ended beyond what clocks may differ.
+
+        A beat from further in the future than that was made by a wrong clock, and so was the end: such a holder that
+        dies would block the key for as long as its clock was ahead.
+        """
+        return self.state is State.HELD and self.end_ms >= now - skew_ms and self.beat_ms <= now + skew_ms
 
     def refused_lately(self, now: EpochMillis) -> bool:
         return self.note == State.REFUSED and now - self.note_ms < REFUSAL_SECONDS * 1000
@@ -90,12 +102,17 @@ class LeaseItem:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to fetch `key`: `fence` is larger than that of every earlier holder and erase."""
+    """
+    The right to fetch `key`: `fence` is larger than that of every earlier holder and erase.
+
+    `refused_lately` is true in the minute after an answer was refused, when nobody waits for this key (P48).
+    """
 
     key: CacheKey
     owner: OwnerId
     fence: Fence
     end_ms: EpochMillis
+    refused_lately: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +157,7 @@ def after_conflict(
     if old is None:
         return None
     if old.state is State.HELD and old.owner == owner:
-        return Lease(CacheKey(b""), owner, old.fence, old.end_ms)
+        return Lease(CacheKey(b""), owner, old.fence, old.end_ms, old.refused_lately(now))
     if old.is_held(now, skew_ms):
         return Held(old)
     if old.state is State.FAILED and old.note in negative and now - old.note_ms < NEGATIVE_SECONDS * 1000:
@@ -148,15 +165,17 @@ def after_conflict(
     return TryAbove(old.fence)
 
 
-def observed(item: LeaseItem | None, now: EpochMillis, skew_ms: int = SKEW_MS) -> Sight:
+def observed(item: LeaseItem | None, now: EpochMillis, skew_ms: int = SKEW_MS, *, since: Fence = Fence(0)) -> Sight:
     """
-    What a follower, who saw the lease held before, does about what it sees now.
+    What a follower, who saw the lease held under the fence `since`, does about what it sees now.
 
-    A failure seen here came after the follower began to wait, for then it saw the lease held: it is shared (3.4). A
-    failure from before that is never seen by a follower, since it does not stand in the way of an acquire.
+    Polls are eventual reads and may show an item older than the one that made this caller wait: such a sight is no news.
+    What remains came after the follower began to wait, so that a failure seen here is shared (P17).
     """
     if item is None:
         return Sight.ACQUIRE
+    if item.fence < since:
+        return Sight.WAIT
     match item.state:
         case State.HELD if item.is_held(now, skew_ms):
             return Sight.ALONE if item.refused_lately(now) else Sight.WAIT
@@ -216,14 +235,14 @@ class LeaseBook:
             old = LeaseItem.decode(tried.old) if tried.old is not None else self.read(key, consistent=True)
             match after_conflict(old, owner, now, negative, self.skew_ms):
                 case Lease() as ours:
-                    return Lease(key, owner, ours.fence, ours.end_ms)
+                    return replace(ours, key=key)
                 case TryAbove(fence):
                     seen = fence
                 case None:
                     seen = None
                 case other:
                     return other
-        raise TierUnavailable("a lease changed hands at every try")
+        raise Throttled("a lease changed hands at every try")
 
     def read(self, key: CacheKey, *, consistent: bool = False) -> LeaseItem | None:
         item = self._items.get(key, KIND, consistent=consistent)
@@ -231,13 +250,14 @@ class LeaseBook:
 
     def renew(self, lease: Lease) -> bool:
         """Put the end off by a lease's length. False if the lease is no longer ours."""
-        end = self._clock.now_ms() + self._lease_ms
+        now = self._clock.now_ms()
+        end = now + self._lease_ms
         done = self._items.update(
             lease.key,
             KIND,
-            "SET #end = :end, #ttl = :ttl",
+            "SET #end = :end, beat_ms = :now, #ttl = :ttl",
             _OURS,
-            _ours(lease) | {":end": _n(end), ":ttl": _n(end // 1000 + TOMBSTONE_SECONDS)},
+            _ours(lease) | {":end": _n(end), ":now": _n(now), ":ttl": _n(end // 1000 + TOMBSTONE_SECONDS)},
             _NAMES,
         )
         return done is None
@@ -253,7 +273,12 @@ class LeaseBook:
         elif state is State.DONE:
             change += " REMOVE note, note_ms"
         names = {name: _NAMES[name] for name in ("#state", "#owner", "#fence", "#ttl")}
-        return self._items.update(lease.key, KIND, change, _OURS, values, names) is None
+        done = self._items.update(lease.key, KIND, change, _OURS, values, names)
+        if done is None:
+            return True
+        # Our own release, if its first reply was lost: nobody else ends a lease in a state and leaves its owner's name.
+        old = LeaseItem.decode(done.old) if done.old is not None else self.read(lease.key, consistent=True)
+        return old is not None and (old.state, old.owner, old.fence) == (state, lease.owner, lease.fence)
 
     def fence_off(self, key: CacheKey, above: Fence = Fence(0)) -> Fence:
         """
@@ -268,7 +293,7 @@ class LeaseBook:
             done = self._items.update(
                 key,
                 KIND,
-                "SET #state = :erased, #fence = :fence, #end = :now, #ttl = :ttl REMOVE #owner, note, note_ms",
+                "SET #state = :erased, #fence = :fence, #end = :now, #ttl = :ttl REMOVE #owner, beat_ms, note, note_ms",
                 "attribute_not_exists(pk) OR #fence < :fence",
                 {
                     ":erased": {"S": State.ERASED},
@@ -289,13 +314,15 @@ class LeaseBook:
     ) -> Lease | Conflict:
         fence = Fence(now if seen is None else seen + 1)
         end = EpochMillis(now + self._lease_ms)
-        not_held = "(#state <> :held OR #end < :ended)"
+        not_held = "(#state <> :held OR #end < :ended OR beat_ms > :ahead)"
         values = {
             ":held": {"S": State.HELD},
             ":me": {"S": owner},
             ":new": _n(fence),
             ":end": _n(end),
             ":ended": _n(now - self.skew_ms),
+            ":ahead": _n(now + self.skew_ms),
+            ":now": _n(now),
             ":ttl": _n(end // 1000 + TOMBSTONE_SECONDS),
         }
         if seen is None:
@@ -308,18 +335,28 @@ class LeaseBook:
             values |= listed | {":failed": {"S": State.FAILED}, ":lately": _n(now - NEGATIVE_SECONDS * 1000)}
             forgiven = f"NOT (#state = :failed AND note_ms > :lately AND note IN ({', '.join(listed)}))"
             condition = f"({condition}) AND (attribute_not_exists(note) OR {forgiven})"
-        done = self._items.update(
+        done = self._items.exchange(
             key,
             KIND,
-            "SET #state = :held, #owner = :me, #fence = :new, #end = :end, #ttl = :ttl",
+            "SET #state = :held, #owner = :me, #fence = :new, #end = :end, beat_ms = :now, #ttl = :ttl",
             condition,
             values,
             _NAMES,
         )
-        return Lease(key, owner, fence, end) if done is None else done
+        if isinstance(done, Conflict):
+            return done
+        return Lease(key, owner, fence, end, done is not None and _refused_lately(done, now))
 
 
 _OURS = "#owner = :me AND #fence = :mine AND #state = :held"
+
+
+def _refused_lately(taken_over: Item, now: EpochMillis) -> bool:
+    """Whether the lease that was just taken over remembers a refusal. We hold it whatever that item was like before."""
+    try:
+        return LeaseItem.decode(taken_over).refused_lately(now)
+    except TierUnavailable:
+        return False
 
 
 def _ours(lease: Lease) -> dict[str, dict[str, str]]:

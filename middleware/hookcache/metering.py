@@ -91,6 +91,8 @@ class Receipt:
     cold_start: bool = False
     total_ms: float = 0.0
     backend_ms: float = 0.0
+    asked_backend: bool = False
+    replay: bool = False
     table_errors: int = 0
     image_errors: int = 0
     lease_lost: int = 0
@@ -207,7 +209,7 @@ class Meter:
 
 
 def _metrics(receipt: Receipt) -> Iterator[tuple[str, str, float]]:
-    """Name, unit and value of each metric. The lean set is always written; a health metric only where it counts something."""
+    """Name, unit and value of each metric. Health metrics only where they count something."""
     yield "Requests", _COUNT, 1
     for name in dict.fromkeys(_COUNTED_AS.values()):
         yield name, _COUNT, int(name == _COUNTED_AS[receipt.outcome])
@@ -218,7 +220,8 @@ def _metrics(receipt: Receipt) -> Iterator[tuple[str, str, float]]:
     yield "SavedCost", _NONE, float(receipt.saved_cost)
     yield "OwnCost", _NONE, float(receipt.own_cost)
     yield "Latency", _MILLISECONDS, receipt.total_ms
-    yield "BackendLatency", _MILLISECONDS, receipt.backend_ms
+    if receipt.asked_backend:  # a 0 for every hit would make its averages and percentiles say nothing
+        yield "BackendLatency", _MILLISECONDS, receipt.backend_ms
     yield "LookupLatency", _MILLISECONDS, max(0.0, receipt.total_ms - receipt.backend_ms)
     health = {
         "TableErrors": receipt.table_errors,
@@ -256,6 +259,7 @@ def _members(receipt: Receipt) -> dict[str, Any]:
     }
     rare = {
         "components": receipt.components,
+        "replay": receipt.replay or None,
         "would_hit": receipt.would_hit,
         "usage_removed": receipt.usage_removed or None,
         "control_ignored": receipt.control_ignored or None,

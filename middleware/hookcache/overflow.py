@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import ClientError
 
+from hookcache.bounded import NotInTime, Workers
 from hookcache.errors import TierUnavailable
 from hookcache.spending import Spending
 
-_ERRORS = (ClientError, BotoCoreError, HTTPError, OSError)
+OBJECT_SECONDS = 3.0
+"""Bound on putting or getting one object, whatever hangs: several seconds more than S3 needs for 5.9 MB."""
+DELETE_SECONDS = 1.0
+WORKERS = 16
+
+T = TypeVar("T")
 
 
 class Overflow:
@@ -21,14 +26,11 @@ class Overflow:
         self._s3 = s3
         self._bucket = bucket
         self._spending = spending
+        self._workers = Workers("hookcache-overflow", WORKERS)
 
     def put(self, name: str, body: bytes) -> None:
         """Raises `TierUnavailable` if the bucket did not take it."""
-        self._spending.add("s3_requests", 1)
-        try:
-            self._s3().put_object(Bucket=self._bucket, Key=name, Body=body)
-        except _ERRORS as error:
-            raise TierUnavailable(type(error).__name__) from None
+        self._ask(OBJECT_SECONDS, lambda: self._s3().put_object(Bucket=self._bucket, Key=name, Body=body))
 
     def get(self, name: str, size_bytes: int) -> bytes:
         """
@@ -37,26 +39,39 @@ class Overflow:
         Raises:
             TierUnavailable: the bucket could not be asked.
         """
-        self._spending.add("s3_requests", 1)
-        try:
-            body = self._s3().get_object(Bucket=self._bucket, Key=name)["Body"]
+
+        def read() -> bytes:
             try:
-                read: bytes = body.read(size_bytes + 1)
-                return read
+                body = self._s3().get_object(Bucket=self._bucket, Key=name)["Body"]
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") in {"NoSuchKey", "404"}:
+                    return b""
+                raise
+            try:
+                content: bytes = body.read(size_bytes + 1)
+                return content
             finally:
                 body.close()
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") in {"NoSuchKey", "404"}:
-                return b""
-            raise TierUnavailable(type(error).__name__) from None
-        except _ERRORS as error:
-            raise TierUnavailable(type(error).__name__) from None
+
+        return self._ask(OBJECT_SECONDS, read)
 
     def delete(self, name: str) -> bool:
         """Remove an object nobody refers to. False if that failed: the bucket's lifecycle will do it."""
-        self._spending.add("s3_requests", 1)
         try:
-            self._s3().delete_object(Bucket=self._bucket, Key=name)
-        except _ERRORS:
+            self._ask(DELETE_SECONDS, lambda: self._s3().delete_object(Bucket=self._bucket, Key=name))
+        except TierUnavailable:
             return False
         return True
+
+    def close(self) -> None:
+        """Let the worker threads end."""
+        self._workers.close()
+
+    def _ask(self, seconds: float, work: Callable[[], T]) -> T:
+        self._spending.add("s3_requests", 1)
+        try:
+            return self._workers.call(seconds, work)
+        except NotInTime:
+            raise TierUnavailable(f"no reply from the overflow bucket within {seconds:g} s") from None
+        except Exception as error:  # whatever it is: the body is not to be had, or not kept (P18, P20)
+            raise TierUnavailable(type(error).__name__) from None

@@ -1,61 +1,153 @@
 """
-The identity of a backend in this very process: its files and its environment (P40).
+The identity of a backend in this very process: its files, its environment and its name (P40).
 
 A function is not told its own code digest by Lambda, so it is taken from what was deployed: every file of the task root
-and of the layers on the module path, and every variable that is not the runtime's or ours.
+and of the layers, and every variable that is the same in all environments of one deployment. Costs about 0.1 s per
+100 MB; a package over `MAX_BYTES` goes by `HOOKCACHE_IDENTITY=pinned`, which reads nothing and leaves new code to the
+operator's generation.
+
+What lies elsewhere is not seen: files on EFS or fetched at run time, a model that moves behind an unchanged name.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hookcache.control import BackendIdentity
+from hookcache.errors import ConfigurationError
 
 LAYERS = Path("/opt")
-_RUNTIME_VARIABLES = frozenset(
-    {"HOME", "LANG", "LD_LIBRARY_PATH", "OLDPWD", "PATH", "PWD", "SHLVL", "TZ", "_", "_HANDLER"}
+MAX_BYTES = 512 * 1024 * 1024
+"""More than any zip function and its layers may hold (250 MB unzipped); only container images come near it."""
+CHUNK_BYTES = 1024 * 1024
+
+_OWN = Path(__file__).resolve().parent
+# What differs between two environments of one deployment, by whole name or by beginning, and what only concerns us.
+# Source: AWS Lambda Developer Guide, "Defined runtime environment variables". The other AWS_ variables are kept, since
+# a backend may well choose its region, endpoint or model by one.
+_PASSING = frozenset(
+    {
+        *("AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"),
+        *("AWS_CREDENTIAL_EXPIRATION", "HOME", "HOSTNAME", "OLDPWD", "PWD", "PYTHONPATH", "SHLVL"),
+    }
 )
-_RUNTIME_PREFIXES = ("AWS_", "HOOKCACHE_", "LAMBDA_", "POWERTOOLS_", "PYTHON", "_AWS_", "_X_AMZN_", "LC_")
-"""
-What the platform sets (AWS Lambda Developer Guide, "Defined runtime environment variables") and what only concerns us.
+_PASSING_BEGINNINGS = ("AWS_CONTAINER_", "AWS_LAMBDA_", "AWS_XRAY_", "HOOKCACHE_", "LAMBDA_", "POWERTOOLS_", "_")
+_NAMES = ("AWS_LAMBDA_FUNCTION_NAME", "_HANDLER", "HOOKCACHE_HANDLER")
+"""Which function this is and which code of it runs: kept, although their like is passing."""
 
-A backend that reads an `AWS_` variable to choose its model is not seen here: the operator's generation is the remedy.
-"""
+_UNCHECKED_HASH = b"\x01\x00\x00\x00"
 
 
-def identity_of_package(handler: Callable[..., Any], environ: Mapping[str, str]) -> BackendIdentity:
-    """The digest of everything deployed with `handler` that may change its answers."""
+def identity_of_package(
+    handler: Callable[..., Any], environ: Mapping[str, str], name: str = "", layers: Path = LAYERS
+) -> BackendIdentity:
+    """
+    The digest of everything deployed with `handler` that may change its answers.
+
+    Args:
+        name: tells the handlers of one process apart where they have no name of their own.
+        layers: where layers are unpacked.
+
+    Raises:
+        ConfigurationError: the handler has no name of its own, or the package is too large to be read at each start.
+    """
     digest = hashlib.sha256()
-    target = inspect.unwrap(handler)
-    for part in (f"{target.__module__}.{target.__qualname__}", environ.get("AWS_LAMBDA_FUNCTION_NAME", "")):
-        _frame(digest, part.encode())
-    for folder in _folders(target, environ):
-        for name, path in _files(folder):
-            _frame(digest, name.encode("utf-8", "surrogateescape"))
-            _frame(digest, hashlib.sha256(path.read_bytes()).digest())
-    for name in sorted(environ):
-        if name not in _RUNTIME_VARIABLES and not name.startswith(_RUNTIME_PREFIXES):
-            _frame(digest, name.encode())
-            _frame(digest, environ[name].encode("utf-8", "surrogateescape"))
+    for part in (name or _name_of(handler), *(environ.get(variable, "") for variable in _NAMES)):
+        _frame(digest, part.encode("utf-8", "surrogateescape"))
+    if environ.get("HOOKCACHE_IDENTITY") == "pinned":
+        return BackendIdentity(b"pinned\0" + digest.digest())
+    for variable in sorted(environ):
+        if variable not in _PASSING and not variable.startswith(_PASSING_BEGINNINGS):
+            _frame(digest, variable.encode("utf-8", "surrogateescape"))
+            _frame(digest, environ[variable].encode("utf-8", "surrogateescape"))
+    left_bytes = MAX_BYTES
+    for folder in _folders(handler, environ, layers):
+        _frame(digest, b"folder")
+        for file, path in sorted(_files(folder)):
+            content, size_bytes = _digest_of(path, left_bytes)
+            left_bytes -= size_bytes
+            _frame(digest, os.fsencode(file))
+            _frame(digest, content)
     return BackendIdentity(digest.digest())
 
 
-def _folders(handler: Callable[..., Any], environ: Mapping[str, str]) -> list[Path]:
-    root = environ.get("LAMBDA_TASK_ROOT")
-    source = Path(inspect.getsourcefile(handler) or ".").resolve()
-    first = Path(root).resolve() if root and source.is_relative_to(Path(root).resolve()) else source.parent
-    layers = [Path(entry) for entry in sys.path if Path(entry).is_relative_to(LAYERS) and Path(entry).is_dir()]
-    return [first, *sorted(layers)]
+def _name_of(handler: Callable[..., Any]) -> str:
+    """Where the handler is defined. Two closures of one function, or two partials, would share a name and answers."""
+    target = inspect.unwrap(handler)
+    name = getattr(target, "__qualname__", "")
+    if not name or "<" in name or isinstance(target, functools.partial):
+        raise ConfigurationError(
+            "the handler is no function of a module and has no name of its own; "
+            'decorate it with @hookcache.cached(name="..."), or use functools.wraps in the decorator below'
+        )
+    return f"{target.__module__}.{name}"
 
 
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    found = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    yield from sorted((path.relative_to(folder).as_posix(), path) for path in found)
+def _folders(handler: Callable[..., Any], environ: Mapping[str, str], layers: Path) -> Sequence[Path]:
+    """The task root and the layers; the handler's own folder where it lies in neither, as in a test."""
+    root = environ.get("LAMBDA_TASK_ROOT", "")
+    folders = [Path(root).resolve()] if root else []
+    # Lambda puts this entry there whether or not there are layers. A /opt of another kind of machine is not ours to read.
+    if str(layers / "python") in sys.path:
+        folders.append(layers.resolve())
+    source = getattr(sys.modules.get(inspect.unwrap(handler).__module__), "__file__", None)
+    if source is not None and not any(Path(source).resolve().is_relative_to(folder) for folder in folders):
+        folders.append(Path(source).resolve().parent)
+    return folders
+
+
+def _files(top: Path) -> Iterator[tuple[str, str]]:
+    """
+    Name and path of every file below `top`, through links to folders too, since Python imports through them.
+
+    Left out: this package, which changes no answer, and byte code that Python itself checks against the source.
+    """
+    seen = {os.path.realpath(top)}
+    for folder, below, files in os.walk(top, followlinks=True):
+        kept = []
+        for name in below:
+            real = os.path.realpath(os.path.join(folder, name))
+            if real not in seen and real != str(_OWN):  # a link may lead back up
+                seen.add(real)
+                kept.append(name)
+        below[:] = sorted(kept)
+        for name in files:
+            path = os.path.join(folder, name)
+            if os.path.isfile(path) and (os.path.basename(folder) != "__pycache__" or _runs_unchecked(path)):
+                yield os.path.relpath(path, top), path
+
+
+def _runs_unchecked(path: str) -> bool:
+    """True for byte code that runs in place of its source without a look at it (PEP 552, "unchecked")."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(8)[4:] == _UNCHECKED_HASH
+    except OSError:
+        return False
+
+
+def _digest_of(path: str, left_bytes: int) -> tuple[bytes, int]:
+    digest, size_bytes = hashlib.sha256(), 0
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+                size_bytes += len(chunk)
+                if size_bytes > left_bytes:
+                    raise ConfigurationError(
+                        f"the package holds more than {MAX_BYTES >> 20} MB, too much to read at each cold start; "
+                        "set HOOKCACHE_IDENTITY=pinned, and a new HOOKCACHE_GENERATION with each deployment"
+                    )
+    except OSError:
+        return b"unreadable", size_bytes  # to the backend as well: it runs as the same user
+    return digest.digest(), size_bytes
 
 
 def _frame(digest: Any, part: bytes) -> None:

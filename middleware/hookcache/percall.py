@@ -21,6 +21,7 @@ HOPS = "hookcache_hops"
 MAX_AGE_LIMIT_SECONDS = 30 * 86_400
 MAX_HOPS = 16
 _ROLLOUT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MARK = re.compile(r"[A-Za-z0-9_-]{1,64}")  # a function's name: what is none was written by somebody else
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def call_control(context: Any) -> CallControl:
     if isinstance(wishes, str):
         try:
             wishes = json.loads(wishes)
-        except ValueError:
+        except (ValueError, RecursionError):
             return CallControl(ignored=1)
     if not isinstance(wishes, Mapping):
         return CallControl(ignored=1)
@@ -77,7 +78,9 @@ def hops(context: Any) -> tuple[str, ...]:
     marks = _custom(context).get(HOPS, ())
     if isinstance(marks, str):
         marks = marks.split(",")
-    return tuple(mark for mark in marks if isinstance(mark, str)) if isinstance(marks, list | tuple) else ()
+    if not isinstance(marks, list | tuple):
+        return ()
+    return tuple(mark for mark in marks if isinstance(mark, str) and _MARK.fullmatch(mark))
 
 
 def onward(context: Any, mark: str) -> str:

@@ -142,7 +142,11 @@ def may_look_up(request: HookRequest, rules: Rules) -> LookUp | Bypass:
 
 
 def judge(
-    entry: Entry, now: EpochMillis, not_before: EpochMillis = EpochMillis(0), max_age_seconds: float | None = None
+    entry: Entry,
+    now: EpochMillis,
+    not_before: EpochMillis = EpochMillis(0),
+    max_age_seconds: float | None = None,
+    stale_before: EpochMillis = EpochMillis(0),
 ) -> Fresh | Stale | Unusable:
     """
     The use that may be made of a stored answer at `now`.
@@ -150,6 +154,7 @@ def judge(
     Args:
         not_before: answers made earlier were invalidated by the operator (P44).
         max_age_seconds: the caller's own, stricter bound (P51).
+        stale_before: answers made earlier are stale by the operator's order (P44, soft).
 
     Promises: P10 (nothing past its lifetimes), P12 (nothing from the future).
     """
@@ -161,6 +166,8 @@ def judge(
         return Unusable(Reason.EXPIRED)
     if max_age_seconds is not None and now - entry.created_ms > max_age_seconds * 1000:
         return Unusable(Reason.EXPIRED)
+    if entry.created_ms < stale_before:
+        return Stale(Reason.INVALIDATED)
     return Fresh() if now < entry.fresh_until_ms else Stale()
 
 
@@ -243,7 +250,7 @@ def _stopped_well(response: Mapping[str, Any]) -> bool:
 def _is_finite(response: Mapping[str, Any]) -> bool:
     try:
         json.dumps(response, allow_nan=False)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

@@ -45,7 +45,8 @@ def handler_named(name: str) -> Callable[[Any, Any], Any]:
 
 def redirected(environ: Mapping[str, str]) -> Callable[[Any, Any], Any]:
     """The old handler with the cache in front of it."""
-    return cached(environ=environ)(handler_named(environ.get("HOOKCACHE_HANDLER", "")))
+    name = environ.get("HOOKCACHE_HANDLER", "")
+    return cached(name=name, environ=environ)(handler_named(name))
 
 
 def __getattr__(name: str) -> Any:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
+from hookcache.bounded import within
 from hookcache.clock import Clock
 from hookcache.key import Secrets
 
 RETRY_SECONDS = 60.0
+READ_SECONDS = 5.0
+"""Bound on asking for the secret, name resolution included."""
 
 
 class SecretSource:
@@ -19,7 +22,7 @@ class SecretSource:
     Gives the derived secrets, or None while the secret cannot be had; asks again once a minute.
 
     Args:
-        read: returns the secret's text; raises boto errors.
+        read: returns the secret's text, or raises.
     """
 
     def __init__(self, read: Callable[[], str], clock: Clock) -> None:
@@ -37,8 +40,8 @@ class SecretSource:
             if self._secrets is None and not waiting:
                 self._retry_at_ms = now + int(RETRY_SECONDS * 1000)
                 try:
-                    text = self._read()
-                except (BotoCoreError, ClientError, OSError):
+                    text = within(READ_SECONDS, self._read, "hookcache-secret")
+                except Exception:  # whatever it is: there is no secret, and the reason is for the control plane's log
                     return None
                 if text.strip():
                     self._secrets = Secrets.derive(text.encode())
@@ -47,10 +50,28 @@ class SecretSource:
 
 def from_secrets_manager(client: Callable[[], Any], arn: str) -> Callable[[], str]:
     """A reader of a Secrets Manager secret's text or bytes."""
+    return lambda: _text(client().get_secret_value(SecretId=arn))
 
-    def read() -> str:
-        reply = client().get_secret_value(SecretId=arn)
-        text: str = reply["SecretString"] if "SecretString" in reply else reply["SecretBinary"].hex()
-        return text
 
-    return read
+def every_version(client: Callable[[], Any], arn: str) -> list[str]:
+    """
+    The secret in force and, after a rotation, the one before it, for whoever must reach what was kept under either.
+
+    A hook reads the first only: a new secret is a cold cache (docs/adr/0005). Erases and orders go to both, for entries of
+    the old one still lie in the table, and environments that started with it still run.
+
+    Raises:
+        ClientError, BotoCoreError: the secret in force cannot be read.
+    """
+    texts = [_text(client().get_secret_value(SecretId=arn))]
+    try:
+        texts.append(_text(client().get_secret_value(SecretId=arn, VersionStage="AWSPREVIOUS")))
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+            raise
+    return list(dict.fromkeys(text for text in texts if text.strip()))
+
+
+def _text(reply: Mapping[str, Any]) -> str:
+    text: str = reply["SecretString"] if "SecretString" in reply else reply["SecretBinary"].hex()
+    return text

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from hookcache import cipher
 from hookcache.errors import ConfigurationError
 from hookcache.policy import DAY_SECONDS, Mode, Rules, default_rules
 from hookcache.request import CONTEXTS
@@ -56,6 +57,10 @@ class _ContextSettings(BaseModel):
     stale_if_error: bool | None = None
     error_detail: Literal["full", "type"] | None = None
 
+    def says(self, name: str) -> bool:
+        """True if `name` was given; null leaves the default, but for the ceiling, where it means that there is none."""
+        return name in self.model_fields_set and (name == "temperature_ceiling" or getattr(self, name) is not None)
+
 
 class Settings(BaseModel):
     """
@@ -86,15 +91,20 @@ class Settings(BaseModel):
     identity: Literal["auto", "pinned"] = "auto"
     prices: str = ""
     price_as: str = ""
+    encrypt: bool = False
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Settings:
         """The settings in an environment; variables that do not start with `HOOKCACHE_` are not ours."""
-        given = {name.removeprefix(PREFIX).lower(): value for name, value in environ.items() if name.startswith(PREFIX)}
+        given = {
+            name.removeprefix(PREFIX).lower(): value
+            for name, value in environ.items()
+            if name.startswith(PREFIX) and value != ""  # CloudFormation spells "not set" as an empty text
+        }
         known = {name: value for name, value in given.items() if name in cls.model_fields}
         for unknown in sorted(given.keys() - known.keys()):
             _log.warning("%s%s is no setting of hookcache and is ignored", PREFIX, unknown.upper())
-        if "memory_seconds" not in known and str(known.get("fresh_seconds", "")).isdigit():
+        if "memory_seconds" not in known and str(known.get("fresh_seconds", "")).isdecimal():
             known["memory_seconds"] = str(min(300, max(1, int(known["fresh_seconds"]))))
         try:
             settings = cls.model_validate(known)
@@ -121,7 +131,10 @@ class Settings(BaseModel):
     def _read_policy(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        policy = json.loads(value or "{}")
+        try:
+            policy = json.loads(value or "{}")
+        except RecursionError:
+            raise ValueError("is nested too deeply") from None
         if not isinstance(policy, dict) or policy.keys() - CONTEXTS - {ANY_CONTEXT}:
             raise ValueError(f"must be a JSON object whose names are among {', '.join(sorted(CONTEXTS))} and *")
         return policy
@@ -131,6 +144,15 @@ class Settings(BaseModel):
     def _not_blank(cls, value: str) -> str:
         if value and not value.strip():
             raise ValueError("must not be blank")
+        return value
+
+    @field_validator("encrypt")
+    @classmethod
+    def _can_encrypt(cls, value: bool) -> bool:
+        if value and not cipher.is_installed():
+            raise ValueError(
+                "needs the package cryptography in the artifact; install hookcache[encrypt], or set it to off"
+            )
         return value
 
     @model_validator(mode="after")
@@ -154,9 +176,7 @@ class Settings(BaseModel):
         for name in (ANY_CONTEXT, context):
             if name in self.policy:
                 said = self.policy[name]
-                given = {
-                    each.name: getattr(said, each.name) for each in fields(Rules) if each.name in said.model_fields_set
-                }
+                given = {each.name: getattr(said, each.name) for each in fields(Rules) if said.says(each.name)}
                 if "fresh_seconds" in given and "hard_seconds" not in given:
                     given["hard_seconds"] = given["fresh_seconds"]
                 rules = replace(rules, **given)

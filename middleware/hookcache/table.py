@@ -57,6 +57,10 @@ class TableTier:
         try:
             opened = self._sealer.open(key, item, self._fetch)
         except EntryRejected as rejected:
+            if "overflow" in item and not consistent:
+                # A body goes with the entry it belonged to, perhaps between our two reads: only a consistent look can
+                # tell a replaced entry from a damaged one.
+                return self.get(key, consistent=True)
             return Missing(rejected.reason)
         if isinstance(opened, Tombstone):
             return Missing(Reason.ERASED, opened.fence)
@@ -81,7 +85,8 @@ class TableTier:
         if not isinstance(written, Conflict):
             self._forget_body(written, sealed.overflow_name)
             return None
-        if written.old is not None and written.old.get("tag") == sealed.item["tag"]:
+        old = written.old if written.old is not None else self._items.get(entry.key, "ENTRY", consistent=True)
+        if old is not None and old.get("tag") == sealed.item["tag"]:
             return None  # our own write: its first reply was lost, and the repeat met it (F8)
         self._forget_body(sealed.item, None)
         return Reason.SUPERSEDED

@@ -44,7 +44,7 @@ def metered(response: Response) -> Metered:
     if not isinstance(usage, dict):
         return Metered({name: value for name, value in response.items() if name != "usage"}, {}, sound=False, removed=1)
     numbers = {name: value for name, value in usage.items() if _is_number(value)}
-    units = {name: value for name, value in numbers.items() if math.isfinite(value) and value >= 0}
+    units = {name: value for name, value in numbers.items() if _is_count(value)}
     removed = len(usage) - len(units)
     if removed:
         response = {name: units if name == "usage" else value for name, value in response.items()}
@@ -62,3 +62,11 @@ def without_charge(response: Response) -> Response:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(number: float) -> bool:
+    """Finite, not negative, and within what a metric can hold: JSON may spell an integer that no float reaches."""
+    try:
+        return math.isfinite(number) and number >= 0
+    except OverflowError:
+        return False

@@ -48,6 +48,19 @@ COMMANDS: tuple[Command, ...] = (
         "hookcache_ops.prices_command",
         "print the price rows that the host needs for a wrapper, or check a price table",
     ),
+    Command(
+        "erase",
+        "hookcache_ops.erase",
+        "remove what was kept of a page image, a request or a key, and forbid its return",
+    ),
+    Command(
+        "invalidate", "hookcache_ops.invalidate", "make the answers for a step, or all of them, unreachable at once"
+    ),
+    Command(
+        "mode",
+        "hookcache_ops.mode",
+        "switch the cache between on, observe, read_only, write_only and off, without a redeploy",
+    ),
 )
 
 

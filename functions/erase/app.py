@@ -1,0 +1,21 @@
+"""
+Erasure and orders under a role of their own: `hookcache/commands.py` says what an event holds and what comes back.
+
+The host cannot invoke this function: its name does not start with GENAIIDP-. The log keeps what was done, as counts.
+"""
+
+import json
+import os
+from typing import Any
+
+from hookcache.commands import Commands
+
+_commands = Commands.of(os.environ)
+
+
+def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
+    """The report on one command."""
+    report = _commands(event, context)
+    counts = {name: value for name, value in report.items() if name != "removed"}
+    print(json.dumps({"message": "command done", **counts}), flush=True)
+    return report

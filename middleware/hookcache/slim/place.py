@@ -1,0 +1,113 @@
+"""
+Where this process runs, as far as a request to AWS needs to know: endpoints, region, credentials, trusted roots.
+
+Read from the environment variables that Lambda and its users set. Everything else that boto3 understands (profiles,
+configuration files, proxies, FIPS, other partitions) makes the place unusual, and boto3 is used.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hookcache.slim.signing import Credentials
+
+_COMMERCIAL = re.compile(r"(?:af|ap|ca|eu|il|me|mx|sa|us)-[a-z]+-\d")
+_UNUSUAL = (
+    "AWS_ACCOUNT_ID",
+    "AWS_CONFIG_FILE",
+    "AWS_CREDENTIAL_EXPIRATION",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_PROFILE",
+    "AWS_S3_USE_ARN_REGION",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+    "AWS_USE_FIPS_ENDPOINT",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "https_proxy",
+)
+
+
+class Place:
+    """Endpoints, credentials and trust of one process. `of` gives None where boto3 must be used."""
+
+    def __init__(self, environ: Mapping[str, str], region: str, credentials: Callable[[], Credentials]) -> None:
+        self.region = region
+        self.credentials = credentials
+        self._environ = environ
+        self._lock = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Place | None:
+        """The place that an environment describes; None where it says anything that only boto3 understands."""
+        region = environ.get("AWS_DEFAULT_REGION") or environ.get("AWS_REGION", "")
+        usual = (
+            environ.get("HOOKCACHE_CLIENT", "slim") == "slim"
+            and _COMMERCIAL.fullmatch(region) is not None
+            and environ.get("AWS_REGION", region) == region
+            and not any(environ.get(name) for name in _UNUSUAL)
+            and not _has_configuration(environ)
+        )
+        credentials = _credentials(environ) if usual else None
+        return None if credentials is None else cls(environ, region, credentials)
+
+    def endpoint(self, name: str, host: str) -> tuple[str, bool]:
+        """The address of a service, and whether it is an operator's own (`AWS_ENDPOINT_URL`, or that of the service `name`)."""
+        own = self._environ.get(f"AWS_ENDPOINT_URL_{name}") or self._environ.get("AWS_ENDPOINT_URL")
+        return (own.rstrip("/"), True) if own else (f"https://{host}.{self.region}.amazonaws.com", False)
+
+    def tls(self) -> ssl.SSLContext:
+        """One context for all connections: reading the file of trusted roots takes 25 ms, which boto3 does per pool."""
+        with self._lock:
+            if self._context is None:
+                bundle = self._environ.get("AWS_CA_BUNDLE") or self._environ.get("REQUESTS_CA_BUNDLE")
+                self._context = ssl.create_default_context(cafile=bundle or _shipped_roots())
+            return self._context
+
+
+def _has_configuration(environ: Mapping[str, str]) -> bool:
+    folder = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".aws")
+    return any(os.path.exists(os.path.join(folder, name)) for name in ("config", "credentials"))
+
+
+def _credentials(environ: Mapping[str, str]) -> Callable[[], Credentials] | None:
+    """
+    The keys in the environment, which hold as long as it does; else those that botocore's chain finds and renews.
+
+    Under SnapStart Lambda gives no keys but the address to fetch them from; the chain is then loaded before the snapshot.
+    """
+    access, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
+    if access and secret:
+        fixed = Credentials(access, secret, environ.get("AWS_SESSION_TOKEN") or environ.get("AWS_SECURITY_TOKEN", ""))
+        return lambda: fixed
+    if not environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI"):
+        return None
+    from botocore.session import get_session
+
+    found: Any = get_session().get_credentials()
+    if found is None:
+        return None
+
+    def renewed() -> Credentials:
+        now = found.get_frozen_credentials()
+        return Credentials(now.access_key, now.secret_key, now.token or "")
+
+    return renewed
+
+
+def _shipped_roots() -> str:
+    """botocore's own bundle, found without importing botocore."""
+    from importlib.machinery import PathFinder
+
+    spec = PathFinder.find_spec("botocore")
+    if spec is None or spec.origin is None:  # pragma: no cover - boto3 is a runtime package
+        raise OSError("botocore is not installed: there are no trusted roots")
+    return spec.origin.removesuffix("__init__.py") + "cacert.pem"

@@ -1,0 +1,192 @@
+"""Checks of the chain host, wrapper, backend: names, settings, times, modes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from hookcache.clock import MARGIN_SECONDS
+from hookcache.control import identity_of
+from hookcache.policy import Mode
+from hookcache.request import CONTEXTS
+from hookcache.settings import PREFIX
+from hookcache_ops.doctor.finding import Finding, error, note, warning
+from hookcache_ops.doctor.patient import REDIRECT, Patient, bare_name
+
+HOST_PREFIX = "GENAIIDP-"
+HOST_SECONDS = 840
+"""How long today's host waits for a hook; older ones gave up after 60 s."""
+OLD_HOST_SECONDS = 60
+
+
+def name(patient: Patient) -> Iterator[Finding]:
+    """Contract of the host: it may invoke functions called GENAIIDP-... only, case-sensitively."""
+    if not patient.name.startswith(HOST_PREFIX):
+        yield error(
+            "name_prefix",
+            f"{patient.name} does not start with {HOST_PREFIX}: the host refuses its ARN and may not invoke it",
+            f"deploy it under a name such as {HOST_PREFIX}cache-{patient.name}",
+        )
+
+
+def settings(patient: Patient) -> Iterator[Finding]:
+    """P52: the settings are what the function itself would accept, and no variable is ignored."""
+    own = {variable for variable in patient.environment if variable.startswith(PREFIX)}
+    if not own:
+        yield error(
+            "not_configured",
+            f"{patient.name} has no {PREFIX} variable: there is no cache in it",
+            "set the variables that README.md lists, or name the wrapper instead of the backend",
+        )
+        return
+    if patient.wraps_another and f"{PREFIX}BACKEND" not in own:
+        yield error(
+            "backend_not_set",
+            f"{patient.name} stands in front of nothing: {PREFIX}BACKEND is not set",
+            f"set {PREFIX}BACKEND to the name of the hook to stand in front of",
+        )
+    if bare_name(patient.environment.get(f"{PREFIX}BACKEND", "")) == patient.name:
+        yield error(
+            "backend_is_itself",
+            f"{patient.name} wraps itself: it would call itself without end, and refuses to start",
+            f"set {PREFIX}BACKEND to the hook that reads the pages",
+        )
+    elif patient.reading.refusal:
+        yield error(
+            "settings_refused",
+            f"{patient.name} refuses to start: {patient.reading.refusal}",
+            "correct that variable; every request fails until then",
+        )
+    for said in patient.reading.said:
+        unknown = re.match(rf"({PREFIX}\w+) is no setting", said)
+        if unknown:
+            yield warning(
+                "unknown_setting",
+                f"{unknown[1]} is no setting of hookcache and is ignored",
+                "correct its spelling or remove it",
+            )
+    if patient.environment.get(f"{PREFIX}SECRET"):
+        yield warning(
+            "secret_in_environment",
+            f"{PREFIX}SECRET is set: whoever may read the configuration can test guessed prompts",
+            f"keep the secret in Secrets Manager and name it in {PREFIX}SECRET_ARN",
+        )
+
+
+def handler(patient: Patient) -> Iterator[Finding]:
+    """The layer needs to know the handler that it stands before."""
+    old = patient.environment.get(f"{PREFIX}HANDLER", "")
+    redirected = patient.configuration.get("Handler") == REDIRECT
+    if redirected and not old:
+        yield error(
+            "handler_not_set",
+            f"the handler is {REDIRECT}, and {PREFIX}HANDLER does not name the old one",
+            f"set {PREFIX}HANDLER to the function's own handler, such as index.lambda_handler",
+        )
+    if old and not redirected:
+        yield error(
+            "handler_not_redirected",
+            f"{PREFIX}HANDLER is set, and the handler is {patient.configuration.get('Handler')}: the cache is not in use",
+            f"set the function's handler to {REDIRECT}",
+        )
+
+
+def times(patient: Patient) -> Iterator[Finding]:
+    """P52: backend timeout < wrapper timeout < what the host waits; a follower's wait fits into the wrapper's time."""
+    own = patient.timeout_seconds
+    if own >= HOST_SECONDS:
+        yield error(
+            "wrapper_timeout",
+            f"{patient.name} may run {own:g} s, and the host stops waiting after {HOST_SECONDS} s",
+            f"set its timeout below {HOST_SECONDS} s",
+        )
+    if patient.settings is None:
+        return
+    wait = patient.settings.wait_seconds
+    if wait + MARGIN_SECONDS >= own:
+        yield warning(
+            "wait_outlasts_wrapper",
+            f"a second caller waits {wait:g} s, and {patient.name} is stopped after {own:g} s",
+            f"set {PREFIX}WAIT_SECONDS below {own - MARGIN_SECONDS:g}, or raise the timeout",
+        )
+    if patient.host_seconds <= OLD_HOST_SECONDS and wait + MARGIN_SECONDS >= patient.host_seconds:
+        yield warning(
+            "wait_outlasts_host",
+            f"a second caller waits {wait:g} s, and this host gives up after {patient.host_seconds:g} s",
+            f"set {PREFIX}WAIT_SECONDS below {patient.host_seconds - MARGIN_SECONDS:g}",
+        )
+    elif wait + MARGIN_SECONDS >= OLD_HOST_SECONDS:
+        yield note(
+            "wait_outlasts_old_hosts",
+            f"a second caller waits {wait:g} s; hosts with the old {OLD_HOST_SECONDS} s timeout give up before that",
+            f"keep it where the host waits {HOST_SECONDS} s, else set {PREFIX}WAIT_SECONDS to 45",
+        )
+
+
+def backend(patient: Patient) -> Iterator[Finding]:
+    """The backend is there, ends before the wrapper, and says which code it is (P40)."""
+    named = patient.environment.get(f"{PREFIX}BACKEND", "")
+    if not named or bare_name(named) == patient.name:
+        return
+    found = patient.backend
+    if found is None:
+        yield error(
+            "backend_missing",
+            f"there is no function {named}: every request fails",
+            f"correct {PREFIX}BACKEND, or deploy the function or the alias that it names",
+        )
+        return
+    if found.get("State", "Active") not in {"Active", "Inactive"}:
+        yield error(
+            "backend_not_ready",
+            f"{named} is in state {found['State']}",
+            "deploy it anew; its own StateReason says what it lacks",
+        )
+    if float(found["Timeout"]) >= patient.timeout_seconds:
+        yield error(
+            "timeout_chain",
+            f"{named} may run {found['Timeout']} s, and {patient.name} is stopped after {patient.timeout_seconds:g} s: "
+            "late answers are paid and lost",
+            f"give {patient.name} at least 5 s more than its backend, below {HOST_SECONDS} s",
+        )
+    if not bare_name(named).startswith(HOST_PREFIX):
+        yield note(
+            "backend_prefix",
+            f"{named} does not start with {HOST_PREFIX}: the host itself could not call it",
+            "none is needed; with the wrapper taken out, the host's steps would fail",
+        )
+    if patient.environment.get(f"{PREFIX}IDENTITY", "auto") == "auto":
+        try:
+            identity_of(found)
+        except KeyError as missing:
+            yield error(
+                "identity",
+                f"Lambda does not say which code of {named} answers: {missing} is missing, so nothing is cached",
+                f"set {PREFIX}IDENTITY to pinned, and change {PREFIX}GENERATION with each deployment of the backend",
+            )
+
+
+def modes(patient: Patient) -> Iterator[Finding]:
+    """P50: what is switched off is switched off on purpose."""
+    if patient.settings is None:
+        return
+    whole = patient.settings.mode
+    if whole is not Mode.ON:
+        yield (warning if whole is Mode.OFF else note)(
+            "mode",
+            f"the mode is {whole.value}: {_MEANING[whole]}",
+            f"set {PREFIX}MODE to on, unless you meant it",
+        )
+    others = {context: patient.settings.rules(context).mode for context in sorted(CONTEXTS)}
+    others = {context: mode for context, mode in others.items() if mode not in {whole, Mode.ON}}
+    if others:
+        told = ", ".join(f"{context} {mode.value}" for context, mode in others.items())
+        yield note("mode_of_a_step", f"some steps have a mode of their own: {told}", f"see {PREFIX}POLICY")
+
+
+_MEANING = {
+    Mode.OFF: "nothing is looked up or kept",
+    Mode.OBSERVE: "answers are kept, none is served from cache",
+    Mode.READ_ONLY: "no new answer is kept",
+    Mode.WRITE_ONLY: "none is served from cache",
+}

@@ -1,0 +1,49 @@
+"""Check of the operator's orders in the table: who put them there, and what they switch off (P44, P50, T5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from hookcache.commands import Commands
+from hookcache.policy import Mode
+from hookcache.settings import Settings
+from hookcache_ops.doctor.finding import Finding, Unseen, error, note
+from hookcache_ops.doctor.patient import Patient
+
+
+def shown(settings: Settings) -> Mapping[str, Any]:
+    """The orders that stand, as `hookcache mode --show` has them."""
+    commands = Commands(settings)
+    try:
+        return commands({"command": "show"})
+    finally:
+        commands.close()
+
+
+def orders(patient: Patient, read: Callable[[Settings], Mapping[str, Any]] = shown) -> Iterator[Finding]:
+    """Orders are the operator's own, and none of them is forgotten."""
+    if patient.settings is None or patient.table is None:
+        return
+    try:
+        standing = read(patient.settings)
+    except (ClientError, BotoCoreError) as trouble:
+        raise Unseen("the orders in the table", f"it could not be read ({type(trouble).__name__})") from None
+    if "error" in standing:
+        raise Unseen("the orders in the table", str(standing["error"]))
+    if standing["tampered"]:
+        yield error(
+            "orders_tampered",
+            "somebody without the secret wrote orders into the table; they are ignored",
+            "find out who may write to the table, then give the orders again with hookcache mode or invalidate",
+        )
+    off = {context: mode for context, mode in standing["modes"].items() if mode != Mode.ON}
+    if off:
+        told = ", ".join(
+            f"{'every step' if context == '*' else context} {mode}" for context, mode in sorted(off.items())
+        )
+        yield note(
+            "mode_ordered", f"an order stands before the settings: {told}", "take it back with hookcache mode --clear"
+        )

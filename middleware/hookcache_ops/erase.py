@@ -1,0 +1,240 @@
+"""
+`hookcache erase`: remove what was kept of a page image, a request or a key, here and in every environment.
+
+Digests are made on this machine; neither pages nor prompts travel. `--context` and `--namespace` remove nothing, they
+forbid: that is `hookcache invalidate`, and both commands do the same there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hookcache.canonical import canonical_form
+from hookcache.clients import Clients
+from hookcache.clock import SystemClock
+from hookcache.errors import Unkeyable
+from hookcache.images import ImageReader
+from hookcache.outcome import Reason
+from hookcache.request import parse
+from hookcache.spending import Spending
+from hookcache_ops import invalidate
+from hookcache_ops.reach import Reach, ReachError, add_reach_arguments, reach_of
+
+HELP = "remove what was kept of a page image, a request or a key, and forbid its return"
+EXAMPLE = """examples:
+  hookcache erase --image page-1.jpeg --function GENAIIDP-cache-ocr --dry-run
+  hookcache erase --image page-1.jpeg --image page-2.jpeg --function GENAIIDP-cache-ocr
+  hookcache erase --event request.json --through hookcache-erase-ocr --yes --json
+  hookcache erase --key-id 9cad8744072ba47c --function GENAIIDP-cache-ocr
+  hookcache erase --context OCR --before 2026-11-01T08:00Z --function GENAIIDP-cache-ocr
+
+Memory of running environments follows within HOOKCACHE_MEMORY_SECONDS (300 s unless you set it).
+"""
+SHOWN = 20
+LISTED = 1_000
+TOTALS = ("keys", "entries", "bytes", "overflow_objects", "index_items", "fetches_stopped", "failed")
+
+
+class InputError(Exception):
+    """Something given cannot be used; the text says what to do."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLE
+    what = parser.add_argument_group("what (each may be given several times)")
+    what.add_argument(
+        "--image", action="append", default=[], metavar="FILE", help="a page image, byte for byte as sent"
+    )
+    what.add_argument(
+        "--event",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a request of the host as JSON, - for standard input",
+    )
+    what.add_argument("--key-id", action="append", default=[], metavar="ID", help="`key_id` of a receipt")
+    invalidate.add_scope_arguments(parser)
+    add_reach_arguments(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
+    parser.add_argument("--yes", action="store_true", help="do not ask first")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON and nothing else")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 everything found is gone (or nothing was found), 1 not all of it, or not confirmed, 2 bad input."""
+    try:
+        command = erase_command(args)
+        if command is None:
+            orders = invalidate.commands_of(args, invalidate.now_ms())
+            return invalidate.carry_out(args, orders, reach_of(args), "erase")
+        return carry_out(args, command, reach_of(args))
+    except (InputError, ReachError, invalidate.TimeError) as error:
+        print(f"hookcache erase: {error}", file=sys.stderr)
+        return 2
+
+
+def erase_command(args: argparse.Namespace, s3: Callable[[], Any] | None = None) -> dict[str, Any] | None:
+    """
+    The command that the arguments mean; None where they name a scope to invalidate instead.
+
+    Raises:
+        InputError: a file cannot be read or used, or nothing was named.
+    """
+    by_scope = args.context or args.before or args.soft
+    if not (args.image or args.event or args.key_id):
+        if by_scope or args.namespace:
+            return None
+        raise InputError("say what to erase: --image FILE, --event FILE, --key-id ID, or --context NAME")
+    if by_scope:
+        raise InputError("--context, --before and --soft go without --image, --event and --key-id; run two commands")
+    return {
+        "command": "erase",
+        "images": [_image_digest(name) for name in args.image],
+        "forms": [_form_digest(name, s3) for name in args.event],
+        "key_ids": [_key_id(text) for text in args.key_id],
+    } | ({"namespace": args.namespace} if args.namespace else {})
+
+
+def carry_out(args: argparse.Namespace, command: Mapping[str, Any], reach: Reach) -> int:
+    """Erase, after a look at what there is unless `--yes` was given."""
+    if args.dry_run or not args.yes:
+        report = reach.ask({**command, "dry_run": True})
+        if "error" in report:
+            return _failed(report)
+        if args.dry_run:
+            return _finish(args, report)
+        if not _confirmed(report, reach):
+            return 1
+    return _erase(args, command, reach)
+
+
+def _erase(args: argparse.Namespace, command: Mapping[str, Any], reach: Reach) -> int:
+    """Ask until nothing is left; a long erase comes back now and then, and is asked to go on."""
+    whole: dict[str, Any] = {}
+    while True:
+        report = reach.ask({**command, "dry_run": False})
+        if "error" in report:
+            return _failed(report)
+        whole = report if not whole else _together(whole, report)
+        if report["finished"] or report["keys"] == report["failed"]:
+            return _finish(args, whole)
+        print(
+            f"hookcache erase: {whole['keys']:,} keys so far, {whole['failed']:,} failed", file=sys.stderr, flush=True
+        )
+
+
+def _together(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
+    summed = {name: first[name] + then[name] for name in TOTALS}
+    return {**then, **summed, "removed": [*first["removed"], *then["removed"]][:LISTED]}
+
+
+def _finish(args: argparse.Namespace, report: Mapping[str, Any]) -> int:
+    print(json.dumps(report, indent=2) if args.json else _text(report))
+    return 1 if report["failed"] or (not report["dry_run"] and not report["finished"]) else 0
+
+
+def _failed(report: Mapping[str, Any]) -> int:
+    print(f"hookcache erase: {report['error']}", file=sys.stderr)
+    return 2 if report.get("fault") == "command" else 1
+
+
+def _confirmed(report: Mapping[str, Any], reach: Reach) -> bool:
+    if not report["keys"]:
+        return True  # nothing to lose, and the erase says so itself
+    if not sys.stdin.isatty():
+        raise InputError("nobody is there to confirm; add --yes, or look first with --dry-run")
+    print(_text(report), file=sys.stderr)
+    print(f"Erase {reach.where}? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() in {"y", "yes"}:
+        return True
+    print("Nothing was erased.", file=sys.stderr)
+    return False
+
+
+def _text(report: Mapping[str, Any]) -> str:
+    if not report["keys"]:
+        return "Nothing is kept of it. (A page counts by its bytes: give the file that the host sent.)"
+    dry_run = report["dry_run"]
+    parts = [
+        _count(report["keys"], "key"),
+        f"{_count(report['entries'], 'entry', 'entries')} of {report['bytes']:,} bytes",
+        _count(report["overflow_objects"], "large body", "large bodies"),
+        _count(report["index_items"], "index item"),
+        f"{_count(report['fetches_stopped'], 'fetch', 'fetches')} in flight",
+    ]
+    lines = [
+        "Would be erased:" if dry_run else "Erased:",
+        f"  {'at least ' if dry_run and not report['finished'] else ''}{', '.join(parts)}",
+        "",
+        "key_id            made                       bytes  state",
+        *(_row(removed) for removed in report["removed"][:SHOWN]),
+    ]
+    if report["keys"] > SHOWN:
+        lines.append(f"... and {report['keys'] - SHOWN:,} more (--json lists up to {LISTED:,})")
+    if report["failed"]:
+        lines.append(f"{report['failed']:,} failed: run the same command again.")
+    return "\n".join(lines)
+
+
+def _row(removed: Mapping[str, Any]) -> str:
+    made = (
+        datetime.fromtimestamp(removed["created_ms"] / 1000, UTC).isoformat(timespec="seconds")
+        if removed["created_ms"]
+        else "-"
+    )
+    state = removed["error"] or removed["entry"].replace("_", " ")
+    return f"{removed['key_id']}  {made:25}  {removed['stored_bytes']:>5,}  {state}"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _image_digest(name: str) -> str:
+    body = _read(name, "--image")
+    if not body:
+        raise InputError(f"--image {name} is empty; give the page's bytes as they were sent")
+    return hashlib.sha256(body).hexdigest()
+
+
+def _form_digest(name: str, s3: Callable[[], Any] | None) -> str:
+    """SHA-256 of the canonical form of a request, its images read from S3 with the caller's own rights."""
+    try:
+        event = json.loads(sys.stdin.buffer.read() if name == "-" else _read(name, "--event"))
+    except ValueError:
+        raise InputError(f"--event {name} is not JSON; give the request as the host sent it") from None
+    try:
+        request = parse(event)
+        buckets = sorted({image.uri.split("/")[2] for image in request.images if image.uri.startswith("s3://")})
+        reader = ImageReader(s3 or Clients().s3, [f"s3://{bucket}" for bucket in buckets], SystemClock(), Spending())
+        form = canonical_form(request, reader.digest(request.images))
+    except Unkeyable as unkeyable:
+        if unkeyable.reason is Reason.IMAGE_UNREADABLE:
+            raise InputError(
+                f"--event {name}: its images cannot be read from S3 any more; give the pages themselves with --image"
+            ) from None
+        raise InputError(
+            f"--event {name} is never cached ({unkeyable.reason.value}), so nothing is kept of it"
+        ) from None
+    return hashlib.sha256(form).hexdigest()
+
+
+def _key_id(text: str) -> str:
+    if len(text) != 16 or set(text.lower()) - set("0123456789abcdef"):
+        raise InputError(f"--key-id {text} is no `key_id` of a receipt; it has 16 hexadecimal digits")
+    return text.lower()
+
+
+def _read(name: str, option: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise InputError(f"{option} {name}: {error.strerror or error}; give a file that can be read") from None

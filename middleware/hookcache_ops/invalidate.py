@@ -1,0 +1,168 @@
+"""
+`hookcache invalidate`: make answers unreachable at once, by step and time or by generation, without deleting any.
+
+    hard (default)    answers made before the time are never served again
+    --soft            they are served only in place of an error, where `stale_if_error` is on for the step
+    --generation G    another word in every key: earlier answers are out of reach until the word is put back
+
+Every environment follows within a minute and needs no redeploy. An invalidation cannot be taken back; a generation can.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from hookcache.orders import ALL_CONTEXTS
+from hookcache.request import METERED_CONTEXTS
+from hookcache_ops.reach import Reach, ReachError, add_reach_arguments, reach_of
+
+HELP = "make the answers for a step, or all of them, unreachable at once"
+EXAMPLE = """examples:
+  hookcache invalidate --context OCR --function GENAIIDP-cache-ocr
+  hookcache invalidate --all --before 2026-11-01T08:00Z --function GENAIIDP-cache-ocr
+  hookcache invalidate --context Extraction --before 2h --soft --function GENAIIDP-cache-ocr
+  hookcache invalidate --generation 2 --function GENAIIDP-cache-ocr
+  hookcache invalidate --own-generation --function GENAIIDP-cache-ocr
+"""
+CONTEXT_WORDS = tuple(sorted(METERED_CONTEXTS))
+_AGO = re.compile(r"(\d{1,5})([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+class TimeError(Exception):
+    """A time cannot be read; the text says what to write."""
+
+
+def add_scope_arguments(parser: argparse.ArgumentParser) -> None:
+    """By namespace, step and time: the same for `erase` and `invalidate`."""
+    group = parser.add_argument_group("by scope: nothing is deleted, but never served again")
+    group.add_argument(
+        "--namespace", metavar="NAME", help="the cache's namespace: all of it, or a guard for the others"
+    )
+    group.add_argument("--context", choices=CONTEXT_WORDS, metavar="STEP", help=f"one step: {', '.join(CONTEXT_WORDS)}")
+    group.add_argument(
+        "--before", metavar="TIME", help="answers made before: 2026-11-01T08:00Z or 2h (ago); default: now"
+    )
+    group.add_argument("--soft", action="store_true", help="still served in place of an error, where that is allowed")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLE
+    add_scope_arguments(parser)
+    parser.add_argument("--all", action="store_true", help="every step")
+    parser.add_argument("--generation", metavar="WORD", help="put this generation into every key")
+    parser.add_argument("--own-generation", action="store_true", help="back to the generation of HOOKCACHE_GENERATION")
+    add_reach_arguments(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say what would be ordered, and order nothing")
+    parser.add_argument("--yes", action="store_true", help="do not ask first")
+    parser.add_argument(
+        "--json", action="store_true", help="print the orders that stand then, as JSON and nothing else"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 ordered, 1 the cache could not be asked or nobody confirmed, 2 bad input."""
+    try:
+        commands = commands_of(args, now_ms())
+        return carry_out(args, commands, reach_of(args), "invalidate")
+    except (TimeError, ReachError) as error:
+        print(f"hookcache invalidate: {error}", file=sys.stderr)
+        return 2
+
+
+def commands_of(args: argparse.Namespace, at_ms: int) -> list[dict[str, Any]]:
+    """
+    The commands that the arguments mean.
+
+    Raises:
+        TimeError: no scope was named, or the time cannot be read.
+    """
+    guard = {"namespace": args.namespace} if args.namespace else {}
+    generation, own = getattr(args, "generation", None), getattr(args, "own_generation", False)
+    by_time = args.context or args.namespace or getattr(args, "all", False)
+    if generation and own:
+        raise TimeError("--generation and --own-generation exclude each other; give one of them")
+    if not (by_time or generation or own):
+        raise TimeError("say what to invalidate: --context STEP, --namespace NAME, --all or --generation WORD")
+    commands: list[dict[str, Any]] = []
+    if generation or own:
+        commands.append({"command": "generation", "generation": generation or None, **guard})
+    # A namespace beside a generation is a guard and no scope: it must not invalidate what the old word may bring back.
+    if args.context or getattr(args, "all", False) or (args.namespace and not commands):
+        before_ms = moment_ms(args.before, at_ms) if args.before else at_ms
+        scope = args.context or ALL_CONTEXTS
+        commands.append({"command": "invalidate", "context": scope, "before_ms": before_ms, "soft": args.soft, **guard})
+    elif args.before or args.soft:
+        raise TimeError("--before and --soft need --context STEP, --namespace NAME or --all")
+    return commands
+
+
+def moment_ms(text: str, at_ms: int) -> int:
+    """
+    Epoch milliseconds of `2026-11-01`, `2026-11-01T08:00Z` or `2h` (before `at_ms`); UTC unless it carries an offset.
+
+    Raises:
+        TimeError: it cannot be read, or lies in the future.
+    """
+    ago = _AGO.fullmatch(text)
+    if ago is not None:
+        return at_ms - int(ago[1]) * _SECONDS[ago[2]] * 1000
+    try:
+        time_read = datetime.fromisoformat(text)
+    except ValueError:
+        raise TimeError(f"--before {text!r} is no time; write 2026-11-01, 2026-11-01T08:00Z or 2h") from None
+    then = int((time_read if time_read.tzinfo else time_read.replace(tzinfo=UTC)).timestamp() * 1000)
+    if then > at_ms:
+        raise TimeError(f"--before {text} lies in the future; leave it out to mean now")
+    return then
+
+
+def carry_out(args: argparse.Namespace, commands: Sequence[Mapping[str, Any]], reach: Reach, name: str) -> int:
+    """Give the orders of `commands_of`, after asking unless `--yes` was given. `name` is the command's own."""
+    told = "\n".join(_in_words(command) for command in commands)
+    if args.dry_run:
+        print(json.dumps({"dry_run": True, "commands": commands}, indent=2) if args.json else told)
+        return 0
+    if not args.yes and not _confirmed(told, reach):
+        return 1
+    report: dict[str, Any] = {}
+    for command in commands:
+        report = reach.ask(command)
+        if "error" in report:
+            print(f"hookcache {name}: {report['error']}", file=sys.stderr)
+            return 2 if report.get("fault") == "command" else 1
+    print(json.dumps(report, indent=2) if args.json else f"{told}\nEvery environment follows within a minute.")
+    return 0
+
+
+def _confirmed(told: str, reach: Reach) -> bool:
+    if not sys.stdin.isatty():
+        raise TimeError("nobody is there to confirm; add --yes, or look first with --dry-run")
+    print(f"{told}\nOn {reach.where}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() in {"y", "yes"}:
+        return True
+    print("Nothing was ordered.", file=sys.stderr)
+    return False
+
+
+def _in_words(command: Mapping[str, Any]) -> str:
+    if command["command"] == "generation":
+        word = command["generation"]
+        return f"Generation {word} in every key." if word else "The generation of the settings in every key."
+    scope = "every step" if command["context"] == ALL_CONTEXTS else command["context"]
+    before = datetime.fromtimestamp(command["before_ms"] / 1000, UTC).isoformat(timespec="seconds")
+    use = "only in place of an error" if command["soft"] else "never again"
+    return f"Answers for {scope} made before {before} are served {use}."
+
+
+def now_ms() -> int:
+    """The wall clock in epoch milliseconds."""
+    return time.time_ns() // 1_000_000

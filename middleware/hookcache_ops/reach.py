@@ -1,0 +1,180 @@
+"""
+How `erase`, `invalidate` and `mode` reach a deployed cache.
+
+    --function GENAIIDP-cache-x     the erase function of that stack, hookcache-erase-x, if it is deployed; else the table
+                                    and secret that the wrapper's own environment names, with the caller's rights
+    --through hookcache-erase-x     that erase function: the caller needs no right but to invoke it
+    --direct                        the table and secret, even if there is an erase function
+    (none)                          the table and secret that HOOKCACHE_* variables of this shell name
+
+Both ways take the same commands (`hookcache/commands.py`) and give the same reports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+
+from hookcache.commands import RESERVE_SECONDS, Commands
+from hookcache.errors import ConfigurationError
+from hookcache.settings import PREFIX, Settings
+
+if TYPE_CHECKING:
+    import argparse
+
+WRAPPER_PREFIX, ERASE_PREFIX = "GENAIIDP-cache-", "hookcache-erase-"
+SLICE_SECONDS = 5.0
+"""A direct erase reports its progress so often."""
+LAMBDA_SECONDS = 910.0
+
+
+class ReachError(Exception):
+    """The cache cannot be reached as asked; the text says what to do."""
+
+
+class Reach(Protocol):
+    """A deployed cache that takes commands."""
+
+    @property
+    def where(self) -> str:
+        """Which one, and by which way, in words."""
+
+    def ask(self, command: Mapping[str, Any]) -> dict[str, Any]:
+        """The report; one with `finished` false asks to be asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """Table and secret with the caller's own rights."""
+
+    commands: Callable[[Any, Any], dict[str, Any]]
+    where: str
+
+    def ask(self, command: Mapping[str, Any]) -> dict[str, Any]:
+        return self.commands(dict(command), _Slice())
+
+
+class _Slice:
+    """A Lambda context with little time, so that long erases come back now and then."""
+
+    def __init__(self) -> None:
+        self._end = time.monotonic() + SLICE_SECONDS + RESERVE_SECONDS
+
+    def get_remaining_time_in_millis(self) -> int:
+        return max(0, int((self._end - time.monotonic()) * 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class Through:
+    """The erase function, which acts under its own role."""
+
+    client: Any
+    function: str
+    where: str
+
+    def ask(self, command: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            reply = self.client.invoke(FunctionName=self.function, Payload=json.dumps(dict(command)).encode())
+        except (ClientError, BotoCoreError) as error:
+            raise ReachError(_remedy(error, self.function)) from None
+        report = json.loads(reply["Payload"].read() or b"null")
+        if reply.get("FunctionError") or not isinstance(report, dict):
+            kind = report.get("errorType", "no report") if isinstance(report, dict) else "no report"
+            raise ReachError(f"{self.function} failed ({kind}); its log says why, or run again with --direct")
+        return report
+
+
+def add_reach_arguments(parser: argparse.ArgumentParser) -> None:
+    """The same for every command that reaches a deployed cache."""
+    group = parser.add_argument_group("which cache (default: the HOOKCACHE_* variables of this shell)")
+    group.add_argument("--function", metavar="NAME", help="the wrapper, such as GENAIIDP-cache-ocr")
+    group.add_argument("--through", metavar="NAME", help="its erase function, such as hookcache-erase-ocr")
+    group.add_argument("--direct", action="store_true", help="table and secret with your own rights, no erase function")
+
+
+def reach_of(args: argparse.Namespace, client: Any = None, environ: Mapping[str, str] | None = None) -> Reach:
+    """
+    The cache that the arguments name.
+
+    Raises:
+        ReachError: it cannot be found, or not by these arguments.
+    """
+    environ = os.environ if environ is None else environ
+    if args.through and args.direct:
+        raise ReachError("--through and --direct exclude each other; give one of them")
+    try:
+        if not (args.function or args.through):
+            return _direct(environ, "this shell's HOOKCACHE_* variables")
+        client = client if client is not None else _lambda_client()
+        if args.through:
+            return Through(client, args.through, f"through {args.through}")
+        variables = _variables(client, args.function)
+        eraser = None if args.direct else _eraser_of(client, args.function)
+        if eraser is not None:
+            return Through(client, eraser, f"through {eraser}")
+        return _direct(variables, f"the table of {args.function}")
+    except (NoCredentialsError, NoRegionError) as error:
+        raise ReachError(f"{error}; set AWS_PROFILE and AWS_REGION, or log in") from None
+    except BotoCoreError as error:
+        raise ReachError(f"AWS cannot be asked ({type(error).__name__}); check the network and AWS_REGION") from None
+
+
+def _direct(variables: Mapping[str, str], whence: str) -> Direct:
+    own = {name: value for name, value in variables.items() if name.startswith(PREFIX)}
+    if f"{PREFIX}TABLE" not in own:
+        raise ReachError(f"{whence} name no table; give --function with the wrapper's name, or set {PREFIX}TABLE")
+    try:
+        settings = Settings.of(own)
+    except ConfigurationError as error:
+        raise ReachError(str(error)) from None
+    return Direct(Commands(settings), f"table {settings.table}, namespace {settings.namespace}")
+
+
+def _variables(client: Any, function: str) -> Mapping[str, str]:
+    try:
+        reply = client.get_function_configuration(FunctionName=function)
+    except ClientError as error:
+        raise ReachError(_remedy(error, function)) from None
+    environment: Mapping[str, Any] = reply.get("Environment") or {}
+    if "Error" in environment:
+        raise ReachError(f"the environment of {function} cannot be read; you need kms:Decrypt on its key, or --through")
+    variables: Mapping[str, str] = environment.get("Variables") or {}
+    return variables
+
+
+def _eraser_of(client: Any, function: str) -> str | None:
+    """The erase function that belongs to a wrapper by name; None where it is not deployed."""
+    name = function.split(":function:")[-1].split(":")[0]
+    if not name.startswith(WRAPPER_PREFIX):
+        return None
+    eraser = ERASE_PREFIX + name.removeprefix(WRAPPER_PREFIX)
+    try:
+        client.get_function_configuration(FunctionName=eraser)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") == "ResourceNotFoundException":
+            return None
+        raise ReachError(f"{eraser} cannot be looked up; add --through {eraser} or --direct") from None
+    return eraser
+
+
+def _remedy(error: Exception, function: str) -> str:
+    code = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else type(error).__name__
+    if code == "ResourceNotFoundException":
+        return f"there is no function {function} in this region; check the name and AWS_REGION"
+    if code in {"AccessDeniedException", "AccessDenied"}:
+        return f"you may not use {function} ({code}); ask for lambda:InvokeFunction on the erase function, and --through it"
+    return f"{function} cannot be asked ({code}); check AWS_PROFILE, AWS_REGION and the network"
+
+
+def _lambda_client() -> Any:
+    # One attempt: an erase may run for minutes, and a repeat by the SDK would run beside the first.
+    limits = Config(connect_timeout=5, read_timeout=LAMBDA_SECONDS, retries={"total_max_attempts": 1})
+    return boto3.client("lambda", config=limits)

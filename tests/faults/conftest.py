@@ -1,0 +1,69 @@
+"""Engines behind a fault proxy, one of each per run; the rig over them, which is checked as a whole after each test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from sockets import SDK, FaultRig, SocketRig
+
+from hookcache_ops.local import engines
+from hookcache_ops.local.fault_proxy import FaultProxy
+from ops.local_rig import require_engine
+
+
+@pytest.fixture(scope="session")
+def table_engine() -> Iterator[str]:
+    """The endpoint of dynoxide, which is exact on conditions."""
+    require_engine(engines.DYNOXIDE)
+    with engines.engine(engines.DYNOXIDE) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def object_engine() -> Iterator[str]:
+    """The endpoint of moto, for S3."""
+    require_engine(engines.MOTO)
+    with engines.engine(engines.MOTO) as server:
+        yield server.url
+
+
+@pytest.fixture
+def proxy(table_engine: str) -> Iterator[FaultProxy]:
+    with FaultProxy(table_engine) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def sockets(
+    proxy: FaultProxy, table_engine: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., SocketRig]]:
+    """Makes rigs over the proxy, with settings of the test's own."""
+    for name, value in {**SDK, "AWS_ENDPOINT_URL_DYNAMODB": proxy.url}.items():
+        monkeypatch.setenv(name, value)
+    with ExitStack() as stack:
+
+        def make(**settings: str | None) -> SocketRig:
+            rig = stack.enter_context(SocketRig(proxy, table_engine, **settings))
+            stack.callback(rig.close)
+            return rig
+
+        yield make
+
+
+@pytest.fixture
+def over(sockets: Callable[..., SocketRig]) -> SocketRig:
+    return sockets()
+
+
+@pytest.fixture
+def make_rig() -> Iterator[Callable[..., FaultRig]]:
+    """Rigs on doubles with settings of the test's own; each is checked as a whole when the test is over."""
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(FaultRig(**settings))
+
+
+@pytest.fixture
+def rig(make_rig: Callable[..., FaultRig]) -> FaultRig:
+    return make_rig()

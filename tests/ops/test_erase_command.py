@@ -1,0 +1,336 @@
+"""`hookcache erase`: arguments, confirmation, reports and errors; what it erases is proved in unit/test_eraser.py."""
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError
+
+from fakes import CANARY, ocr_event, refusal
+from hookcache_ops import erase
+from hookcache_ops.reach import Direct, ReachError, Through, reach_of
+from operator_rig import OperatedRig, arguments, operator_of, reach_to
+
+PAGE = b"page 1"
+WRAPPER_ENVIRONMENT = {"HOOKCACHE_TABLE": "cache-of-ocr", "HOOKCACHE_SECRET": "a secret", "OTHER": "theirs"}
+
+
+@pytest.fixture
+def rig():
+    with OperatedRig() as rig:
+        yield rig
+
+
+@pytest.fixture
+def operator(rig):
+    with operator_of(rig) as commands:
+        yield commands
+
+
+@pytest.fixture
+def page(tmp_path):
+    path = tmp_path / "page-1.jpeg"
+    path.write_bytes(PAGE)
+    return str(path)
+
+
+class Recorder:
+    """A reach that keeps what it was asked and answers with prepared reports."""
+
+    where = "a cache"
+
+    def __init__(self, *reports):
+        self.reports = list(reports)
+        self.asked = []
+
+    def ask(self, command):
+        self.asked.append(dict(command))
+        return self.reports.pop(0)
+
+
+def report(keys=1, failed=0, **members):
+    row = {
+        "key_id": "9cad8744072ba47c",
+        "entry": "removed",
+        "created_ms": 1_790_000_000_000,
+        "stored_bytes": 210,
+        "overflow_objects": 0,
+        "index_items": 1,
+        "fetches_stopped": 0,
+        "error": "",
+    }
+    totals = dict.fromkeys(("bytes", "overflow_objects", "index_items", "fetches_stopped"), 0)
+    return {
+        "command": "erase",
+        "namespace": "default",
+        "dry_run": False,
+        "finished": True,
+        "keys": keys,
+        "entries": keys - failed,
+        **totals,
+        "failed": failed,
+        "removed": [row] * keys,
+        **members,
+    }
+
+
+def erase_with(rig_or_reach, *argv, s3=None):
+    args = arguments(erase, *argv)
+    return erase.carry_out(args, erase.erase_command(args, s3), rig_or_reach)
+
+
+# -------------------------------------------------------------------- the whole command
+
+
+def test_a_page_is_erased_by_its_file(rig, operator, page, capsys):
+    """P46: the digest of the file is all that leaves this machine; the report says what is gone."""
+    event = ocr_event(rig.image(PAGE))
+    rig.call(event)
+    shown = rig.last["key_id"]
+    assert 0 == erase_with(reach_to(operator), "--image", page, "--yes")
+    told = capsys.readouterr().out
+    rig.call(event, rig.second)
+
+    assert "1 key, 1 entry of 210 bytes" in told
+    assert shown in told
+    assert "erased" == rig.last["reason"]
+
+
+def test_a_request_is_erased_by_its_event(rig, operator, tmp_path, capsys):
+    """P46: its images are read from S3 where they still lie, and digested by the hook's own code (P5)."""
+    event = ocr_event(rig.image(PAGE))
+    rig.call(event)
+    path = tmp_path / "event.json"
+    path.write_text(json.dumps(event))
+    assert 0 == erase_with(reach_to(operator), "--event", str(path), "--yes", "--json", s3=lambda: rig.s3)
+
+    said = json.loads(capsys.readouterr().out)
+    assert (1, 1) == (said["keys"], said["entries"])
+    assert CANARY not in json.dumps(said)
+
+
+def test_nothing_found_is_said_and_is_no_failure(operator, page, capsys):
+    """An erasure that was done before, or of a page that was never cached, is done."""
+    assert 0 == erase_with(reach_to(operator), "--image", page, "--yes")
+    assert "Nothing is kept of it" in capsys.readouterr().out
+
+
+def test_a_dry_run_asks_for_nothing_else(page, capsys):
+    reach = Recorder(report(dry_run=True))
+    assert 0 == erase_with(reach, "--image", page, "--dry-run")
+
+    assert [True] == [asked["dry_run"] for asked in reach.asked]
+    assert "Would be erased:" in capsys.readouterr().out
+
+
+def test_a_long_erase_is_asked_to_go_on_until_it_is_done(page, capsys):
+    """3.7: reports of several rounds become one."""
+    reach = Recorder(report(2, finished=False), report(3, finished=False), report(1))
+    assert 0 == erase_with(reach, "--image", page, "--yes", "--json")
+    captured = capsys.readouterr()
+
+    assert (6, 6) == (json.loads(captured.out)["keys"], len(json.loads(captured.out)["removed"]))
+    assert "5 keys so far" in captured.err
+
+
+def test_an_erase_that_gets_nowhere_ends(page, capsys):
+    """Keys that fail in every round are found in every round: the command gives up with status 1."""
+    reach = Recorder(report(2, failed=2, finished=False))
+    assert 1 == erase_with(reach, "--image", page, "--yes")
+    assert "run the same command again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("fault", "status"), [("command", 2), ("cache", 1)])
+def test_an_error_in_the_report_is_told(page, capsys, fault, status):
+    assert status == erase_with(Recorder({"error": "why, and what to do", "fault": fault}), "--image", page, "--yes")
+    assert "hookcache erase: why, and what to do\n" == capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("typed", "status", "asked"), [("y\n", 0, [True, False]), ("\n", 1, [True])])
+def test_it_shows_what_there_is_and_asks_first(page, monkeypatch, capsys, typed, status, asked):
+    """Without --yes an erase begins with a look, and only a yes goes on."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    reach = Recorder(report(dry_run=True), report())
+
+    assert status == erase_with(reach, "--image", page)
+    assert asked == [each["dry_run"] for each in reach.asked]
+    assert "Erase a cache? [y/N]" in capsys.readouterr().err
+
+
+def test_without_a_terminal_it_does_not_erase_unasked(page, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    with pytest.raises(erase.InputError, match="add --yes"):
+        erase_with(Recorder(report(dry_run=True)), "--image", page)
+
+
+# -------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("argv", "remedy"),
+    [
+        ([], "--image FILE"),
+        (["--image", "no-such-file"], "give a file"),
+        (["--event", "no-such-file"], "give a file"),
+        (["--key-id", "short"], "16 hexadecimal digits"),
+        (["--key-id", "9cad8744072ba47c", "--before", "2h"], "two commands"),
+        (["--before", "2h"], "--context STEP"),
+        (["--context", "OCR", "--before", "2999-01-01"], "leave it out"),
+        (["--key-id", "9cad8744072ba47c", "--through", "a", "--direct"], "one of them"),
+        (["--key-id", "9cad8744072ba47c"], "--function"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_remedy(argv, remedy, capsys, monkeypatch):
+    """Status 2 and no traceback."""
+    monkeypatch.delenv("HOOKCACHE_TABLE", raising=False)
+    monkeypatch.setenv("HOOKCACHE_SECRET", "a secret")
+    status = erase.run(arguments(erase, *argv, "--yes"))
+    written = capsys.readouterr().err
+
+    assert 2 == status
+    assert remedy in written
+    assert 1 == written.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("", "is not JSON"),
+        ("[]", "never cached (event_shape)"),
+        (json.dumps(ocr_event("https://elsewhere/page.jpeg")), "never cached (image_not_allowed)"),
+        (json.dumps(ocr_event("s3://bucket/gone.jpeg")), "give the pages themselves with --image"),
+    ],
+)
+def test_an_event_that_cannot_be_erased_says_why(rig, tmp_path, text, remedy):
+    path = tmp_path / "event.json"
+    path.write_text(text)
+    with pytest.raises(erase.InputError) as caught:
+        erase.erase_command(arguments(erase, "--event", str(path)), lambda: rig.s3)
+    assert remedy in str(caught.value)
+
+
+def test_an_empty_page_is_refused(tmp_path):
+    """P42: an empty digest is nobody's page."""
+    (tmp_path / "empty").write_bytes(b"")
+    with pytest.raises(erase.InputError, match="is empty"):
+        erase.erase_command(arguments(erase, "--image", str(tmp_path / "empty")))
+
+
+# -------------------------------------------------------------------- which cache
+
+
+class Functions:
+    """A Lambda client that knows some functions and what they answer."""
+
+    def __init__(self, known=(), answer=None, error=None):
+        self.known, self.answer, self.error = known, answer, error
+        self.invoked = []
+
+    def get_function_configuration(self, **arguments):
+        name = arguments["FunctionName"]
+        if self.error is not None:
+            raise self.error
+        if name not in self.known:
+            raise refusal("ResourceNotFoundException", operation="GetFunctionConfiguration")
+        return {"FunctionName": name, "Environment": {"Variables": WRAPPER_ENVIRONMENT}}
+
+    def invoke(self, **arguments):
+        if self.error is not None:
+            raise self.error
+        self.invoked.append((arguments["FunctionName"], json.loads(arguments["Payload"])))
+        return {"StatusCode": 200, "Payload": io.BytesIO(json.dumps(self.answer).encode())} | (
+            {"FunctionError": "Unhandled"} if "errorType" in (self.answer or {}) else {}
+        )
+
+
+def reached(client, *argv):
+    return reach_of(arguments(erase, *argv), client, {})
+
+
+@pytest.mark.parametrize(
+    ("argv", "known", "kind", "where"),
+    [
+        (
+            ["--function", "GENAIIDP-cache-ocr"],
+            ["GENAIIDP-cache-ocr", "hookcache-erase-ocr"],
+            Through,
+            "through hookcache-erase-ocr",
+        ),
+        (
+            ["--function", "GENAIIDP-cache-ocr"],
+            ["GENAIIDP-cache-ocr"],
+            Direct,
+            "table cache-of-ocr, namespace default",
+        ),
+        (
+            ["--function", "GENAIIDP-cache-ocr", "--direct"],
+            ["GENAIIDP-cache-ocr", "hookcache-erase-ocr"],
+            Direct,
+            "table cache-of-ocr, namespace default",
+        ),
+        (["--function", "own-hook"], ["own-hook"], Direct, "table cache-of-ocr, namespace default"),
+        (["--through", "hookcache-erase-ocr"], [], Through, "through hookcache-erase-ocr"),
+    ],
+)
+def test_the_wrappers_name_leads_to_its_erase_function_else_to_its_table(argv, known, kind, where):
+    """The erase function is the default where it is deployed: its role does it, and the secret stays where it is."""
+    found = reached(Functions(known), *argv)
+
+    assert (kind, where) == (type(found), found.where)
+
+
+@pytest.mark.parametrize(
+    ("client", "remedy"),
+    [
+        (Functions(), "check the name and AWS_REGION"),
+        (Functions(error=refusal("AccessDeniedException")), "ask for lambda:InvokeFunction"),
+        (Functions(error=NoCredentialsError()), "AWS_PROFILE"),
+        (Functions(error=EndpointConnectionError(endpoint_url="https://lambda")), "check the network"),
+    ],
+)
+def test_a_cache_that_cannot_be_found_says_what_to_do(client, remedy):
+    with pytest.raises(ReachError) as caught:
+        reached(client, "--function", "GENAIIDP-cache-ocr")
+    assert remedy in str(caught.value)
+
+
+def test_the_erase_function_is_asked_with_digests_only(page):
+    """P36: neither page nor file name travels."""
+    client = Functions(answer=report())
+    assert 0 == erase_with(reached(client, "--through", "hookcache-erase-ocr"), "--image", page, "--yes", "--json")
+
+    (name, payload) = client.invoked[0]
+    assert "hookcache-erase-ocr" == name
+    assert {
+        "command": "erase",
+        "images": [hashlib.sha256(PAGE).hexdigest()],
+        "forms": [],
+        "key_ids": [],
+        "dry_run": False,
+    } == payload
+
+
+def test_an_erase_function_that_fails_is_told_by_its_error_type():
+    client = Functions(answer={"errorType": "ConfigurationError", "errorMessage": "text"})
+    with pytest.raises(ReachError, match=r"hookcache-erase-ocr failed \(ConfigurationError\)"):
+        reached(client, "--through", "hookcache-erase-ocr").ask({"command": "show"})
+
+
+@pytest.mark.parametrize("name", ["erase", "invalidate", "mode"])
+def test_help_shows_an_example(name):
+    done = subprocess.run(
+        [sys.executable, "-m", "hookcache_ops.cli", name, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert f"hookcache {name} " in done.stdout.split("examples:")[1]
