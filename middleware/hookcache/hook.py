@@ -21,6 +21,7 @@ import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from hookcache import percall
@@ -46,7 +47,6 @@ from hookcache.policy import Bypass, Mode, Rules
 from hookcache.prices import Prices
 from hookcache.request import metered_context
 from hookcache.usage import Metered, metered, without_charge
-
 
 KEEP_SECONDS = 10.0
 """More than storing can take when S3 and the table both hang; with less time left it is bounded from outside."""
@@ -209,29 +209,14 @@ class CachingHook:
             return self._fail(call, lookup, error)
         call.receipt.end(*lookup.outcome_of_fetch())
         reply = self._note(call, answer)
-        self._keep(call, cache, lookup, answer, reply, leader, indexed=indexed)
+        self._keep(call, partial(cache.keep, lookup, answer, reply, leader, call.receipt, indexed=indexed))
         return reply.response
 
-    def _keep(
-        self,
-        call: Call,
-        cache: Cache,
-        lookup: Lookup,
-        answer: Answer,
-        reply: Metered,
-        leader: Leader | None,
-        *,
-        indexed: bool,
-    ) -> None:
+    def _keep(self, call: Call, keep: Callable[[], Reason | None]) -> None:
         """Steps 8-9. The answer is there and goes out, whatever fails here and however long it would take (P20, P21)."""
-
-        def keep() -> Reason | None:
-            return cache.keep(lookup, answer, reply, leader, call.receipt, indexed=indexed)
-
         try:
             left = call.deadline.usable_seconds()
-            refusal = keep() if left > KEEP_SECONDS else within(left, keep, "hookcache-keep")
-            call.receipt.refusal = refusal
+            call.receipt.refusal = keep() if left > KEEP_SECONDS else within(left, keep, "hookcache-keep")
         except Exception as trouble:
             call.receipt.refusal, call.receipt.error_type = Reason.STORE_FAILED, type(trouble).__name__
 

@@ -62,7 +62,7 @@ class Slim:
         url, self._own_endpoint = place.endpoint(self.NAME, self.HOST)
         self._place, self._make_plain, self._attempts = place, plain, attempts
         self._signer = Signer(place.region, self.HOST)
-        self._limits = {"connect_seconds": connect_timeout, "read_seconds": read_timeout}
+        self._connect_seconds, self._read_seconds = connect_timeout, read_timeout
         self._lock = threading.Lock()
         self._plain_client: Any = None
         self._wires: dict[str, Wire] = {}
@@ -88,7 +88,7 @@ class Slim:
     def _wire(self, url: str) -> Wire:
         wire = self._wires.get(url)
         if wire is None:
-            wire = self._wires.setdefault(url, Wire(url, self._place.tls, **self._limits))
+            wire = self._wires.setdefault(url, Wire(url, self._place.tls, self._connect_seconds, self._read_seconds))
         return wire
 
     def _send(
@@ -165,7 +165,9 @@ class _JsonService(Slim):
         if sum_told is not None and int(sum_told) != zlib.crc32(content):
             from botocore.exceptions import ChecksumError
 
-            raise ChecksumError(checksum_type="crc32", expected_checksum=sum_told, actual_checksum=zlib.crc32(content))
+            raise ChecksumError(
+                checksum_type="crc32", expected_checksum=sum_told, actual_checksum=str(zlib.crc32(content))
+            )
         parsed = _parsed(content)
         if reply.status == 200:
             return self._decoded(parsed) | {"ResponseMetadata": _metadata(reply)}
@@ -268,7 +270,9 @@ class SlimS3(Slim):
             url = self._url.replace("https://", f"https://{bucket}.", 1)
         reply = self._send(method, url, path, {"x-amz-expected-bucket-owner": owner} if owner else {})
         told = {"ETag": "etag", "VersionId": "x-amz-version-id", "ContentType": "content-type"}
-        result = {name: reply.headers[header] for name, header in told.items() if header in reply.headers}
+        result: dict[str, Any] = {
+            name: reply.headers[header] for name, header in told.items() if header in reply.headers
+        }
         if reply.status == 200:
             result |= {"ContentLength": int(reply.headers["content-length"]), "ResponseMetadata": _metadata(reply)}
             if method == "HEAD":

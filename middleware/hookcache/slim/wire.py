@@ -51,7 +51,7 @@ class Reply:
         if wanted <= 0:
             return b""
         try:
-            data = self._connection.file.read(wanted)
+            data: bytes = self._connection.file.read(wanted)
         except OSError as error:
             self._connection.fail(error)
         self._left -= len(data)
