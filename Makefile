@@ -1,6 +1,7 @@
 # What a person types here; `make` alone prints the list. Every target sets up what it needs, once.
 # Environments: .venv (demo or development), .venv-sam (the SAM command line, which pins older boto3 and pydantic),
-# node_modules (two DynamoDB engines that referee the tests), .uv (the installer, when it is not on PATH).
+# .venv-ministack (a whole AWS that the template is deployed to, for `make prove` only), node_modules (two DynamoDB
+# engines that referee the tests), .uv (the installer, when it is not on PATH).
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -27,6 +28,7 @@ find_python := python=; for p in $(PYTHON) python3.12 python3.11 python3 python3
 DEMO := .venv/.ready-demo
 DEV := .venv/.ready-dev
 SAM := .venv-sam/.ready
+MINISTACK := .venv-ministack/.ready
 # The development environment contains the demo's: a demo after `make test` must not throw the rest away.
 RUN := $(if $(wildcard $(DEV)),$(DEV),$(DEMO))
 INSTALLER := $(if $(uv_on_path),,.uv/bin/uv)
@@ -54,30 +56,37 @@ check: $(DEV) $(SAM) engines ## format, lint, types, template, then the suite
 	@.venv/bin/cfn-lint template.yaml
 	@$(MAKE) test
 
-prove: $(DEV) $(SAM) engines ## the long proofs: engines, processes, faults, models
-	@.venv/bin/python -m pytest -m prove $(PYTEST_ARGS)
+prove: $(DEV) $(SAM) $(MINISTACK) engines ## the long proofs: engines, processes, faults, models, a deployed stack; each check named
+	@.venv/bin/python -m pytest -m prove --verbose --durations=5 $(PYTEST_ARGS)
 
-bench: $(DEV) engines ## figures of this machine, into build/bench/latest.json
-	@test -f bench/__main__.py || { echo "bench/ holds no programs yet" >&2; exit 1; }
-	@.venv/bin/python -m bench
+bench: engines | $(INSTALLER) ## figures of this machine beside others', into build/bench/latest.json (BENCH_ARGS="--only table")
+	@if [ ! .venv-bench/.ready -nt requirements/bench.lock ]; then $(say) "Setting up .venv-bench with the peers"; \
+		$(call sync,.venv-bench,requirements/bench.lock); touch .venv-bench/.ready; fi
+	@PYTHONPATH="$(CURDIR)/middleware:$(CURDIR)" .venv-bench/bin/python -m bench $(BENCH_ARGS)
 
 build: $(SAM) | $(INSTALLER) ## the deployable artifacts: .aws-sam/build for SAM, build/dist/*.zip for everybody else
+	@$(say) "Building functions and layers for Lambda"
 	@.venv-sam/bin/sam build --template template.yaml >/dev/null
-	@mkdir -p build/dist
-	@for folder in .aws-sam/build/*Function; do \
-		zip="$(CURDIR)/build/dist/$$(basename "$$folder").zip"; rm -f "$$zip"; \
-		(cd "$$folder" && "$(CURDIR)/.venv-sam/bin/python" -m zipfile -c "$$zip" *); \
-		printf '%s  %s KB zipped, %s KB on disk\n' "build/dist/$$(basename "$$zip")" \
-			"$$(du -k "$$zip" | cut -f1)" "$$(du -sk "$$folder" | cut -f1)"; done
+	@rm -rf build/dist build/x86_64
+	@for function in HookFunction EraseFunction; do \
+		$(call pack,.aws-sam/build/$$function,$$function-arm64) && \
+		ARTIFACTS_DIR="$(CURDIR)/build/x86_64/$$function" HOOKCACHE_BUILD_PLATFORM=x86_64-manylinux_2_28 \
+			$(MAKE) --silent --makefile functions/Makefile build-$$function && \
+		$(call pack,build/x86_64/$$function,$$function-x86_64) || exit 1; done
+	@$(call pack,.aws-sam/build/LayerArm64,hookcache-layer-arm64)
+	@$(call pack,.aws-sam/build/LayerX86,hookcache-layer-x86_64)
+
+# $(call pack,FOLDER,NAME): build/dist/NAME.zip, the same bytes for the same files, with its sizes printed.
+pack = .venv-sam/bin/python functions/pack.py "$(1)" "build/dist/$(2).zip"
 
 deploy: build ## guided deployment of one wrapper into your AWS account
 	@.venv-sam/bin/sam deploy --guided --capabilities CAPABILITY_IAM
 
 # Versions and hashes only: no lock names the registry it came from. UPGRADE=1 moves every version that may move.
 lock: | $(INSTALLER) ## requirements/*.lock from requirements/*.in (UPGRADE=1: newest versions)
-	@for set in runtime demo dev sam; do \
+	@for set in runtime demo dev sam ministack; do \
 		$(say) "Locking requirements/$$set.in"; \
-		override="--override requirements/overrides.txt"; if [ $$set = sam ]; then override=; fi; \
+		override="--override requirements/overrides.txt"; case $$set in sam|ministack) override=;; esac; \
 		"$(UV)" pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
 			$(if $(UPGRADE),--upgrade) $$override "requirements/$$set.in" --output-file "requirements/$$set.lock" || exit 1; done
 
@@ -86,7 +95,7 @@ clean: ## remove what was built and cached
 	@find bench functions middleware tests -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## and the environments
-	@rm -rf .venv .venv-sam .uv node_modules
+	@rm -rf .venv .venv-sam .venv-ministack .uv node_modules
 
 # ------------------------------------------------------------------------------------------------ environments
 
@@ -119,6 +128,11 @@ $(DEV): requirements/dev.lock pyproject.toml | $(INSTALLER)
 $(SAM): requirements/sam.lock | $(INSTALLER)
 	@$(say) "Setting up .venv-sam for the SAM command line"
 	@$(call sync,.venv-sam,requirements/sam.lock)
+	@touch $@
+
+$(MINISTACK): requirements/ministack.lock | $(INSTALLER)
+	@$(say) "Setting up .venv-ministack for the deployed template"
+	@$(call sync,.venv-ministack,requirements/ministack.lock)
 	@touch $@
 
 # Without npm, or without its registry, the tests that need the engines are skipped and say so, unless

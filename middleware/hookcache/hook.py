@@ -48,8 +48,7 @@ from hookcache.prices import Prices
 from hookcache.request import metered_context
 from hookcache.usage import Metered, metered, without_charge
 
-KEEP_SECONDS = 10.0
-"""More than storing can take when S3 and the table both hang; with less time left it is bounded from outside."""
+KEEP_SECONDS = 10.0  # more than storing can take when S3 and table both hang; with less left it is bounded from outside
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -89,22 +90,37 @@ def deployable(
 
 
 @pytest.fixture(scope="session")
-def native(quiet_environment: dict[str, str], uv: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def artifact(
+    quiet_environment: dict[str, str], uv: str, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Builds one artifact by the rule that SAM follows; `variables` choose its processor and Python."""
+
+    def build(logical_id: str, **variables: str) -> Path:
+        folder = tmp_path_factory.mktemp(logical_id)
+        run = subprocess.run(
+            ["make", "--makefile", "functions/Makefile", f"build-{logical_id}"],
+            cwd=ROOT,
+            env=quiet_environment | {"UV": uv, "ARTIFACTS_DIR": str(folder)} | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        return folder
+
+    return build
+
+
+NATIVE = {"HOOKCACHE_BUILD_PLATFORM": "native", "HOOKCACHE_BUILD_PYTHON": sys.executable}
+
+
+@pytest.fixture(scope="session")
+def native(artifact: Callable[..., Path]) -> Path:
     """The hook's artifact by the same rule, but for the Python that runs the tests."""
-    folder = tmp_path_factory.mktemp("native")
-    run = subprocess.run(
-        ["make", "--makefile", "functions/Makefile", "build-HookFunction"],
-        cwd=ROOT,
-        env=quiet_environment
-        | {
-            "UV": uv,
-            "ARTIFACTS_DIR": str(folder),
-            "HOOKCACHE_BUILD_PLATFORM": "native",
-            "HOOKCACHE_BUILD_PYTHON": sys.executable,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    return folder
+    return artifact("HookFunction", **NATIVE)
+
+
+@pytest.fixture(scope="session")
+def native_layer(artifact: Callable[..., Path]) -> Path:
+    """What is unpacked at /opt where the layer is used, for the Python that runs the tests."""
+    return artifact("LayerArm64", **NATIVE)

@@ -53,8 +53,23 @@ class Stack:
 
     @property
     def outputs(self) -> dict[str, Any]:
-        """Output name -> resolved value."""
-        return {name: self.resolve(output["Value"]) for name, output in self.template["Outputs"].items()}
+        """Output name -> resolved value, without those whose condition is false."""
+        return {
+            name: self.resolve(output["Value"])
+            for name, output in self.template["Outputs"].items()
+            if "Condition" not in output or self.holds(output["Condition"])
+        }
+
+    @property
+    def refusals(self) -> list[str]:
+        """What the `Rules` of the template say against these parameters; CloudFormation creates nothing where one does."""
+        return [
+            assertion["AssertDescription"]
+            for rule in self.template["Rules"].values()
+            if self.resolve(rule.get("RuleCondition", True))
+            for assertion in rule["Assertions"]
+            if not self.resolve(assertion["Assert"])
+        ]
 
     def holds(self, condition: str) -> bool:
         """Whether a named condition is true."""

@@ -16,6 +16,7 @@ from samtranslator.yaml_helper import yaml_parse
 template = yaml_parse(Path(sys.argv[1]).read_text(encoding="utf-8"))
 for resource in template["Resources"].values():
     if resource["Type"].startswith("AWS::Serverless::"):
-        resource["Properties"]["CodeUri"] = "s3://artifacts/code.zip"
+        uri = "ContentUri" if resource["Type"] == "AWS::Serverless::LayerVersion" else "CodeUri"
+        resource["Properties"][uri] = "s3://artifacts/code.zip"
         resource.pop("Metadata", None)
 json.dump(Translator({}, Parser()).translate(template, {}), sys.stdout)

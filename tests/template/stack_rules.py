@@ -58,6 +58,9 @@ METRICS = {
     *("TableErrors", "ImageErrors", "Refusals", "LeaseLost", "CorruptEntries", "Unpriced"),
 }
 WATCHED = {
+    "BackendUnknown",
+    "SecretUnavailable",
+    "FollowerTimeouts",
     "TableErrors",
     "CorruptEntries",
     "ImageErrors",
@@ -239,7 +242,7 @@ def environment_is_known(stack: Stack) -> Iterator[str]:
 
 def alarms_watch_this_wrapper(stack: Stack) -> Iterator[str]:
     """8.2, contract 7: 300 s, silence is good, only metrics that exist, of this wrapper and no other."""
-    watched = set()
+    watched, counted = set(), {name for name, _ in counted_from_the_log(stack)}
     services = {
         function["Environment"]["Variables"].get("POWERTOOLS_SERVICE_NAME")
         for _, function in stack.of_type("AWS::Lambda::Function")
@@ -252,11 +255,26 @@ def alarms_watch_this_wrapper(stack: Stack) -> Iterator[str]:
             if metric["Period"] != 300:
                 yield f"{name}: period {metric['Period']} s"
             if metric["Namespace"] == "GenAIIDP/HookCache":
-                if metric["MetricName"] not in METRICS:
+                if metric["MetricName"] not in METRICS | counted:
                     yield f"{name}: no receipt has {metric['MetricName']}"
                 if metric["Dimensions"] not in [[{"Name": "Service", "Value": service}] for service in services]:
                     yield f"{name}: watches {metric['Dimensions']}"
     yield from (f"nobody watches {metric}" for metric in sorted(WATCHED - watched))
+
+
+def counted_from_the_log(stack: Stack) -> Iterator[tuple[str, str]]:
+    """Metric and pattern of each filter over a log group of the stack that counts receipts by their service."""
+    groups = dict(stack.of_type("AWS::Logs::LogGroup"))
+    for _, counter in stack.of_type("AWS::Logs::MetricFilter"):
+        (metric,) = counter["MetricTransformations"]
+        if counter["LogGroupName"] in groups and metric == {
+            "MetricNamespace": "GenAIIDP/HookCache",
+            "MetricName": metric["MetricName"],
+            "MetricValue": "1",
+            "Unit": "Count",
+            "Dimensions": [{"Key": "Service", "Value": "$.Service"}],
+        }:
+            yield metric["MetricName"], counter["FilterPattern"]
 
 
 def _metrics(alarm: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -12,11 +13,13 @@ import pytest
 from project import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.xdist_group("artifact")  # one worker builds, and builds once
 
-AARCH64 = 183  # e_machine of the ELF header
+AARCH64, X86_64 = 183, 62  # e_machine of the ELF header
+LAYERS = ("LayerArm64", "LayerX86")
 PROBE = """
 import importlib.util, json, sys
 sys.path.insert(0, sys.argv[1])
@@ -49,12 +52,12 @@ def locked_distributions() -> set[str]:
 
 
 def test_sam_build_makes_an_artifact_for_each_function(deployable: Path, transformed: dict[str, Any]) -> None:
-    """G13, T15: one artifact per function: its handler, the runtime package, the locked wheels and nothing else of ours."""
+    """G13, T15: one artifact per function: its handler, the runtime package, the locked wheels, nothing else of ours."""
     functions = {name for name, it in transformed["Resources"].items() if it["Type"] == "AWS::Lambda::Function"}
     runtime = {path.relative_to(ROOT / "middleware") for path in (ROOT / "middleware/hookcache").rglob("*.py")}
 
     assert (deployable / "template.yaml").exists()
-    assert functions == {path.name for path in deployable.iterdir() if path.is_dir()}
+    assert functions | set(LAYERS) == {path.name for path in deployable.iterdir() if path.is_dir()}
     for function in functions:
         artifact = deployable / function
         handlers = ROOT / "functions" / function.removesuffix("Function").lower()
@@ -66,18 +69,78 @@ def test_sam_build_makes_an_artifact_for_each_function(deployable: Path, transfo
         assert [name for name in ("hookcache_ops", "bin", "tests") if (artifact / name).exists()] == []
 
 
-def test_compiled_parts_are_for_lambda(deployable: Path) -> None:
-    """Lambdas run python3.13 on arm64: each library is aarch64 ELF and built for that Python, whoever built it."""
-    libraries = sorted((deployable / "HookFunction").rglob("*.so"))
+def test_a_layer_holds_the_same_packages_and_no_handler(deployable: Path) -> None:
+    """Issue C: everything lies below `python`, where Lambda's Python looks for a layer; handlers are the function's own."""
+    runtime = {path.relative_to(ROOT / "middleware") for path in (ROOT / "middleware/hookcache").rglob("*.py")}
+    for layer in LAYERS:
+        packages = deployable / layer / "python"
+        wheels = {path.name.removesuffix(".dist-info") for path in packages.glob("*.dist-info")}
+
+        assert [path.name for path in (deployable / layer).iterdir()] == ["python"]
+        assert wheels == locked_distributions()
+        assert [path for path in sorted(runtime) if not (packages / path).exists()] == []
+        assert [name for name in ("hookcache_ops", "bin", "app.py") if (packages / name).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("artifact_name", "processor", "tag"),
+    [
+        ("HookFunction", AARCH64, ".cpython-313-aarch64-"),
+        ("EraseFunction", AARCH64, ".cpython-313-aarch64-"),
+        ("LayerArm64", AARCH64, ".cpython-313-aarch64-"),
+        ("LayerX86", X86_64, ".cpython-313-x86_64-"),
+    ],
+)
+def test_compiled_parts_are_for_lambda(artifact_name: str, processor: int, tag: str, deployable: Path) -> None:
+    """Lambdas run python3.13: each library is built for that Python and for the processor in the artifact's name."""
+    libraries = sorted((deployable / artifact_name).rglob("*.so"))
 
     assert libraries != []
-    assert {AARCH64} == {machine(library) for library in libraries}
-    assert [library.name for library in libraries if ".cpython-313-aarch64-" not in library.name] == []
+    assert {processor} == {machine(library) for library in libraries}
+    assert [library.name for library in libraries if tag not in library.name] == []
 
 
-def test_byte_code_is_for_the_runtime_or_absent(deployable: Path) -> None:
-    """Design 7: no byte code of another Python ships; where a python3.13 was at hand, every module of ours has its own."""
-    function = deployable / "HookFunction"
+def test_the_functions_can_be_built_for_the_other_processor(artifact: Callable[..., Path]) -> None:
+    """Issue C: hosts that run x86_64 get the same function for it."""
+    built = artifact("HookFunction", HOOKCACHE_BUILD_PLATFORM="x86_64-manylinux_2_28")
+    libraries = sorted(built.rglob("*.so"))
+
+    assert (built / "app.py").exists()
+    assert {X86_64} == {machine(library) for library in libraries}
+
+
+def digest_of_zip(folder: Path, target: Path) -> str:
+    subprocess.run([sys.executable, ROOT / "functions/pack.py", folder, target], check=True, capture_output=True)
+    return hashlib.sha256(target.read_bytes()).hexdigest()
+
+
+def test_the_same_sources_make_the_same_zip(deployable: Path, artifact: Callable[..., Path], tmp_path: Path) -> None:
+    """T15: built twice, in two folders at two times, the zips are equal to the byte, byte code included."""
+    again = artifact("LayerX86")
+
+    assert digest_of_zip(deployable / "LayerX86", tmp_path / "a.zip") == digest_of_zip(again, tmp_path / "b.zip")
+
+
+def test_a_zip_that_differs_in_one_byte_has_another_digest(tmp_path: Path) -> None:
+    """Control of the test above: time does not matter, content, name and execute bit do."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    file = folder / "app.py"
+    digests = []
+    for content, seconds, mode in (("a", 1e9, 0o644), ("a", 1.5e9, 0o600), ("b", 1e9, 0o644), ("a", 1e9, 0o755)):
+        file.write_text(content)
+        file.chmod(mode)
+        os.utime(file, (seconds, seconds))
+        digests.append(digest_of_zip(folder, tmp_path / "zip"))
+
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
+@pytest.mark.parametrize("name", ["HookFunction", "LayerArm64/python", "LayerX86/python"])
+def test_byte_code_is_for_the_runtime_or_absent(name: str, deployable: Path) -> None:
+    """No byte code of another Python ships; where a python3.13 was at hand, every module of ours has its own."""
+    function = deployable / name
     names = [path.name for path in function.rglob("*.pyc")]
     modules = {path.stem for path in (function / "hookcache").glob("*.py")}
     compiled = {path.name.partition(".")[0] for path in (function / "hookcache/__pycache__").glob("*.pyc")}
@@ -119,7 +182,7 @@ def probe(artifact: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_built_artifact_imports_alone(native: Path) -> None:
-    """Issue of every packaging: it works where it was built. Here only the artifact and the standard library exist."""
+    """It works where it was built. Here only the artifact and the standard library exist."""
     run = probe(native)
 
     assert run.returncode == 0, run.stderr

@@ -13,6 +13,7 @@ from paper_stack import Stack
 from project import ROOT
 from stack_rights import documented, granted
 
+from hookcache.outcome import Reason
 from hookcache.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,7 +33,13 @@ VARIANTS = {
         "AlarmEmail": "ops@example.com",
     },
     "shared table, warm": {"ExistingTable": "shared", "ProvisionedConcurrency": "2", "ReservedConcurrency": "20"},
-    "snapshot, priced": {"SnapStart": "on", "PriceAs": "bedrock/us.amazon.nova-pro-v1:0", "Policy": '{"OCR": {}}'},
+    "snapshot, priced": {
+        "SnapStart": "on",
+        "PriceAs": "bedrock/us.amazon.nova-pro-v1:0",
+        "PricesObject": "idp-config/prices.yaml",
+        "Policy": '{"OCR": {}}',
+    },
+    "prices in a parameter, layers": {"PriceAs": "row", "PricesParameter": "/idp/prices", "Layers": "on"},
 }
 
 
@@ -178,6 +185,8 @@ SPOILT = {
         at("Resources/CorruptEntriesAlarm/Properties/Dimensions/0/Value", "hookcache"),
         at("Resources/BackendCallsAlarm/Properties/Metrics/1/MetricStat/Metric/MetricName", "Invocations"),
         at("Resources/TableErrorsAlarm", None),
+        at("Resources/BackendUnknownFilter", None),
+        at("Resources/FollowerTimeoutsFilter/Properties/MetricTransformations/0/Dimensions/0/Key", "Function"),
     ],
     rules.alarms_reach_the_operator: [at("Resources/CorruptEntriesAlarm/Properties/AlarmActions", [])],
     rules.parameters_are_bounded: [
@@ -217,7 +226,9 @@ def test_every_rule_has_a_control() -> None:
 
 
 def rights_parameters() -> dict[str, str]:
-    return GIVEN | {"CustomerManagedEncryptionKeyArn": "KEY-ARN"}
+    """With both places for prices, which no deployed stack has at once: each row of the page stands beside its parameter."""
+    prices = {"PricesObject": "PRICES-OBJECT", "PricesParameter": "/PRICES-PARAMETER"}
+    return GIVEN | {"CustomerManagedEncryptionKeyArn": "KEY-ARN"} | prices
 
 
 def test_roles_hold_what_the_permissions_page_lists_and_nothing_else(transformed: Template, page: str) -> None:
@@ -255,8 +266,24 @@ def test_a_right_too_few_is_noticed(sid: str, transformed: Template, page: str) 
 
 
 def test_without_a_key_the_role_has_no_kms_right(transformed: Template, page: str) -> None:
-    """P39: the kms row goes with the parameter, and no other row does."""
-    assert granted(Stack(transformed, GIVEN)) == {r for r in documented(page) if not r.action.startswith("kms:")}
+    """P39: the kms rows go with the parameter, and no other row does."""
+    parameters = rights_parameters() | {"CustomerManagedEncryptionKeyArn": ""}
+
+    assert granted(Stack(transformed, parameters)) == {r for r in documented(page) if not r.action.startswith("kms:")}
+
+
+@pytest.mark.parametrize(
+    ("parameter", "action"), [("PricesObject", "s3:GetObject"), ("PricesParameter", "ssm:GetParameter")]
+)
+def test_without_a_price_table_the_role_cannot_read_one(
+    parameter: str, action: str, transformed: Template, page: str
+) -> None:
+    """P39: the right to read prices comes with the parameter that says where they are."""
+    with_table = granted(Stack(transformed, rights_parameters()))
+    without = granted(Stack(transformed, rights_parameters() | {parameter: ""}))
+
+    assert [action] == [right.action for right in with_table - without]
+    assert without < with_table
 
 
 @pytest.mark.parametrize(
@@ -293,6 +320,73 @@ def test_a_shared_table_is_used_and_none_is_made(transformed: Template) -> None:
     assert stack.outputs["TableName"] == "shared"
 
 
+def test_two_stacks_share_a_table_and_nothing_else(transformed: Template) -> None:
+    """Issue C: one stack per backend. The second takes the first's table; their names, rights and secrets stay apart."""
+    first = Stack(transformed, GIVEN | {"Name": "chandra", "BackendFunction": "GENAIIDP-chandra"})
+    second = Stack(
+        transformed,
+        GIVEN | {"Name": "mistral", "BackendFunction": "GENAIIDP-mistral", "ExistingTable": first.outputs["TableName"]},
+    )
+    names = [
+        {
+            properties[name]
+            for kind, name in (
+                ("AWS::Lambda::Function", "FunctionName"),
+                ("AWS::Lambda::LayerVersion", "LayerName"),
+                ("AWS::IAM::Role", "RoleName"),
+            )
+            for _, properties in stack.of_type(kind)
+            if name in properties
+        }
+        for stack in (first, second)
+    ]
+    tables = [
+        {right.resource for right in granted(stack) if right.action.startswith("dynamodb:")}
+        for stack in (first, second)
+    ]
+
+    assert tables[0] == tables[1]
+    assert names[0] & names[1] == set()
+    assert [{"AWS::DynamoDB::Table"}] == [
+        {it["Type"] for it in first.resources.values()} - {it["Type"] for it in second.resources.values()}
+    ]
+    for rule in rules.RULES:
+        assert list(rule(second)) == []
+
+
+SNAP_AND_WARM = "Lambda has either SnapStart or provisioned concurrency, not both. Set one of them back."
+TWO_TABLES = "Give the price table in PricesObject or in PricesParameter, not in both."
+NO_ROW = "A price table is of no use without PriceAs, the name of the row that the backend is charged at."
+
+
+@pytest.mark.parametrize(
+    ("parameters", "refusals"),
+    [
+        *((variant, []) for variant in VARIANTS.values()),
+        ({"SnapStart": "on", "ProvisionedConcurrency": "2"}, [SNAP_AND_WARM]),
+        ({"PricesObject": "b/k", "PricesParameter": "/p", "PriceAs": "row"}, [TWO_TABLES]),
+        ({"PricesObject": "b/k"}, [NO_ROW]),
+        ({"PricesParameter": "/p"}, [NO_ROW]),
+    ],
+)
+def test_parameters_that_contradict_each_other_are_refused(
+    parameters: dict[str, str], refusals: list[str], transformed: Template
+) -> None:
+    """P52: what Lambda or the settings would refuse later is refused before anything is created; the rest is not."""
+    assert refusals == Stack(transformed, GIVEN | parameters).refusals
+
+
+def test_troubles_without_a_metric_are_counted_by_reasons_that_exist(transformed: Template) -> None:
+    """8.2: unresolved identity, missing secret and follower timeouts are alarms; each pattern names a receipt's reason."""
+    counted = dict(rules.counted_from_the_log(Stack(transformed, GIVEN)))
+
+    assert counted == {
+        "BackendUnknown": f'{{ $.reason = "{Reason.BACKEND_UNKNOWN}" }}',
+        "SecretUnavailable": f'{{ $.reason = "{Reason.SECRET_UNAVAILABLE}" }}',
+        "FollowerTimeouts": f'{{ $.reason = "{Reason.FOLLOWER_TIMED_OUT}" }}',
+    }
+
+
 def test_warmth_and_bounds_are_off_until_asked_for(transformed: Template) -> None:
     """SnapStart, provisioned and reserved concurrency cost or bound something: none by default, each by its parameter."""
     plain = Stack(transformed, GIVEN)
@@ -326,7 +420,7 @@ def test_empty_parameters_leave_no_empty_variables(transformed: Template) -> Non
         "Variables"
     ]
 
-    assert {"HOOKCACHE_POLICY", "HOOKCACHE_PRICE_AS"} == set(priced) - set(plain)
+    assert {"HOOKCACHE_POLICY", "HOOKCACHE_PRICE_AS", "HOOKCACHE_PRICES"} == set(priced) - set(plain)
     assert "" not in plain.values()
     assert priced["HOOKCACHE_POLICY"] == '{"OCR": {}}'
     assert plain["HOOKCACHE_IMAGE_PREFIXES"] == "s3://WORKING-BUCKET/temp/lambdahook/"
@@ -365,7 +459,12 @@ def test_the_operator_is_told_what_the_host_needs(transformed: Template) -> None
     assert outputs["FunctionName"] == "HookFunction"
     assert outputs["FunctionArn"] == "HookFunction.Arn"
     assert outputs["PriceRow"] == "lambda_hook/HookFunction"
+    assert outputs["PriceRowOfOlderHosts"] == "HookFunction"
+    assert outputs["EraseFunctionName"] == "EraseFunction"
     assert {"Usage", "TableName", "OverflowBucketName", "SecretArn", "LogGroupName", "LiveAliasArn"} < set(outputs)
+    assert {"LayerArm64Arn", "LayerX86Arn"} == set(
+        Stack(transformed, GIVEN | VARIANTS["prices in a parameter, layers"]).outputs
+    ) - set(outputs)
 
 
 @pytest.mark.parametrize(
@@ -399,6 +498,12 @@ def test_the_operator_is_told_what_the_host_needs(transformed: Template) -> None
             ["ab", "*", "arn:aws:dynamodb:eu-west-1:123456789012:table/x"],
         ),
         ("PriceAs", ["", "bedrock/us.amazon.nova-pro-v1:0"], ["a b", "*"]),
+        (
+            "PricesObject",
+            ["", "idp-config/prices.yaml", "idp-config/a/b.yaml"],
+            ["s3://idp-config/prices.yaml", "idp-config", "idp-config/*", "idp-config/a?"],
+        ),
+        ("PricesParameter", ["", "/idp/prices"], ["idp", "/idp/*", "ssm:/idp"]),
         ("AlertsTopicArn", ["", TOPIC], ["topic", "*"]),
         ("AlarmEmail", ["", "ops@example.com"], ["ops", "a b@example.com"]),
     ],
