@@ -16,11 +16,12 @@ from hookcache.clock import Clock, EpochMillis
 from hookcache.control import Control, Standing
 from hookcache.entry import Entry, Fence
 from hookcache.errors import TierUnavailable
-from hookcache.flight import Flights, Leader
+from hookcache.flight import Flights
 from hookcache.images import ImageDigest, ImageReader
 from hookcache.index import index_item
 from hookcache.items import Items, Throttled
 from hookcache.key import CacheKey, Keyer
+from hookcache.leader import Leader
 from hookcache.lease import TOMBSTONE_SECONDS
 from hookcache.memo import ReplayMemo
 from hookcache.memory import MemoryTier
@@ -184,6 +185,10 @@ class Cache:
                 lookup.miss = reason
         return Recalled(None)
 
+    def may_serve(self, lookup: Lookup, entry: Entry) -> bool:
+        """May another caller's answer be served to this one, who may want a younger one (P51) or know of an order (P44)?"""
+        return isinstance(self._judge(entry, lookup), Fresh)
+
     def index(self, lookup: Lookup, leader: Leader | None, receipt: Receipt) -> bool:
         """
         Write under which images and which form this key will be found for an erase, before the backend is asked (P46).
@@ -222,6 +227,7 @@ class Cache:
             leader.land(entry)
             return None
         if not indexed:
+            leader.land(entry)  # good for those who wait here, though an erase could not find it in a tier
             return Reason.NOT_INDEXED
         try:
             refused = self._table.put(entry)

@@ -14,21 +14,19 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from enum import Enum
-from types import TracebackType
 
 from hookcache.clock import Clock, Deadline
 from hookcache.entry import Entry, Fence
 from hookcache.errors import FollowerTimedOut, TierUnavailable
 from hookcache.items import Throttled
 from hookcache.key import CacheKey
-from hookcache.lease import Held, Lease, LeaseBook, OwnerId, Sight, State, observed
+from hookcache.leader import Alone, Ending, Landed, Leader, Left, Shared
+from hookcache.lease import Held, Lease, LeaseBook, OwnerId, Sight, observed
 from hookcache.outcome import Reason
 
 POLL_FIRST_SECONDS = 0.02
 POLL_CAP_SECONDS = 1.0
-NOTE_LETTERS = 64
 
 
 class Manner(Enum):
@@ -39,32 +37,6 @@ class Manner(Enum):
     TRY = "try"
 
 
-@dataclass(frozen=True, slots=True)
-class Landed:
-    """The leader's answer was kept."""
-
-    entry: Entry
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """The leader's fetch failed at the backend with this error type."""
-
-    error_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Alone:
-    """Fetch without a lease and do not store."""
-
-    reason: Reason
-
-
-class _Left:
-    """The leader went without a word that concerns others: deadline, throttle, crash."""
-
-
-_Ending = Landed | Shared | Alone | _Left
 Look = Callable[[], Entry | None]
 
 
@@ -76,81 +48,7 @@ class _Flight:
     def __init__(self) -> None:
         self.leader = threading.get_ident()
         self.over = threading.Event()
-        self.ending: _Ending = _Left()
-
-
-class Leader:
-    """
-    The right and the duty to fetch. A context manager: leaving it without a word frees the followers.
-
-    `lease` is None where the table gave none: then nothing may be stored, and `reason` says why (P54).
-    """
-
-    def __init__(
-        self, end: Callable[[_Ending], None], book: LeaseBook | None, lease: Lease | None, reason: Reason
-    ) -> None:
-        self._end = end
-        self._book = book
-        self.lease = lease
-        self.reason = reason
-        self.lost = False
-        self._ending: _Ending = _Left()
-        self._release = (State.FREE, "")
-        self._stop = threading.Event()
-        self._beats: threading.Thread | None = None
-
-    @property
-    def fence(self) -> Fence | None:
-        """What a store under this flight bears; None forbids storing."""
-        return None if self.lease is None else self.lease.fence
-
-    def land(self, entry: Entry) -> None:
-        """The answer is kept, or at least good for those who wait."""
-        self._ending, self._release = Landed(entry), (State.DONE, "")
-
-    def fail(self, error_type: str) -> None:
-        """The backend failed: those who wait fail with us, nobody after them (P17)."""
-        note = error_type[:NOTE_LETTERS] if error_type.isidentifier() else "BackendFailed"
-        self._ending, self._release = Shared(note), (State.FAILED, note)
-
-    def refuse(self) -> None:
-        """The answer is not kept: those who wait ask for themselves, at once and all together (P48)."""
-        self._ending, self._release = Alone(Reason.REFUSAL_WINDOW), (State.REFUSED, State.REFUSED.value)
-
-    def __enter__(self) -> Leader:
-        if self.lease is not None and self._book is not None:
-            beats = threading.Thread(target=self._beat, name="hookcache-lease", daemon=True)
-            try:
-                beats.start()
-                self._beats = beats
-            except RuntimeError:
-                pass  # no thread to be had: a lease that nobody renews ends early, which costs a call and no answer (F18)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        try:
-            if self._beats is not None:
-                self._beats.join()
-            if self.lease is not None and self._book is not None:
-                self.lost |= not self._book.release(self.lease, *self._release)
-        except Exception:
-            pass  # P18: the answer goes out; the lease ends by itself within `LEASE`
-        finally:
-            self._end(self._ending)
-
-    def _beat(self) -> None:
-        assert self._book is not None  # noqa: S101 - for the type checker: the thread starts only with both
-        assert self.lease is not None  # noqa: S101
-        while not self._stop.wait(self._book.beat_seconds):
-            try:
-                if not self._book.renew(self.lease):
-                    self.lost = True
-                    return
-            except Exception:  # noqa: S112 - P18: the backend's work goes on; at worst it is asked once more (F18)
-                continue
+        self.ending: Ending = Left()
 
 
 class Flights:
@@ -204,11 +102,11 @@ class Flights:
                 return Alone(Reason.UNLEASED)
             if not flight.over.wait(max(0.0, give_up - self._clock.elapsed())):
                 raise FollowerTimedOut(f"no answer after {self._wait_seconds} s of waiting for the leader")
-            if isinstance(flight.ending, Alone) or (manner is Manner.FOLLOW and not isinstance(flight.ending, _Left)):
+            if isinstance(flight.ending, Alone) or (manner is Manner.FOLLOW and not isinstance(flight.ending, Left)):
                 return flight.ending
         notes = negative if manner is Manner.FOLLOW else ()  # who wants its own answer does ask the backend
         ask = None if unleased else lambda: self._among_all(key, owner, give_up, look, manner, notes)
-        return self._lead(key, flight, ask, unleased or Reason.UNLEASED)
+        return self._lead(key, flight, deadline, ask, unleased or Reason.UNLEASED)
 
     @property
     def in_progress(self) -> int:
@@ -220,12 +118,13 @@ class Flights:
         self,
         key: CacheKey,
         flight: _Flight,
+        deadline: Deadline,
         ask: Callable[[], Lease | Landed | Shared | Alone] | None,
         unleased: Reason,
     ) -> Leader | Landed | Shared | Alone:
         """We lead in this process; now `ask` whether we lead among all."""
 
-        def end(ending: _Ending) -> None:
+        def end(ending: Ending) -> None:
             flight.ending = ending
             with self._lock:
                 if self._flights.get(key) is flight:
@@ -235,15 +134,15 @@ class Flights:
         try:
             boarded = ask() if ask is not None else Alone(unleased)
         except BaseException:
-            end(_Left())
+            end(Left())
             raise
         if isinstance(boarded, Lease):
             if boarded.refused_lately:  # nobody waits for this key (P48): those here go on, those to come walk past
                 flight.ending = Alone(Reason.REFUSAL_WINDOW)
                 flight.over.set()
-            return Leader(end, self._book, boarded, Reason.ABSENT)
+            return Leader(end, deadline, self._book, boarded, Reason.ABSENT)
         if isinstance(boarded, Alone) and boarded.reason is not Reason.REFUSAL_WINDOW:
-            return Leader(end, None, None, boarded.reason)  # without a lease, yet alone in this process (P23)
+            return Leader(end, deadline, None, None, boarded.reason)  # no lease, yet alone in this process (P23)
         end(boarded)
         return boarded
 

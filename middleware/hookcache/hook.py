@@ -39,7 +39,8 @@ from hookcache.errors import (
     Unkeyable,
     backend_failed,
 )
-from hookcache.flight import Alone, Landed, Leader, Manner, Shared
+from hookcache.flight import Manner
+from hookcache.leader import Alone, Landed, Leader, Shared
 from hookcache.lease import OwnerId
 from hookcache.metering import Meter, Receipt
 from hookcache.outcome import Outcome, Reason
@@ -151,13 +152,13 @@ class CachingHook:
         match self._board(call, cache, lookup):
             case Leader() as leader:
                 return self._lead(call, cache, lookup, leader)
-            case Landed(entry):
+            case Landed(entry) if cache.may_serve(lookup, entry):
                 return self._replay(call, lookup, entry, Outcome.COLLAPSED)
             case Shared(error_type):
                 message = "the fetch that this request waited for failed at the backend"
                 return self._fail(call, lookup, backend_failed(message, error_type, shared=True))
-            case Alone(reason):
-                lookup.trouble = reason
+            case Landed() | Alone() as alone:
+                lookup.trouble = alone.reason if isinstance(alone, Alone) else Reason.UNLEASED
                 return self._ask(call, cache, lookup, None)
 
     def _board(self, call: Call, cache: Cache, lookup: Lookup) -> Leader | Landed | Shared | Alone:
@@ -252,10 +253,9 @@ class CachingHook:
     def _note(self, call: Call, answer: Answer) -> Metered:
         """What the backend's call used, into the receipt; the reply with a usage that is safe for the host."""
         reply = metered(answer.response)
-        receipt = call.receipt
-        receipt.units_spent, receipt.usage_removed = reply.units, reply.removed
-        receipt.backend_version = answer.version or ""
-        receipt.cost, receipt.unpriced = self._prices.total(reply.units)
+        call.receipt.units_spent, call.receipt.usage_removed = reply.units, reply.removed
+        call.receipt.backend_version = answer.version or ""
+        call.receipt.cost, call.receipt.unpriced = self._prices.total(reply.units)
         return reply
 
     def _replay(self, call: Call, lookup: Lookup, entry: Entry, outcome: Outcome) -> Any:

@@ -16,8 +16,8 @@ from fakes import BackendRaised, client_context_of, ocr_event, page_answer, refu
 from hookcache import control, percall
 from hookcache.assembly import wrapper
 from hookcache.errors import BackendThrottled, ConfigurationError, DeadlineTooClose, LoopDetected
-from hookcache.flight import Alone
 from hookcache.hook import CachingHook
+from hookcache.leader import Alone
 from hookcache.outcome import Reason
 from hookcache.policy import Admit
 from hookcache.usage import Metered

@@ -17,6 +17,10 @@ from typing import Any
 from hookcache.slim.signing import Credentials
 
 _COMMERCIAL = re.compile(r"(?:af|ap|ca|eu|il|me|mx|sa|us)-[a-z]+-\d")
+_ROOT_OF_AWS = re.compile(
+    r'# Label: "(?:Amazon Root CA|Starfield )[^\n]*\n(?:#[^\n]*\n)*(-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----)',
+    re.DOTALL,
+)
 _UNUSUAL = (
     "AWS_ACCOUNT_ID",
     "AWS_CONFIG_FILE",
@@ -65,11 +69,17 @@ class Place:
         return (own.rstrip("/"), True) if own else (f"https://{host}.{self.region}.amazonaws.com", False)
 
     def tls(self) -> ssl.SSLContext:
-        """One context for all connections: reading the file of trusted roots takes 25 ms, which boto3 does per pool."""
+        """
+        One context for all connections: boto3 reads the file of trusted roots again for each of them.
+
+        Without an operator's own bundle only the roots under which AWS has its certificates are trusted, 7 of 140: a
+        server of any other is left to boto3, which knows them all.
+        """
         with self._lock:
             if self._context is None:
                 bundle = self._environ.get("AWS_CA_BUNDLE") or self._environ.get("REQUESTS_CA_BUNDLE")
-                self._context = ssl.create_default_context(cafile=bundle or _shipped_roots())
+                given = {"cafile": bundle} if bundle else {"cadata": _roots_of_aws()}
+                self._context = ssl.create_default_context(**given)
             return self._context
 
 
@@ -103,11 +113,17 @@ def _credentials(environ: Mapping[str, str]) -> Callable[[], Credentials] | None
     return renewed
 
 
-def _shipped_roots() -> str:
-    """botocore's own bundle, found without importing botocore."""
+def _roots_of_aws() -> str:
+    """
+    The roots of Amazon Trust Services in botocore's own bundle, which is found without importing botocore.
+
+    Source: Amazon Trust Services, "Certification Authorities".
+    """
     from importlib.machinery import PathFinder
 
     spec = PathFinder.find_spec("botocore")
-    if spec is None or spec.origin is None:  # pragma: no cover - boto3 is a runtime package
+    if spec is None or spec.origin is None:
         raise OSError("botocore is not installed: there are no trusted roots")
-    return spec.origin.removesuffix("__init__.py") + "cacert.pem"
+    with open(spec.origin.removesuffix("__init__.py") + "cacert.pem", encoding="utf-8") as bundle:
+        whole = bundle.read()
+    return "\n".join(_ROOT_OF_AWS.findall(whole)) or whole

@@ -199,6 +199,9 @@ class Wire:
             if self._secure:
                 made = self._tls().wrap_socket(made, server_hostname=self._name)
             made.settimeout(self._read_seconds)
+        except ssl.SSLCertVerificationError:
+            made.close()
+            raise Unusual("certificate") from None  # nothing was sent; boto3 trusts more roots than we load
         except OSError as error:
             made.close()
             _raise(self.url, error, connecting=True)

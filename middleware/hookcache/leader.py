@@ -1,0 +1,137 @@
+"""
+The leader of a fetch: keeps its lease alive while the backend works, and says in the end what came of it.
+
+Leaving without a word frees the followers, so a leader that dies in any way holds nobody up (P28).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from hookcache.bounded import within
+from hookcache.clock import Deadline
+from hookcache.entry import Entry, Fence
+from hookcache.lease import Lease, LeaseBook, State
+from hookcache.outcome import Reason
+
+FREE_SECONDS = 3.0
+"""More than a release takes with a hanging table; with less time left it is bounded by what is left (P21)."""
+LAST_SECONDS = 0.3
+_NOTE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """The leader's answer was kept."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The leader's fetch failed at the backend with this error type."""
+
+    error_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """Fetch without a lease and do not store."""
+
+    reason: Reason
+
+
+class Left:
+    """The leader went without a word that concerns others: deadline, throttle, crash."""
+
+
+Ending = Landed | Shared | Alone | Left
+
+
+class Leader:
+    """
+    The right and the duty to fetch. A context manager: leaving it without a word frees the followers.
+
+    `lease` is None where the table gave none: then nothing may be stored, and `reason` says why (P54).
+    """
+
+    def __init__(
+        self,
+        end: Callable[[Ending], None],
+        deadline: Deadline,
+        book: LeaseBook | None,
+        lease: Lease | None,
+        reason: Reason,
+    ) -> None:
+        self._end = end
+        self._deadline = deadline
+        self._book = book
+        self.lease = lease
+        self.reason = reason
+        self.lost = False
+        self._ending: Ending = Left()
+        self._release = (State.FREE, "")
+        self._stop = threading.Event()
+        self._beats: threading.Thread | None = None
+
+    @property
+    def fence(self) -> Fence | None:
+        """What a store under this flight bears; None forbids storing."""
+        return None if self.lease is None else self.lease.fence
+
+    def land(self, entry: Entry) -> None:
+        """The answer is kept, or at least good for those who wait."""
+        self._ending, self._release = Landed(entry), (State.DONE, "")
+
+    def fail(self, error_type: str) -> None:
+        """The backend failed: those who wait fail with us, nobody after them (P17)."""
+        note = error_type if _NOTE.fullmatch(error_type) else "BackendFailed"
+        self._ending, self._release = Shared(note), (State.FAILED, note)
+
+    def refuse(self) -> None:
+        """The answer is not kept: those who wait ask for themselves, at once and all together (P48)."""
+        self._ending, self._release = Alone(Reason.REFUSAL_WINDOW), (State.REFUSED, State.REFUSED.value)
+
+    def __enter__(self) -> Leader:
+        if self.lease is not None and self._book is not None:
+            beats = threading.Thread(target=self._beat, name="hookcache-lease", daemon=True)
+            try:
+                beats.start()
+                self._beats = beats
+            except RuntimeError:
+                pass  # no thread to be had: a lease that nobody renews ends early, which costs a call and no answer (F18)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        try:
+            if self.lease is not None:
+                left = self._deadline.remaining_seconds() - LAST_SECONDS
+                self._set_free() if left > FREE_SECONDS else within(max(0.0, left), self._set_free, "hookcache-release")
+        except Exception:
+            pass  # P18: the answer goes out; the lease ends by itself within `LEASE`
+        finally:
+            self._end(self._ending)
+
+    def _set_free(self) -> None:
+        if self._beats is not None:
+            self._beats.join()
+        if self.lease is not None and self._book is not None:
+            self.lost |= not self._book.release(self.lease, *self._release)
+
+    def _beat(self) -> None:
+        assert self._book is not None  # noqa: S101 - for the type checker: the thread starts only with both
+        assert self.lease is not None  # noqa: S101
+        while not self._stop.wait(self._book.beat_seconds):
+            try:
+                if not self._book.renew(self.lease):
+                    self.lost = True
+                    return
+            except Exception:  # noqa: S112 - P18: the backend's work goes on; at worst it is asked once more (F18)
+                continue

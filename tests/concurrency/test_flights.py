@@ -1,0 +1,167 @@
+"""Threads of one process before one flight: what those do that the schedules of `tests/simulation` do not tell apart."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from fakes import FakeClock
+from hookcache.clock import Deadline
+from hookcache.entry import Entry
+from hookcache.flight import Flights, Manner
+from hookcache.key import CacheKey
+from hookcache.leader import Alone, Landed, Leader, Shared
+from hookcache.lease import KIND, REFUSAL_SECONDS, LeaseBook, LeaseItem, OwnerId, State
+from hookcache.outcome import Reason
+from simulation.items_double import MemoryItems
+
+KEY = CacheKey(b"k" * 32)
+NO_LIMIT = Deadline(None)
+
+
+@pytest.fixture
+def items():
+    return MemoryItems()
+
+
+@pytest.fixture
+def book(items, clock):
+    return LeaseBook(items, clock, 30.0)
+
+
+@pytest.fixture
+def flights(book, clock):
+    return Flights(book, clock, 45.0)
+
+
+def board(flights, name="here", look=lambda: None, **told):
+    return flights.board(KEY, OwnerId(name), NO_LIMIT, look, **told)
+
+
+def in_thread(work):
+    """Start `work` in a thread of its own; gives a function that waits for its result."""
+    came = []
+    thread = threading.Thread(target=lambda: came.append(work()))
+    thread.start()
+
+    def result():
+        thread.join(20)
+        return came[0]
+
+    return result
+
+
+def state_of(book):
+    return book.read(KEY, consistent=True).state
+
+
+def test_without_threads_for_heartbeats_the_fetch_goes_on(flights, book, monkeypatch):
+    """P18, P28: a process that can start no more threads still leads, stores and frees its followers."""
+    leader = board(flights)
+
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with leader:
+            leader.fail("Broken")
+
+    assert (State.FAILED, 0) == (state_of(book), flights.in_progress)
+
+
+@pytest.mark.parametrize(
+    ("manner", "kind"),
+    [(Manner.FOLLOW, Shared), (Manner.OWN, Leader), (Manner.TRY, Leader)],
+    ids=lambda each: str(each),
+)
+def test_who_wants_its_own_answer_is_not_told_of_old_failures(flights, book, manner, kind):
+    """P17, P50, P51: a negative note stands in for the backend, so `refresh` and `observe` do not see it."""
+    with board(flights) as leader:
+        leader.fail("Broken")
+    boarded = board(flights, manner=manner, negative={"Broken"})
+
+    assert isinstance(boarded, kind)
+    if isinstance(boarded, Leader):
+        with boarded:
+            pass
+
+
+class TestRefusalWindow:
+    def refuse_once(self, flights):
+        with board(flights) as leader:
+            leader.refuse()
+
+    @pytest.mark.parametrize("manner", [Manner.FOLLOW, Manner.OWN])
+    def test_nobody_waits_behind_a_leader_in_the_window(self, flights, manner):
+        """P48: threads of one process walk past its leader, as other environments do."""
+        self.refuse_once(flights)
+        with board(flights):
+            beside = in_thread(lambda: board(flights, "beside", manner=manner))()
+
+        assert Alone(Reason.REFUSAL_WINDOW) == beside
+        assert 0 == flights.in_progress
+
+    def test_another_environment_walks_past_too(self, flights, items, clock):
+        """P48: the note in the lease item tells it."""
+        self.refuse_once(flights)
+        elsewhere = Flights(LeaseBook(items, clock, 30.0), clock, 45.0)
+        with board(flights):
+            assert Alone(Reason.REFUSAL_WINDOW) == board(elsewhere, "elsewhere")
+
+    def test_after_the_window_callers_wait_again(self, flights, clock):
+        """P23, control: without a refusal of late the second thread waits for the first."""
+        self.refuse_once(flights)
+        clock.advance(REFUSAL_SECONDS)
+        entry = object.__new__(Entry)
+        with board(flights) as leader:
+            beside = in_thread(lambda: board(flights, "beside"))
+            leader.land(entry)
+
+        assert Landed(entry) == beside()
+
+
+def test_an_old_failure_seen_late_is_not_shared(book, items):
+    """P17: a poll that shows the lease as it was before the flight one waits for is no news."""
+    clock = FakeClock()
+    book = LeaseBook(items, clock, 30.0)
+    book.release(book.acquire(KEY, OwnerId("first")), State.FAILED, "Broken")
+    failed = items.get(KEY, KIND)
+    clock.advance(1)
+    second = book.acquire(KEY, OwnerId("second"))
+    polls = []
+
+    class Late(MemoryItems):
+        """Shows the past once, then what is there."""
+
+        def get(self, key, kind, *, consistent=False):
+            polls.append(kind)
+            if len(polls) == 1:
+                return failed
+            if len(polls) == 2:
+                book.release(second, State.FAILED, "Worse")
+            return items.get(key, kind)
+
+    late = Late()
+    late.exchange = items.exchange
+    following = Flights(LeaseBook(late, clock, 30.0), clock, 45.0)
+
+    assert Shared("Worse") == board(following, "third")
+    assert State.FAILED is LeaseItem.decode(failed).state
+
+
+def test_an_error_inside_the_table_code_leaves_no_flight(flights, items):
+    """P28: whatever is raised while boarding, the next caller finds a free flight."""
+
+    def broken(*told):
+        raise ZeroDivisionError
+
+    exchange, items.exchange = items.exchange, broken
+    with pytest.raises(ZeroDivisionError):
+        board(flights)
+    items.exchange = exchange
+
+    assert 0 == flights.in_progress
+    with board(flights) as leader:
+        assert leader.lease is not None

@@ -1,0 +1,654 @@
+"""
+The lease protocol as a graph of states, walked completely: 3 callers in 3 environments, one key, a number of faults.
+
+What decides is the product's own code: `LeaseBook` and `TableTier` run here, over a double of the table that obeys their
+real condition expressions, and `observed` tells followers what to do. Only the order of steps around them is the
+model's, and it is that of `hook.py` and `flight.py`.
+
+    caller    look -> acquire -> second look -> call ... beats ... -> put -> release -> over
+                         \\-> poll ... -> look | share | alone | acquire
+    eraser    fence off -> tombstone -> done
+    tick      a third of a lease; only when nobody who is awake has something to do at once
+
+One table operation is one step. A product function that needs several is run again from its beginning with the replies
+and clock readings that it has had, and stops before the operation after the next (`_Replay`); so a state holds nothing
+but values, and two ways into the same state are explored once.
+
+Faults, each counted: crash, pause (of any length), a reply lost once or for good, a missed beat, an old poll, a clock
+within or beyond `SKEW`, an erase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+from hookcache.clock import EpochMillis
+from hookcache.entry import Entry, Fence, Sealer, Tombstone
+from hookcache.errors import TierUnavailable
+from hookcache.items import Conflict
+from hookcache.key import CacheKey, Secrets
+from hookcache.lease import KIND, SKEW_MS, Held, Lease, LeaseBook, LeaseItem, OwnerId, Sight, State, observed
+from hookcache.table import NEWER_FENCE_ONLY, Found, TableTier
+from simulation.items_double import Item, MemoryItems
+
+KEY = CacheKey(b"k" * 32)
+LEASE_MS, WAIT_MS = 30_000, 45_000
+TICK_MS = LEASE_MS // 2
+CALL_TICKS = 3  # longer than a lease
+LAST_TICK = 40
+WITHIN_MS, BEYOND_MS = SKEW_MS // 2, 60_000
+START_MS = 1_000_000
+
+ItemId = int
+"""Number of an item as it stood in the table; 0 is none. States hold numbers, for they are hashed all the time."""
+
+
+class Violation(AssertionError):
+    """A promise that a state or step breaks."""
+
+
+class Caller(NamedTuple):
+    """One invocation in an environment of its own. `log` holds the replies of the product function in progress."""
+
+    doing: str = "start"
+    log: tuple[Any, ...] = ()
+    awake: bool = True
+    offset: int = 0
+    fence: int = 0
+    since: int = 0
+    give_up: int = 0
+    called: int = 0
+    beaten: int = 0
+    up_to_date: bool = False
+    deceived: bool = False
+    may_share: bool = False
+    kept_before: bool = False
+    early: bool = False
+
+
+class World(NamedTuple):
+    """A state. `excused` is set once a fault happened that may cost a second call."""
+
+    now: int
+    lease: ItemId
+    lease_before: ItemId
+    entry: ItemId
+    callers: tuple[Caller, ...]
+    eraser: str
+    eraser_log: tuple[Any, ...]
+    eraser_fence: int
+    faults: int
+    excused: bool
+
+
+class _Known:
+    """Every item that was ever seen, by number."""
+
+    def __init__(self) -> None:
+        self._items: list[Item | None] = [None]
+        self._numbers: dict[Any, ItemId] = {}
+
+    def number(self, item: Item | None) -> ItemId:
+        if item is None:
+            return 0
+        frozen = tuple((name, *next(iter(item[name].items()))) for name in sorted(item))
+        if frozen not in self._numbers:
+            self._numbers[frozen] = len(self._items)
+            self._items.append(item)
+        return self._numbers[frozen]
+
+    def item(self, number: ItemId) -> Item | None:
+        return self._items[number]
+
+
+KNOWN = _Known()
+
+
+class _Suspended(Exception):
+    """The product function wants another operation or clock reading: that is the next step."""
+
+
+class _Replay:
+    """Items and clock for one product function: what was told before is told again, then one new operation is made."""
+
+    def __init__(self, log: tuple[Any, ...], table: MemoryItems, now: int) -> None:
+        self.log = list(log)
+        self._told = 0
+        self._table = table
+        self._now = now
+        self._done = False
+        self.lose = ""
+
+    def now_ms(self) -> int:
+        return self._recorded(lambda: self._now)
+
+    def get(self, *told: Any, **named: Any) -> Any:
+        return self._operation(lambda: self._table.get(*told, **named))
+
+    def put(self, *told: Any) -> Any:
+        return self._operation(lambda: self._table.put(*told))
+
+    def update(self, *told: Any) -> Any:
+        return self._operation(lambda: self._table.update(*told))
+
+    def exchange(self, *told: Any) -> Any:
+        return self._operation(lambda: self._table.exchange(*told))
+
+    def _recorded(self, new: Callable[[], Any]) -> Any:
+        if self._told == len(self.log):
+            if self._done:
+                raise _Suspended
+            self.log.append(new())
+        self._told += 1
+        return self.log[self._told - 1]
+
+    def _operation(self, operation: Callable[[], Any]) -> Any:
+        if self._told < len(self.log):
+            return _reply(self._recorded(lambda: None))
+        if self._done:
+            raise _Suspended
+        reply = operation()
+        self._done = True
+        if self.lose == "once":
+            raise _Suspended  # nothing is recorded: the same operation, with the same values, is the next step
+        if self.lose == "for good":
+            raise TierUnavailable("no reply")
+        if isinstance(reply, Conflict):
+            self.log.append(("conflict", KNOWN.number(reply.old)))
+        else:
+            self.log.append(("item", KNOWN.number(reply)))
+        self._told += 1
+        return reply
+
+
+def _reply(recorded: tuple[str, ItemId]) -> Any:
+    how, frozen = recorded
+    return Conflict(KNOWN.item(frozen)) if how == "conflict" else KNOWN.item(frozen)
+
+
+class _QuickSealer(Sealer):
+    """The product's sealer, asked once for each entry: whatever bears the same tag is the same item."""
+
+    def __init__(self) -> None:
+        super().__init__(Secrets.derive(b"a secret for the model").tags, "model")
+        self._opened: dict[bytes, Entry | Tombstone] = {}
+        self.seal = cache(super().seal)  # type: ignore[method-assign]
+        self.tombstone = cache(super().tombstone)  # type: ignore[method-assign]
+
+    def open(self, key: CacheKey, item: Item, fetch_overflow: Any) -> Entry | Tombstone:
+        tag = item["tag"]["B"]
+        if tag not in self._opened:
+            self._opened[tag] = super().open(key, item, fetch_overflow)
+        return self._opened[tag]
+
+
+class Stored(NamedTuple):
+    """An entry as the model makes it: hashable, so that it is sealed once."""
+
+    key: CacheKey
+    fence: Fence
+    body: bytes
+    created_ms: int = START_MS
+    fresh_until_ms: int = START_MS * 10
+    hard_until_ms: int = START_MS * 10
+    usage: Any = ()
+    context: str = "OCR"
+    backend_version: str = ""
+    cost: Any = ()
+
+
+SEALER = _QuickSealer()
+
+
+class Protocol:
+    """
+    The protocol as it is. A negative control overrides one of its parts and must be caught.
+
+    Every method is a step: it gives the worlds that may come of one.
+    """
+
+    skew_ms = SKEW_MS
+    looks_again = True
+
+    def __init__(
+        self, outcomes: tuple[str, ...] = ("put", "release FAILED", "release REFUSED", "release FREE")
+    ) -> None:
+        self._outcomes = outcomes
+        self._done: dict[Any, Any] = {}
+
+    def table(self) -> MemoryItems:
+        return MemoryItems()
+
+    def sight(self, item: LeaseItem | None, now: int, since: int) -> Sight:
+        return observed(item, now, self.skew_ms, since=Fence(since))
+
+    # ---------------------------------------------------------------- the graph
+
+    def first(self, callers: int, faults: int) -> World:
+        return World(START_MS, 0, 0, 0, (Caller(),) * callers, "", (), 0, faults, False)
+
+    def after(self, world: World) -> Iterator[World]:
+        """Every world one step later. None at all means that everybody is done."""
+        urgent = False
+        for number, caller in enumerate(world.callers):
+            if caller.doing == "over":
+                continue
+            if not caller.awake:
+                yield _with(world, number, awake=True)
+                continue
+            if number and world.callers[number - 1].doing == "start":
+                continue  # callers are alike: they start in order
+            yield from self._step(world, number, caller)
+            urgent = urgent or not self._patient(world, caller)
+            if world.faults:
+                spent = world._replace(faults=world.faults - 1, excused=True)
+                yield _with(spent, number, awake=False)
+        if world.eraser in {"fence", "tomb"}:
+            yield from self._erase(world)
+            urgent = True
+        elif world.faults and not world.eraser and any(caller.doing != "start" for caller in world.callers):
+            yield world._replace(faults=world.faults - 1, excused=True, eraser="fence")
+        if not urgent and (world.now - START_MS) // TICK_MS < LAST_TICK and not self._asleep_or_over(world):
+            yield self._tick(world)
+
+    def _patient(self, world: World, caller: Caller) -> bool:
+        """Whether time may pass before this caller moves."""
+        if caller.doing == "calling":
+            return caller.beaten == world.now and world.now - caller.called < CALL_TICKS * TICK_MS
+        return caller.doing == "poll" and caller.up_to_date and world.now < caller.give_up
+
+    def _asleep_or_over(self, world: World) -> bool:
+        if any(caller.awake and caller.doing not in {"start", "over"} for caller in world.callers):
+            return False
+        asleep = any(not caller.awake for caller in world.callers)
+        return not asleep or world.now - START_MS >= 4 * TICK_MS
+
+    def _tick(self, world: World) -> World:
+        lease = _lease(world)
+        for caller in world.callers:
+            awaits = caller.doing == "poll" and caller.awake and not caller.deceived
+            if awaits and lease is not None and lease.state is State.HELD:
+                seen = world.now + caller.offset
+                if not seen - SKEW_MS - TICK_MS <= lease.end_ms <= seen + LEASE_MS + SKEW_MS:
+                    raise Violation(f"P26: a follower waits for a lease that ends in {lease.end_ms - seen} ms")
+        callers = tuple(caller._replace(up_to_date=False) for caller in world.callers)
+        return world._replace(now=world.now + TICK_MS, callers=callers)
+
+    # ---------------------------------------------------------------- a caller
+
+    def _step(self, world: World, number: int, caller: Caller) -> Iterator[World]:
+        if caller.doing == "start":
+            yield from self._operate(world, number, caller)
+            if world.faults:
+                for offset in (WITHIN_MS, -WITHIN_MS, BEYOND_MS, -BEYOND_MS):
+                    beyond = abs(offset) > SKEW_MS
+                    spent = world._replace(faults=world.faults - 1, excused=world.excused or beyond)
+                    yield from self._operate(spent, number, caller._replace(offset=offset))
+        elif caller.doing == "calling":
+            yield from self._calling(world, number, caller)
+        elif caller.doing == "poll" and world.now >= caller.give_up:
+            yield _over(world, number)
+        elif not (caller.doing == "poll" and caller.up_to_date):
+            yield from self._operate(world, number, caller)
+
+    def _calling(self, world: World, number: int, caller: Caller) -> Iterator[World]:
+        if caller.beaten != world.now and not caller.log:
+            yield from self._operate(world, number, caller)
+            if world.faults:
+                spent = world._replace(faults=world.faults - 1, excused=True)
+                yield _with(spent, number, beaten=world.now)
+            return
+        if caller.log:
+            yield from self._operate(world, number, caller)
+            return
+        world = _with(world, number, called=0, beaten=0)
+        for outcome in self._outcomes:
+            yield _with(world, number, doing=outcome)
+
+    def _operate(self, world: World, number: int, caller: Caller) -> Iterator[World]:
+        """One table operation of the product function that this caller is in; with a fault left, also its mishaps."""
+        yield self._operated(world, number, caller, "")
+        if not world.faults:
+            return
+        spent = world._replace(faults=world.faults - 1)
+        if caller.doing == "poll" and world.lease_before != world.lease:
+            yield self._operated(spent, number, caller, "old")
+        if caller.doing in {"acquire", "put"} or caller.doing.startswith("release"):
+            yield self._operated(spent, number, caller, "once")
+        if caller.doing == "acquire":
+            yield self._operated(spent, number, caller, "for good")
+        if caller.doing == "put":
+            yield _with(spent, number, doing="release DONE")  # it never arrived: the answer is told, and not kept
+
+    def _operated(self, world: World, number: int, caller: Caller, mishap: str) -> World:
+        lease = world.lease_before if mishap == "old" else world.lease
+        told = (caller.doing, number, caller.fence, caller.early, caller.log, world.now + caller.offset)
+        situation = (*told, lease, world.entry, mishap)
+        if situation not in self._done:  # the product is asked once about each situation, not once for each world
+            self._done[situation] = self._perform(caller, number, world.now + caller.offset, lease, world.entry, mishap)
+        written, entry, log, over, result = self._done[situation]
+        changed = self._written(world, world.lease if mishap == "old" else written, entry, number)
+        if not over:
+            return _with(changed, number, log=log, doing=caller.doing, offset=caller.offset)
+        return self._came(_with(changed, number, log=(), deceived=False), number, caller, result, mishap)
+
+    def _perform(
+        self, caller: Caller, number: int, now: int, lease: ItemId, entry: ItemId, mishap: str
+    ) -> tuple[ItemId, ItemId, tuple[Any, ...], bool, Any]:
+        table = self._table(lease, entry)
+        replay = _Replay(caller.log, table, now)
+        replay.lose = mishap if mishap != "old" else ""
+        over, result = True, None
+        try:
+            result = self._product(caller, number, replay)
+        except _Suspended:
+            over = False
+        except TierUnavailable as unavailable:
+            result = unavailable
+        return *_stored(table), tuple(replay.log), over, result
+
+    def _table(self, lease: ItemId, entry: ItemId) -> MemoryItems:
+        table = self.table()
+        for kind, number in ((KIND, lease), ("ENTRY", entry)):
+            item = KNOWN.item(number)
+            if item is not None:
+                table.stored[KEY, kind] = item
+        return table
+
+    def _product(self, caller: Caller, number: int, replay: _Replay) -> Any:
+        """The product's own code for what this caller does."""
+        book = LeaseBook(replay, replay, LEASE_MS / 1000, self.skew_ms)  # type: ignore[arg-type]
+        tier = TableTier(replay, SEALER, None)  # type: ignore[arg-type]
+        lease = Lease(KEY, owner_of(number), Fence(caller.fence), EpochMillis(0))
+        match caller.doing.split():
+            case ["start"]:
+                return tier.get(KEY)
+            case ["look", _]:
+                return tier.get(KEY, consistent=True)
+            case ["acquire"]:
+                return book.acquire(KEY, lease.owner)
+            case ["poll"]:
+                return book.read(KEY)
+            case ["calling"]:
+                return book.renew(lease)
+            case ["put"]:
+                return tier.put(Stored(KEY, Fence(caller.fence), b"early" if caller.early else b"late"))  # type: ignore[arg-type]
+            case ["release", state]:
+                note = {"FAILED": "Broken", "REFUSED": "REFUSED"}.get(state, "")
+                return book.release(lease, State(state), note)
+        raise AssertionError(caller.doing)
+
+    def _came(self, world: World, number: int, caller: Caller, result: Any, mishap: str) -> World:
+        """What a caller does next, as `hook.py` and `flight.py` have it."""
+        match caller.doing.split():
+            case ["start"] | ["look", _]:
+                return self._looked(world, number, caller, result)
+            case ["acquire"]:
+                return self._acquired(world, number, result)
+            case ["poll"]:
+                return self._polled(world, number, caller, result, mishap)
+            case ["calling"]:
+                return _with(world, number, beaten=world.now)
+            case ["put"]:
+                kept = result is None or isinstance(result, TierUnavailable)
+                return _with(world, number, doing="release DONE" if kept else "release FREE")
+            case _:
+                return _over(world, number)
+
+    def _looked(self, world: World, number: int, caller: Caller, result: Any) -> World:
+        found = isinstance(result, Found)
+        if caller.doing == "look again":
+            if found and self.looks_again:
+                return _with(world, number, doing="release DONE")
+            return self._call(world, number, caller)
+        return _over(world, number) if found else _with(world, number, doing="acquire", offset=caller.offset)
+
+    def _acquired(self, world: World, number: int, result: Any) -> World:
+        now = world.now + world.callers[number].offset
+        match result:
+            case Lease():
+                kept = isinstance(_entry(world), Entry)
+                told = {"fence": result.fence, "kept_before": kept, "since": 0, "give_up": 0}
+                return _with(world, number, doing="look again", **told)
+            case Held(item) if item.refused_lately(now):
+                return _over(world, number)
+            case Held(item):
+                give_up = world.callers[number].give_up or world.now + WAIT_MS
+                told = {"since": item.fence, "give_up": give_up, "up_to_date": False}
+                return _with(world, number, doing="poll", **told)
+            case _:
+                return _over(world, number)
+
+    def _polled(self, world: World, number: int, caller: Caller, result: Any, mishap: str) -> World:
+        match self.sight(result, world.now + caller.offset, caller.since):
+            case Sight.WAIT:
+                return _with(world, number, up_to_date=True, deceived=mishap == "old")
+            case Sight.LOOK:
+                return _with(world, number, doing="look late")
+            case Sight.SHARE:
+                if not caller.may_share:
+                    raise Violation("P17: a failure from before this caller waited was shared with it")
+                return _over(world, number)
+            case Sight.ALONE:
+                return _over(world, number)
+            case Sight.ACQUIRE:
+                return _with(world, number, doing="acquire", may_share=False)
+
+    def _call(self, world: World, number: int, caller: Caller) -> World:
+        if caller.kept_before and isinstance(_entry(world), Entry):
+            raise Violation("P24: a leader asked the backend although the answer was stored before it led")
+        others = [each for at, each in enumerate(world.callers) if at != number]
+        if not world.excused and any(each.doing in {"calling", "put"} for each in others):
+            raise Violation("P23: two backend calls at once under one key")
+        early = not world.eraser and world.faults > 0
+        told = {"called": world.now, "beaten": world.now, "early": early, "kept_before": False}
+        return _with(world, number, doing="calling", **told)
+
+    # ---------------------------------------------------------------- the eraser
+
+    def _erase(self, world: World) -> Iterator[World]:
+        table = self._table(world.lease, world.entry)
+        replay = _Replay(world.eraser_log, table, world.now)
+        try:
+            went = {"eraser_log": (), **self._erasing(world, replay)}
+        except _Suspended:
+            went = {"eraser_log": tuple(replay.log)}
+        yield _checked(self._written(world, *_stored(table), None)._replace(**went))
+
+    def _erasing(self, world: World, replay: _Replay) -> dict[str, Any]:
+        if world.eraser == "fence":
+            book = LeaseBook(replay, replay, LEASE_MS / 1000)  # type: ignore[arg-type]
+            return {"eraser": "tomb", "eraser_fence": book.fence_off(KEY, Fence(world.eraser_fence))}
+        fence = Fence(world.eraser_fence)
+        item = SEALER.tombstone(KEY, fence, 0)
+        refused = replay.put(item, NEWER_FENCE_ONLY, {":mine": {"N": str(fence)}})
+        if isinstance(refused, Conflict) and refused.old is not None:
+            return {"eraser": "fence", "eraser_fence": int(refused.old["fence"]["N"])}
+        return {"eraser": "done"}
+
+    # ---------------------------------------------------------------- what a write may do
+
+    def _written(self, world: World, lease: ItemId, entry: ItemId, number: int | None) -> World:
+        """The world with what was written; no write may undo what a larger fence did."""
+        if lease != world.lease:
+            before, after = _decoded(world.lease), _decoded(lease)
+            assert after is not None
+            if before is not None and after.fence < before.fence:
+                raise Violation("P25: a lease went back to an older fence")
+            same = before is not None and after.fence == before.fence
+            if same and number is not None and before.owner != owner_of(number):
+                raise Violation("P25: a caller changed a lease that was not its own")
+            failed = after.state is State.FAILED
+            callers = tuple(
+                each._replace(up_to_date=False, may_share=each.may_share or (failed and each.doing == "poll"))
+                for each in world.callers
+            )
+            world = world._replace(lease=lease, lease_before=world.lease if world.faults else 0, callers=callers)
+        if entry != world.entry:
+            if world.entry and entry and _fence(entry) <= _fence(world.entry):
+                raise Violation("P25: an entry or tombstone was replaced by one that is not newer")
+            world = _checked(world._replace(entry=entry))
+        return world
+
+
+def owner_of(number: int) -> OwnerId:
+    return OwnerId(f"caller-{number}")
+
+
+def _stored(table: MemoryItems) -> tuple[ItemId, ItemId]:
+    return KNOWN.number(table.stored.get((KEY, KIND))), KNOWN.number(table.stored.get((KEY, "ENTRY")))
+
+
+def _fence(entry: ItemId) -> int:
+    item = KNOWN.item(entry)
+    return int(item["fence"]["N"]) if item is not None else -1
+
+
+@cache
+def _decoded(lease: ItemId) -> LeaseItem | None:
+    item = KNOWN.item(lease)
+    return None if item is None else LeaseItem.decode(item)
+
+
+def _lease(world: World) -> LeaseItem | None:
+    return _decoded(world.lease)
+
+
+def _entry(world: World) -> Entry | Tombstone | None:
+    return _opened(world.entry)
+
+
+@cache
+def _opened(entry: ItemId) -> Entry | Tombstone | None:
+    item = KNOWN.item(entry)
+    return None if item is None else SEALER.open(KEY, item, lambda name, size: b"")
+
+
+def _checked(world: World) -> World:
+    found = _entry(world)
+    if world.eraser == "done" and isinstance(found, Entry) and found.body == b"early":
+        raise Violation("P13: an answer that was being fetched before the erase is served after it")
+    return world
+
+
+def _with(world: World, number: int, **changes: Any) -> World:
+    callers = list(world.callers)
+    callers[number] = callers[number]._replace(**changes)
+    return world._replace(callers=tuple(callers))
+
+
+def _over(world: World, number: int) -> World:
+    """A finished caller keeps nothing, so that worlds which differ only by its past are one."""
+    callers = list(world.callers)
+    callers[number] = Caller(doing="over")
+    return world._replace(callers=tuple(callers))
+
+
+def canonical(world: World) -> World:
+    """
+    The same world with its callers in one order: they are alike, so only what they do tells them apart.
+
+    Owners' names in lease items, and in what callers remember of them, are changed along.
+    """
+    lease = _decoded(world.lease)
+    owner = lease.owner if lease is not None else ""
+    ranked = sorted(
+        range(len(world.callers)),
+        key=lambda at: (world.callers[at].doing == "start", owner_of(at) == owner, world.callers[at]),
+    )
+    if ranked == list(range(len(ranked))):
+        return world
+    names = tuple((owner_of(old), owner_of(new)) for new, old in enumerate(ranked))
+    callers = tuple(_renamed_caller(world.callers[old], names) for old in ranked)
+    return world._replace(
+        callers=callers,
+        lease=_renamed(world.lease, names),
+        lease_before=_renamed(world.lease_before, names),
+        eraser_log=_renamed_log(world.eraser_log, names),
+    )
+
+
+def _renamed_caller(caller: Caller, names: tuple[tuple[str, str], ...]) -> Caller:
+    return caller._replace(log=_renamed_log(caller.log, names)) if caller.log else caller
+
+
+def _renamed_log(log: tuple[Any, ...], names: tuple[tuple[str, str], ...]) -> tuple[Any, ...]:
+    return tuple((each[0], _renamed(each[1], names)) if isinstance(each, tuple) else each for each in log)
+
+
+@cache
+def _renamed(number: ItemId, names: tuple[tuple[str, str], ...]) -> ItemId:
+    item = KNOWN.item(number)
+    if item is None or "owner" not in item:
+        return number
+    owner = dict(names).get(item["owner"]["S"], item["owner"]["S"])
+    return KNOWN.number({**item, "owner": {"S": owner}})
+
+
+class Walk(NamedTuple):
+    """What a complete walk found."""
+
+    states: int
+    steps: int
+    ends: int
+
+
+def walk(protocol: Protocol, callers: int, faults: int) -> Walk:
+    """
+    Visit every state. Ends are where everybody is done or dead.
+
+    Raises:
+        Violation: with the way there, shortest steps first known, in its message.
+    """
+    first = protocol.first(callers, faults)
+    open_worlds: dict[World, None] = {}  # on the way from the first to the current one
+    finished: set[World] = set()
+    ends = 0
+    steps = 0
+    path: list[tuple[World, Iterator[World]]] = [(first, protocol.after(first))]
+    open_worlds[first] = None
+    moved = [False]
+    while path:
+        world, following = path[-1]
+        try:
+            nxt = next(following, None)
+            nxt = nxt and canonical(nxt)
+        except Violation as violation:
+            raise Violation(f"{violation}\n{_story([each for each, _ in path])}") from None
+        if nxt is None:
+            if not moved[-1]:
+                _must_be_over(world, path)
+                ends += 1
+            finished.add(world)
+            del open_worlds[world]
+            path.pop()
+            moved.pop()
+            continue
+        steps += 1
+        moved[-1] = True
+        if nxt in open_worlds:
+            raise Violation(f"P29: a circle that takes no time\n{_story([each for each, _ in path])}")
+        if nxt not in finished:
+            open_worlds[nxt] = None
+            path.append((nxt, protocol.after(nxt)))
+            moved.append(False)
+    return Walk(len(finished), steps, ends)
+
+
+def _must_be_over(world: World, path: list[tuple[World, Iterator[World]]]) -> None:
+    if not all(caller.doing == "over" for caller in world.callers):
+        raise Violation(f"P29: nobody can move, and not everybody is done\n{_story([each for each, _ in path])}")
+
+
+def _story(path: list[World]) -> str:
+    """The way to a violation, one line for each step."""
+    lines = []
+    for world in path:
+        lease = _lease(world)
+        item = f"{lease.state} {lease.owner} {lease.fence - START_MS}..{lease.end_ms - START_MS}" if lease else "-"
+        doing = ", ".join(f"{each.doing}{'' if each.awake else ' paused'}{each.offset or ''}" for each in world.callers)
+        entry = f"entry {_fence(world.entry) - START_MS}" if world.entry else "no entry"
+        lines.append(f"{(world.now - START_MS) // 1000:>4} s  [{doing}]  lease {item}  {entry}  {world.eraser}")
+    return "\n".join(lines)
