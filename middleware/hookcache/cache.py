@@ -172,7 +172,7 @@ class Cache:
                 lookup.miss = lookup.trouble = Reason.TABLE_DOWN
             return Recalled(None)
         if not isinstance(looked, Found):
-            receipt.corrupt_entries += looked.reason is Reason.CORRUPT
+            receipt.corrupt_entries += looked.reason is Reason.CORRUPT and not consistent  # counted at the first look
             lookup.miss = looked.reason
             return Recalled(None)
         match self._judge(looked.entry, lookup):

@@ -159,6 +159,16 @@ class Sealer:
         except (KeyError, ValueError, TypeError, AttributeError, OverflowError, zlib.error):
             raise EntryRejected(Reason.CORRUPT) from None
 
+    def is_damaged(self, key: CacheKey, item: Item) -> bool:
+        """True for an item of our schema that nobody of ours sealed; one of another schema is not ours to judge (F39)."""
+        try:
+            if item["schema"]["N"] != str(SCHEMA):
+                return False
+            self._verify(key, item)
+        except (EntryRejected, KeyError, ValueError, TypeError, AttributeError):
+            return True
+        return False
+
     def tombstone(self, key: CacheKey, fence: Fence, ttl_seconds: int) -> Item:
         """The item that says `key` was erased under `fence`."""
         item: Item = {

@@ -57,7 +57,6 @@ class Rules:
         refused_texts: answers that are failures in disguise, compared without case (P47).
         blank_pages: keep a blank answer that was charged for at least one page (P47).
         usage_on_hit: `zero`, or `original` to charge hits back to whoever sent them (P32).
-        check_share: share of hits that also ask the backend and compare (P59).
         trace: put keyed component digests into the receipt (P58).
         negative_errors: backend error types not to be repeated for a minute (P17).
         delegate_after_wait: ask the backend, instead of raising, when a follower's wait is over (P27).
@@ -73,7 +72,6 @@ class Rules:
     refused_texts: tuple[str, ...] = ()
     blank_pages: bool = False
     usage_on_hit: Literal["zero", "original"] = "zero"
-    check_share: float = 0.0
     trace: bool = False
     negative_errors: frozenset[str] = field(default_factory=frozenset)
     delegate_after_wait: bool = False

@@ -50,7 +50,6 @@ class _ContextSettings(BaseModel):
     refused_texts: Annotated[tuple[str, ...] | None, Field(strict=False)] = None
     blank_pages: bool | None = None
     usage_on_hit: Literal["zero", "original"] | None = None
-    check_share: Annotated[float | None, Field(ge=0, le=1, strict=False)] = None
     trace: bool | None = None
     negative_errors: Annotated[frozenset[str] | None, Field(strict=False)] = None
     delegate_after_wait: bool | None = None

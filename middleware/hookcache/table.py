@@ -88,8 +88,16 @@ class TableTier:
         old = written.old if written.old is not None else self._items.get(entry.key, "ENTRY", consistent=True)
         if old is not None and old.get("tag") == sealed.item["tag"]:
             return None  # our own write: its first reply was lost, and the repeat met it (F8)
+        if old is not None and self._sealer.is_damaged(entry.key, old) and self._replace(old, sealed.item):
+            return None
         self._forget_body(sealed.item, None)
         return Reason.SUPERSEDED
+
+    def _replace(self, damaged: Item, item: Item) -> bool:
+        """Put an entry in place of one that is not as sealed: its fence means nothing and would stay in the way (F10)."""
+        seen = damaged.get("tag")
+        condition = "attribute_not_exists(tag)" if seen is None else "tag = :seen"
+        return not isinstance(self._items.put(item, condition, {":seen": seen} if seen else None), Conflict)
 
     def _forget_body(self, item: Item | None, kept: str | None) -> None:
         if self._overflow is not None and item is not None and "overflow" in item and item["overflow"]["S"] != kept:

@@ -1,0 +1,90 @@
+"""How the backend is asked: the event's spelling, one client per read timeout, a handler of this process."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from fakes import FakeContext, ocr_event, token_answer
+from hookcache.backend import CallableBackend, ClientPool, spelt
+from hookcache.clock import Deadline
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["plain", "caf\u00e9", "\u65e5\u672c\u8a9e" * 1_000, "\U0001f600" * 1_000, "\ud83d", '\u2028\0\x7f"\\/<', ""],
+    ids=ascii,
+)
+def test_an_event_is_spelt_no_longer_than_the_host_spells_it(text):
+    """P5, B7, B15: deep-equal, lone surrogates included, and within Lambda's limit if the host's spelling was."""
+    event = ocr_event() | {"novel": text, "number": 1e22}
+    payload = spelt(event)
+
+    assert event == json.loads(payload)
+    assert len(payload) <= len(json.dumps(event))
+
+
+def test_clients_are_few_and_kept():
+    """P22, P30: one per read timeout, made when first needed; an environment does not gather them without bound."""
+    made, closed = [], []
+
+    def make(seconds):
+        made.append(seconds)
+        return SimpleNamespace(close=lambda: closed.append(seconds))
+
+    pool = ClientPool(make)
+    first = pool(125.0)
+
+    assert first is pool(125.0)
+    for seconds in range(100):
+        pool(float(seconds))
+    assert 101 == len(made)
+    assert len(made) - len(closed) == len(pool._clients) <= ClientPool.KEPT
+
+
+class TestHandlerOfThisProcess:
+    def ask(self, response):
+        return CallableBackend(lambda event, context: response).invoke({}, None, Deadline(None))
+
+    def test_its_answer_is_what_json_makes_of_it(self):
+        """P8, P9: what a caller gets from a miss is what it will get from a hit."""
+        given = answered = token_answer()
+        reply = self.ask(given)
+
+        assert answered == reply.response == json.loads(reply.body)
+        assert given is not reply.response
+
+    @pytest.mark.parametrize("response", [{"a": object()}, {1, 2}, b"bytes"], ids=lambda value: type(value).__name__)
+    def test_what_json_cannot_hold_is_the_callers_and_is_never_kept(self, response):
+        """P14, P18: the handler's own answer goes out."""
+        reply = self.ask(response)
+
+        assert (response, b"") == (reply.response, reply.body)
+
+    def test_its_exception_is_its_own(self):
+        """P17: any type, unchanged."""
+
+        def handler(event, context):
+            raise LookupError("mine")
+
+        with pytest.raises(LookupError, match="mine"):
+            CallableBackend(handler).invoke({}, None, Deadline(None))
+
+
+class TestDeadline:
+    @pytest.mark.parametrize(
+        ("seconds", "remaining", "usable"), [(300, 300, 299), (1.5, 1.5, 0.5), (1, 1, 0), (0.2, 0.2, 0), (0, 0, 0)]
+    )
+    def test_a_second_is_kept_in_hand(self, clock, seconds, remaining, usable):
+        """P21, S40: and 0 ms is 0, not unknown."""
+        deadline = Deadline(FakeContext(clock, seconds))
+
+        assert (remaining, usable) == pytest.approx((deadline.remaining_seconds(), deadline.usable_seconds()))
+
+    @pytest.mark.parametrize(
+        "context", [None, SimpleNamespace(), SimpleNamespace(get_remaining_time_in_millis=None)], ids=range(3)
+    )
+    def test_a_context_that_cannot_tell_sets_no_limit(self, context):
+        """P21, control: outside Lambda."""
+        assert math.inf == Deadline(context).usable_seconds()

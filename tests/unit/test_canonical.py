@@ -1,0 +1,321 @@
+"""The canonical form: what it keeps apart, and the four spellings that it takes for one."""
+
+import copy
+import json
+import sys
+
+import pytest
+
+from fakes import extraction_event, image_block, ocr_event
+from hookcache.canonical import MAX_DEPTH, canonical_form, number_frame
+from hookcache.errors import Unkeyable
+from hookcache.images import ImageDigest
+from hookcache.outcome import Reason
+from hookcache.request import parse
+
+DIGEST = ImageDigest(b"\x01" * 32, 7, "etag", "version")
+
+
+def form(event, *digests):
+    request = parse(event)
+    return canonical_form(request, digests or [DIGEST] * len(request.images))
+
+
+def refused(event, *digests) -> Reason:
+    with pytest.raises(Unkeyable) as caught:
+        form(event, *digests)
+    return caught.value.reason
+
+
+def with_extra(value):
+    return ocr_event() | {"extra": value}
+
+
+def with_text(text):
+    event = ocr_event()
+    event["messages"][0]["content"][0]["text"] = text
+    return event
+
+
+def nested(levels):
+    value: object = "end"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+class TestTheFourEquivalences:
+    def test_member_order_does_not_count(self):
+        """P2 (E1), S10: the same members in another order are the same request."""
+        event = extraction_event()
+        turned = dict(reversed(event.items()))
+        turned["inferenceConfig"] = dict(reversed(event["inferenceConfig"].items()))
+
+        assert list(event) != list(turned)
+        assert form(event) == form(turned)
+
+    @pytest.mark.parametrize("spelling", ["0", "0.0", "-0.0", "0e0", "0E5", "-0"])
+    def test_a_number_counts_by_its_value(self, spelling):
+        """P2 (E2), B5, S10: `0`, `0.0`, `-0.0` and `0e0` are one number."""
+        assert form(with_extra(0)) == form(with_extra(json.loads(spelling)))
+
+    def test_an_image_stands_for_its_bytes(self):
+        """P2 (E3), P3, S6: two URIs, with and without owner, the same bytes: one form."""
+        one = ocr_event("s3://b/temp/lambdahook/1.jpeg")
+        other = ocr_event()
+        other["messages"][0]["content"].append(image_block("s3://b/temp/lambdahook/2.jpeg", owner="123456789012"))
+
+        assert form(one) == form(other)
+
+    def test_cache_points_are_taken_out_of_system_texts_only(self):
+        """P2 (E4), B16: the host takes the mark out of the user's text itself; there it is text like any other."""
+        marked, plain = ocr_event(), ocr_event()
+        marked["system"] = [{"text": "before <<CACHEPOINT>> after"}]
+        plain["system"] = [{"text": "before  after"}]
+
+        assert form(plain) == form(marked)
+        assert form(with_text("before  after")) != form(with_text("before <<CACHEPOINT>> after"))
+
+    def test_a_cache_point_is_only_taken_out_of_the_text_of_a_system_block(self):
+        """P2 (E4): another member of a system block keeps it."""
+        one, other = ocr_event(), ocr_event()
+        one["system"] = [{"text": "a", "note": "<<CACHEPOINT>>"}]
+        other["system"] = [{"text": "a", "note": ""}]
+
+        assert form(one) != form(other)
+
+
+class TestWhatStaysApart:
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            (0, False),
+            (1, True),
+            (0, None),
+            (0, "0"),
+            (0.0, "0.0"),
+            ("", None),
+            ([], {}),
+            ([1], 1),
+            ([[1]], [1]),
+            (["ab", "c"], ["a", "bc"]),
+            (["a"], "a"),
+            ({"a": "b"}, ["a", "b"]),
+            ({"a": ""}, {"": "a"}),
+            ({"ab": "c"}, {"a": "bc"}),
+            ("null", None),
+            ("s\0\0\0\0\0\0\0\x01a", "a"),
+            (2**53 + 1, float(2**53 + 1)),
+            (0.1, 0.1 + 2**-56),
+            (1e16, "1e16"),
+            (-1, 255),
+            (128, -128),
+            (256, 1),
+        ],
+        ids=repr,
+    )
+    def test_values_of_different_meaning_have_different_forms(self, one, other):
+        """P2, B5, B17, S3, S9, S10: types, boundaries, absent, null and 0 all stay apart; `true` is not 1."""
+        assert form(with_extra(one)) != form(with_extra(other))
+
+    def test_absent_is_no_value(self):
+        """P2 (E2), S2, S3: an omitted temperature is not 0, an omitted `maxTokens` is not the model's own."""
+        for name, value in (("temperature", 0), ("maxTokens", 0), ("temperature", None)):
+            absent, present = ocr_event(), ocr_event()
+            absent["inferenceConfig"] = {}
+            present["inferenceConfig"] = {name: value}
+
+            assert form(absent) != form(present)
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ("caf\u00e9", "cafe\u0301"),
+            ("a\r\nb", "a\nb"),
+            ("a ", "a"),
+            ("a\u200bb", "ab"),
+            ("\ufeffa", "a"),
+            ("\u202ea", "a"),
+            ("A", "a"),
+            ("pay", "p\u0430y"),
+            ("\ud83d", "\ufffd"),
+            ("\ud83d\ude00", "\U0001f600"),
+        ],
+        ids=ascii,
+    )
+    def test_text_is_not_normalised(self, one, other):
+        """P2, B14, B15: NFC and NFD, zero width, bidi, BOM, CRLF, trailing space, homoglyphs, lone surrogates differ."""
+        assert form(with_text(one)) != form(with_text(other))
+
+    def test_lone_surrogates_are_kept_by_code_point(self):
+        """B15, S9: UTF-8 cannot spell them, the key can; two of them differ from each other and from a pair."""
+        spelt = ["\ud83d", "\ude00", "\ud83d\ude00", "\ude00\ud83d", "\ud83e"]
+
+        assert len(spelt) == len({form(with_text(text)) for text in spelt})
+
+    def test_members_do_not_move_between_system_and_messages(self):
+        """B17, S9: the same texts in other places are another request."""
+        one, other = ocr_event(), ocr_event()
+        one["system"], one["messages"][0]["content"] = [{"text": "a"}], [{"text": "b"}]
+        other["system"], other["messages"][0]["content"] = [{"text": "a"}, {"text": "b"}], []
+
+        assert form(one) != form(other)
+
+    def test_a_text_that_looks_like_our_frames_is_text(self):
+        """B16, S9: neither separators, nor another request's canonical form, nor a digest written as text passes for one."""
+        other = form(ocr_event("s3://b/1"))
+        disguises = [other.decode("latin-1"), DIGEST.sha256.hex(), "x" + DIGEST.sha256.decode("latin-1"), "n", "o\0"]
+        forms = [form(with_text(text)) for text in disguises]
+
+        assert len(disguises) + 1 == len({*forms, other})
+
+    @pytest.mark.parametrize(
+        "name", ["", "__proto__", "x" * 1_000_000, "\ud83d", "modelId "], ids=lambda name: ascii(name[:12])
+    )
+    def test_a_member_of_any_name_is_keyed(self, name):
+        """B2, P3: `__proto__`, the empty name, a name of 1 MB."""
+        event = ocr_event()
+
+        assert form(event) != form(event | {name: 1}) != form(event | {name: 2})
+
+    def test_unknown_members_are_keyed_at_every_level(self):
+        """P3, B2, S1: whatever a later host may send counts."""
+        places = [
+            lambda event: event,
+            lambda event: event["messages"][0],
+            lambda event: event["messages"][0]["content"][0],
+            lambda event: event["messages"][0]["content"][1],
+            lambda event: event["messages"][0]["content"][1]["image"],
+            lambda event: event["messages"][0]["content"][1]["image"]["source"],
+            lambda event: event["messages"][0]["content"][1]["image"]["source"]["s3Location"],
+            lambda event: event["system"][0],
+            lambda event: event["inferenceConfig"],
+        ]
+        forms = {form(ocr_event("s3://b/1"))}
+        for place in places:
+            event = copy.deepcopy(ocr_event("s3://b/1"))
+            place(event)["novel"] = 1
+            forms.add(form(event))
+
+        assert len(places) + 1 == len(forms)
+
+
+class TestImages:
+    @pytest.mark.parametrize(
+        "other",
+        [
+            ImageDigest(b"\x02" * 32, 7, "etag", "version"),
+            ImageDigest(b"\x01" * 32, 8, "etag", "version"),
+        ],
+        ids=["bytes", "length"],
+    )
+    def test_an_image_counts_by_digest_and_length(self, other):
+        """P4, B10: other bytes or another length are another request."""
+        event = ocr_event("s3://b/1")
+
+        assert form(event, DIGEST) != form(event, other)
+
+    def test_etag_and_version_do_not_count(self):
+        """P4, S7: under KMS an ETag is no digest, and every upload is a new version."""
+        event = ocr_event("s3://b/1")
+
+        assert form(event, DIGEST) == form(event, ImageDigest(DIGEST.sha256, DIGEST.size_bytes, "other", "other"))
+
+    def test_order_number_and_place_of_images_count(self):
+        """P4, B10, S8: swapped, repeated or interleaved images are other requests."""
+        other = ImageDigest(b"\x02" * 32, 7, "", "")
+        swapped = ocr_event("s3://b/1", "s3://b/2")
+        between = ocr_event("s3://b/1")
+        between["messages"][0]["content"].reverse()
+        forms = {
+            form(ocr_event("s3://b/1"), DIGEST),
+            form(swapped, DIGEST, DIGEST),
+            form(swapped, DIGEST, other),
+            form(swapped, other, DIGEST),
+            form(between, DIGEST),
+        }
+
+        assert len(forms) == 5
+
+    def test_the_declared_format_counts(self):
+        """P4, B10, S5: the same bytes declared as something else are another request."""
+        event = ocr_event("s3://b/1")
+        event["messages"][0]["content"][1]["image"]["format"] = "png"
+
+        assert form(ocr_event("s3://b/1")) != form(event)
+
+    def test_a_digest_in_the_event_is_only_text(self):
+        """P4, S4: what a caller says about an image does not stand for its bytes."""
+        one, other = ocr_event("s3://b/1"), ocr_event("s3://b/1")
+        for event, digest in ((one, "aa"), (other, "bb")):
+            event["messages"][0]["content"][1]["image"]["source"]["s3Location"]["sha256"] = digest
+
+        assert form(one) != form(other)
+
+    def test_an_unknown_member_of_the_location_makes_the_place_count(self):
+        """P3, P41: it may select a part of the object, so neither it nor the place may be left out."""
+        one, other = ocr_event("s3://b/1"), ocr_event("s3://b/2")
+        for event in (one, other):
+            event["messages"][0]["content"][1]["image"]["source"]["s3Location"]["page"] = 3
+
+        assert form(one) != form(other)
+
+
+class TestWhatIsNotKeyed:
+    @pytest.mark.parametrize(
+        "number",
+        [float("nan"), float("inf"), float("-inf"), 10**4300, -(2**1024)],
+        ids=lambda n: str(n)[:9] if isinstance(n, float) else "integer",
+    )
+    def test_a_number_that_no_model_is_asked_for(self, number):
+        """B4: NaN, infinities and integers past 1,024 bits are never keyed."""
+        assert refused(with_extra(number)) is Reason.NUMBER
+
+    def test_the_largest_float_is_a_number(self):
+        """B4, control: the bound lies above every float."""
+        assert number_frame(sys.float_info.max) == number_frame(int(sys.float_info.max))
+        assert number_frame(-(2**1023)) != number_frame(2**1023)
+
+    @pytest.mark.parametrize(
+        "reference",
+        [
+            "s3://bucket/prefix/",
+            "S3://bucket/prefix",
+            " s3://bucket",
+            "https://example.com/page.jpg",
+            "arn:aws:s3:::bucket/key",
+            "ARN:aws:s3:::bucket",
+            "file:///etc",
+            "gs+x://bucket",
+        ],
+    )
+    def test_a_reference_outside_the_images(self, reference):
+        """P41, S14: a member such as `pageOutputUri` names an input that we cannot read."""
+        places = [with_extra(reference), with_extra({"deep": [reference]}), ocr_event() | {reference: 1}]
+        places.append(ocr_event())
+        places[-1]["inferenceConfig"]["pageOutputUri"] = reference
+
+        for event in places:
+            assert refused(event) is Reason.REFERENCE
+
+    @pytest.mark.parametrize("text", ["Read s3://bucket/key", "https://example.com", "arn:aws:lambda"])
+    def test_a_reference_in_a_prompt_is_text(self, text):
+        """P41, control: prompts quote web addresses; the model reads their letters, not what they point to."""
+        assert form(with_text(text)) != form(with_text(text + "?"))
+
+    @pytest.mark.parametrize("levels", [63, 65, 990, 100_000])
+    def test_our_own_bound_decides_on_depth(self, levels):
+        """B6: 64 levels are keyed, more are not, and no RecursionError is seen."""
+        event = with_extra(nested(levels))
+
+        if levels + 1 <= MAX_DEPTH:
+            assert form(event) != form(with_extra(nested(levels - 1)))
+        else:
+            assert refused(event) is Reason.EVENT_SIZE
+
+    @pytest.mark.parametrize(
+        "value", [{1: 2}, {"a": {1, 2}}, b"bytes", object()], ids=lambda value: type(value).__name__
+    )
+    def test_what_is_not_json(self, value):
+        """P2: a direct call may hand us anything; what has no JSON form has no key."""
+        assert refused(with_extra(value)) is Reason.EVENT_SHAPE

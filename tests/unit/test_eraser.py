@@ -1,0 +1,455 @@
+"""Erase: what it reaches, what it forbids, what it reports; each guard with the schedule that needs it."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from fakes import CANARY, OVERFLOW_BUCKET, FakeSecrets, ocr_event, refusal, token_answer
+from hookcache import commands, eraser
+from hookcache.canonical import canonical_form
+from hookcache.entry import Fence
+from hookcache.index import index_kind
+from hookcache.key import CacheKey
+from hookcache.orders import Orders
+from hookcache.request import parse
+from operator_rig import OperatedRig, operator_of
+
+PAGE = b"page 1"
+LOST = EndpointConnectionError(endpoint_url="https://dynamodb")
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def rig():
+    with OperatedRig() as rig:
+        yield rig
+
+
+@pytest.fixture
+def operator(rig):
+    """The operator's commands on the rig's cache."""
+    with operator_of(rig) as commands:
+        yield commands
+
+
+def erase(operator, *pages, **members):
+    return operator({"command": "erase", "images": [sha256(page) for page in pages], **members})
+
+
+def form_of(rig, event):
+    """SHA-256 of the canonical form of `event`, as the CLI makes it."""
+    request = parse(event)
+    return sha256(canonical_form(request, rig.first.cache._images.digest(request.images)))
+
+
+def begin(rig, event):
+    """A call that has asked the backend and is held there, and its thread."""
+    rig.backend.gate.clear()
+    thread = threading.Thread(target=rig.call, args=(event, rig.second))
+    thread.start()
+    assert rig.backend.waiting.acquire(timeout=20)
+    return thread
+
+
+def live(rig):
+    return [entry for entry in rig.entries if "erased" not in entry]
+
+
+class DeletingEraser(eraser.Eraser):
+    """Control: deletes the entry instead of fencing its key."""
+
+    def _bury(self, key):
+        self._items.delete(key, "ENTRY")
+        return Fence(0), None
+
+
+class ForgetfulEraser(eraser.Eraser):
+    """Control: deletes index items without asking whether a newer fetch counts on them."""
+
+    def _forget(self, key, indexes, fence):
+        for index in indexes:
+            self._items.delete(index, index_kind(key))
+        return len(indexes)
+
+
+# -------------------------------------------------------------------- P13: it does not come back
+
+
+@pytest.mark.parametrize(
+    ("kind", "returned"), [(eraser.Eraser, 0), (DeletingEraser, 1)], ids=["promise", "control: no fence"]
+)
+def test_a_fetch_begun_before_an_erase_cannot_bring_its_answer_back(rig, operator, monkeypatch, kind, returned):
+    """P13, F19: the caller is served, the table stays without the answer, and the next request asks the backend."""
+    monkeypatch.setattr(commands, "Eraser", kind)
+    event = ocr_event(rig.image(PAGE))
+    flight = begin(rig, event)
+    report = erase(operator, PAGE)
+    rig.backend.gate.set()
+    flight.join(20)
+
+    assert 1 == len(rig.answers)
+    assert 1 == report["fetches_stopped"]
+    assert returned == len(live(rig))
+    rig.call(event, rig.cold_start())
+    assert 2 - returned == len(rig.backend.calls)
+
+
+def test_an_erased_answer_is_fetched_and_kept_anew(rig, operator):
+    """P13, 3.7: erase forbids fetches begun before it, and no others; a miss after it says `erased`."""
+    event = ocr_event(rig.image(PAGE))
+    rig.call(event)
+    erase(operator, PAGE)
+    fresh = rig.cold_start()
+    for _ in range(2):
+        rig.call(event, fresh)
+
+    assert ["miss", "miss", "hit_memory"] == rig.outcomes
+    assert "erased" == rig.receipts[1]["reason"]
+
+
+def test_every_memory_copy_of_an_erased_answer_is_gone_within_its_time(rig, operator):
+    """P13: two environments hold copies; once MEMORY is over both ask anew, and until then only memory served."""
+    event = ocr_event(rig.image(PAGE))
+    for environment in (rig.first, rig.second):
+        rig.call(event, environment)
+    erase(operator, PAGE)
+    rig.clock.advance(300)
+    for environment in (rig.first, rig.second):
+        rig.call(event, environment)
+
+    assert ["miss", "hit_table", "miss", "hit_table"] == rig.outcomes
+    assert 2 == len(rig.backend.calls)
+
+
+def test_an_erase_returns_only_when_first_looks_can_no_longer_see_the_old_entry(rig, operator):
+    """P13: first looks read eventually, so an erase that removed something waits for the table's copies to agree."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    erase(operator, b"another page")
+    assert [] == rig.clock.slept
+    erase(operator, PAGE)
+    assert [eraser.SETTLE_SECONDS] == rig.clock.slept
+
+
+# -------------------------------------------------------------------- 3.7: fences that grow, replies that get lost
+
+
+def newer_entry(rig, item):
+    """The same entry as a fetch with a larger fence would have put it, beyond any fence known."""
+    fences = [int(each["fence"]["N"]) for kind in ("ENTRY", "LEASE") for each in rig.dynamodb.of_kind(kind)]
+    return {**item, "fence": {"N": str(max(fences) + 1_000)}}
+
+
+@pytest.mark.parametrize(("times", "failed"), [(1, 0), (4, 0), (5, 1)])
+def test_an_entry_with_a_larger_fence_is_erased_above_it_at_most_five_times(rig, operator, times, failed):
+    """3.7: an entry stored between fence and tombstone sends the erase back; the sixth time is the operator's."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    (entry,) = rig.entries
+    left = times
+
+    def store_anew(operation, arguments):
+        nonlocal left
+        if operation == "put_item" and "erased" in arguments["Item"] and left:
+            left -= 1
+            rig.dynamodb.plant(newer_entry(rig, entry))
+
+    rig.dynamodb.before = store_anew
+    report = erase(operator, PAGE)
+
+    assert failed == report["failed"]
+    assert failed == len(live(rig))
+    assert ("run the erase again" in report["removed"][0]["error"]) == bool(failed)
+
+
+def test_a_tombstone_whose_reply_was_lost_is_recognised(rig, operator):
+    """F8: the repeated put meets our own tombstone; the entry counts as removed."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    rig.dynamodb.misbehave(LOST, after=True, operation="put_item", kind="ENTRY", times=1)
+    report = erase(operator, PAGE)
+
+    assert (1, 0) == (report["entries"], report["failed"])
+    assert [] == live(rig)
+
+
+@pytest.mark.parametrize("kind", ["ENTRY", "LEASE"])
+def test_an_item_that_no_writer_of_ours_made_does_not_stop_an_erase(rig, operator, kind):
+    """T5, S25: a fence that is a text can be neither compared nor replaced; the erase removes its item."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    (item,) = rig.dynamodb.of_kind(kind)
+    rig.dynamodb.plant({**item, "fence": {"S": "huge"}})
+    report = erase(operator, PAGE)
+
+    assert 0 == report["failed"]
+    assert [] == live(rig)
+
+
+def test_an_erase_reports_each_key_that_it_could_not_reach(rig, operator):
+    """3.7: trouble with one key is told and hides no other; running the erase again finishes it."""
+    for page in (PAGE, b"page 2"):
+        rig.call(ocr_event(rig.image(page)))
+    rig.dynamodb.misbehave(refusal("ThrottlingException"), operation="update_item", kind="LEASE", times=1)
+    first, second = erase(operator, PAGE, b"page 2"), erase(operator, PAGE, b"page 2")
+
+    assert (2, 1, 1) == (first["keys"], first["entries"], first["failed"])
+    assert (1, 1, 0) == (second["keys"], second["entries"], second["failed"])
+    assert [] == live(rig)
+
+
+def test_an_erase_that_cannot_ask_the_table_says_so(rig, operator):
+    """3.7: no report of zero keys where the table did not answer."""
+    rig.dynamodb.misbehave(refusal("AccessDeniedException"), operation="query")
+
+    assert {"fault": "cache", "error": "the cache could not be asked: AccessDeniedException"} == erase(operator, PAGE)
+
+
+# -------------------------------------------------------------------- P46: what it reaches
+
+
+def test_an_erase_by_image_reaches_every_generation_and_identity(rig, operator):
+    """P46: the same page under two deployments, a generation and two prompts; another page stays."""
+    page, other = rig.image(PAGE), rig.image(b"another")
+    rig.call(ocr_event(page))
+    rig.call(ocr_event(page, text="Read it again."))
+    rig.backend.deploy(code="code-2")
+    rig.clock.advance(61)
+    rig.call(ocr_event(page))
+    rig.call(ocr_event(page, other), rig.cold_start(HOOKCACHE_GENERATION="2"))
+    rig.call(ocr_event(other))
+    assert 5 == len(live(rig))
+    report = erase(operator, PAGE)
+
+    assert (4, 4) == (report["keys"], report["entries"])
+    assert 1 == len(live(rig))
+
+
+def test_an_erase_by_event_reaches_that_request_under_every_identity_and_no_other(rig, operator):
+    """P46: the same request before and after a deployment; another prompt over the same page stays."""
+    event = ocr_event(rig.image(PAGE))
+    rig.call(event)
+    rig.call(ocr_event(rig.image(PAGE), text="Read it again."))
+    rig.backend.deploy(code="code-2")
+    rig.call(event, rig.cold_start())
+    rig.clock.advance(61)
+    rig.call(event, rig.cold_start())
+    stored = len(live(rig))
+    report = operator({"command": "erase", "forms": [form_of(rig, event)]})
+
+    assert stored - 1 == report["entries"] == 2
+    assert 1 == len(live(rig))
+
+
+def test_an_erase_by_key_id_reaches_the_key_that_a_receipt_shows(rig, operator):
+    """P46: `key_id` of a receipt is all that it takes; the other key stays."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    shown = rig.last["key_id"]
+    rig.call(ocr_event(rig.image(b"page 2")))
+    report = operator({"command": "erase", "key_ids": [shown]})
+
+    assert [shown] == [removed["key_id"] for removed in report["removed"]]
+    assert (1, 1) == (report["entries"], len(live(rig)))
+
+
+def test_an_erase_removes_the_large_body_of_its_entry(rig, operator):
+    """P46, P49: the overflow object goes with its entry, and is reported."""
+    rig.backend.handler = lambda event: token_answer(os.urandom(400_000).hex())
+    rig.call(ocr_event(rig.image(PAGE)))
+    assert 1 == len(rig.s3.names(OVERFLOW_BUCKET))
+    report = erase(operator, PAGE)
+
+    assert 1 == report["overflow_objects"]
+    assert [] == rig.s3.names(OVERFLOW_BUCKET)
+
+
+def test_an_entry_that_names_the_body_of_another_does_not_take_it_along(rig, operator):
+    """T5: a planted name is not followed."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    (entry,) = rig.entries
+    rig.s3.put_object(Bucket=OVERFLOW_BUCKET, Key="entries/other/1-body", Body=b"of another")
+    rig.dynamodb.plant({**entry, "overflow": {"S": "entries/other/1-body"}})
+    report = erase(operator, PAGE)
+
+    assert (1, 0) == (report["entries"], report["overflow_objects"])
+    assert ["entries/other/1-body"] == rig.s3.names(OVERFLOW_BUCKET)
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"), [(eraser.Eraser, 1), (ForgetfulEraser, 0)], ids=["promise", "control: deletes what is in use"]
+)
+def test_an_answer_fetched_while_an_erase_tidies_up_is_found_by_the_next_one(rig, operator, monkeypatch, kind, found):
+    """P46: a fetch begun after the fence writes its index items before the erase deletes them; it stays reachable."""
+    monkeypatch.setattr(commands, "Eraser", kind)
+    event = ocr_event(rig.image(PAGE))
+    rig.call(event)
+    refetched = []
+
+    def fetch_between(operation, arguments):
+        if operation == "delete_item" and not refetched:
+            refetched.append(True)
+            rig.call(event, rig.cold_start())
+
+    rig.dynamodb.before = fetch_between
+    erase(operator, PAGE)
+    assert 1 == len(live(rig))
+
+    assert found == erase(operator, PAGE)["entries"]
+
+
+# -------------------------------------------------------------------- what it says
+
+
+def test_a_dry_run_counts_and_changes_nothing(rig, operator):
+    """P46: the report is that of the erase that follows, and the table is as it was."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    before = dict(rig.dynamodb.items)
+    looked = erase(operator, PAGE, dry_run=True)
+
+    assert before == rig.dynamodb.items
+    assert (1, 1) == (looked["keys"], looked["entries"])
+    assert looked["bytes"] == erase(operator, PAGE)["bytes"] > 0
+
+
+def test_a_report_holds_no_content_and_no_key(rig, operator):
+    """P36: display ids, counts, sizes and times; the key itself stays inside."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    (entry,) = rig.entries
+    text = json.dumps(erase(operator, PAGE))
+
+    assert rig.last["key_id"] in text
+    for secret in (CANARY, entry["pk"]["B"].hex(), sha256(PAGE), "s3://", rig.secrets.text):
+        assert secret not in text
+
+
+def test_an_erase_that_runs_out_of_time_says_so_and_goes_on_when_asked_again(rig, operator, monkeypatch):
+    """3.7: thousands of keys do not fit into one invocation; what was reported is done, the rest is found again."""
+    monkeypatch.setattr(eraser, "BATCH", 1)
+    for number in range(3):
+        rig.call(ocr_event(rig.image(PAGE), text=f"Prompt {number}."))
+
+    class Hurried:
+        def get_remaining_time_in_millis(self):
+            return 0
+
+    command = {"command": "erase", "images": [sha256(PAGE)]}
+    reports = [operator(command, Hurried()) for _ in range(3)]
+
+    assert [False, False, True] == [report["finished"] for report in reports]
+    assert [1, 1, 1] == [report["entries"] for report in reports]
+    assert [] == live(rig)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (None, "command"),
+        ([], "command"),
+        ({"command": "drop"}, "erase"),
+        ({"command": "erase"}, "nothing to erase was named"),
+        ({"command": "erase", "images": ["zz"]}, "images.0"),
+        ({"command": "erase", "images": [PAGE]}, "images.0"),
+        ({"command": "erase", "images": [sha256(PAGE)], "before": 1}, "before"),
+        ({"command": "erase", "images": [sha256(PAGE)], "namespace": "other"}, "namespace default"),
+        ({"command": "invalidate", "context": "Ocr", "before_ms": 1}, "context"),
+        ({"command": "invalidate", "before_ms": 10**15}, "future"),
+        ({"command": "mode", "mode": "fast"}, "mode"),
+        ({"command": "generation", "generation": "a b"}, "generation"),
+    ],
+)
+def test_a_command_that_is_malformed_is_refused_with_its_reason(rig, operator, command, said):
+    """B22: nothing is done, and the answer names the member."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    report = operator(command)
+
+    assert "command" == report["fault"]
+    assert said in report["error"]
+    assert 1 == len(live(rig))
+    assert Orders() == rig.first.cache.control.orders()
+
+
+def test_the_hook_does_not_load_what_its_role_may_not_do():
+    """P39: neither erase nor commands are imported by the hook."""
+    seen = "import sys, hookcache.assembly; print(sorted(m for m in sys.modules if 'eras' in m or 'commands' in m))"
+    done = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True, timeout=60)
+
+    assert "[]" == done.stdout.strip()
+
+
+# -------------------------------------------------------------------- T14: a new secret
+
+
+class RotatingSecrets(FakeSecrets):
+    """Secrets Manager after a rotation: the version in force, and the one before it."""
+
+    def __init__(self, text):
+        super().__init__(text)
+        self.previous = None
+
+    def rotate(self, text):
+        self.previous, self.text = self.text, text
+
+    def get_secret_value(self, **arguments):
+        if arguments.get("VersionStage") != "AWSPREVIOUS":
+            return super().get_secret_value(**arguments)
+        if self.previous is None:
+            raise refusal("ResourceNotFoundException", operation="GetSecretValue")
+        return {"ARN": arguments["SecretId"], "SecretString": self.previous}
+
+
+@pytest.fixture
+def rotating(rig):
+    rig.secrets = rig.clients.secrets = RotatingSecrets("the first secret, long enough")
+    return rig
+
+
+def test_a_new_secret_is_a_cold_cache_for_environments_that_start_with_it(rotating):
+    """T14, F38: nothing kept under the old secret is served under the new one, nor the other way round."""
+    event = ocr_event(rotating.image(PAGE))
+    rotating.call(event)
+    rotating.secrets.rotate("the second secret, long enough")
+    new = rotating.cold_start()
+    for environment in (new, new, rotating.first):
+        rotating.call(event, environment)
+
+    assert ["miss", "miss", "hit_memory", "hit_memory"] == rotating.outcomes
+    assert 2 == len(rotating.backend.calls)
+
+
+def test_an_erase_reaches_what_was_kept_under_the_secret_before(rotating, operator):
+    """T14, P46: entries of both key ids lie in the table; one erase removes them all."""
+    event = ocr_event(rotating.image(PAGE))
+    rotating.call(event)
+    rotating.secrets.rotate("the second secret, long enough")
+    rotating.call(event, rotating.cold_start())
+    assert 2 == len(live(rotating))
+
+    assert 2 == erase(operator, PAGE)["entries"]
+    assert [] == live(rotating)
+
+
+def test_orders_reach_environments_that_still_run_with_the_secret_before(rotating, operator):
+    """T14, P44: an invalidation after a rotation holds under both key ids."""
+    event = ocr_event(rotating.image(PAGE))
+    rotating.call(event)
+    rotating.secrets.rotate("the second secret, long enough")
+    rotating.clock.advance(1)
+    operator({"command": "invalidate", "before_ms": rotating.clock.now_ms()})
+    rotating.clock.advance(60)
+    rotating.call(event)
+
+    assert ["miss", "miss"] == rotating.outcomes
+    assert "invalidated" == rotating.last["reason"]
+
+
+def test_a_key_is_32_bytes_in_every_index_item(rig):
+    """P46: what erase reads back is the key that the hook looked up."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    (entry,) = rig.entries
+
+    assert {CacheKey(entry["pk"]["B"])} == {eraser.indexed_key(item) for item in rig.dynamodb.of_kind("INDEX#")}

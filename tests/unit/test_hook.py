@@ -1,0 +1,1044 @@
+"""The whole path, from event to answer and receipt, in one environment and in two."""
+
+import copy
+import json
+import threading
+from types import SimpleNamespace
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from fakes import (
+    BUCKET,
+    CANARY,
+    STEPS,
+    BackendRaised,
+    answer,
+    client_context_of,
+    extraction_event,
+    json_answer,
+    ocr_event,
+    page_answer,
+    read_timeout,
+    refusal,
+    summarization_event,
+    token_answer,
+)
+from hookcache.backend import CallableBackend
+from hookcache.control import BackendIdentity, Orders
+from hookcache.errors import BackendFailed, BackendMalformed, BackendThrottled, DeadlineTooClose, FollowerTimedOut
+from rig import metric
+
+
+def policy(**contexts):
+    return {"HOOKCACHE_POLICY": json.dumps(contexts)}
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("step", STEPS)
+    def test_a_repeated_request_is_answered_without_the_backend(self, rig, step):
+        """P1, P9, P31: miss, memory hit, table hit; one backend call; every step of the host."""
+        event = STEPS[step]()
+        first, memory, table = rig.call(event), rig.call(event), rig.call(event, rig.second)
+
+        assert ["miss", "hit_memory", "hit_table"] == rig.outcomes
+        assert 1 == len(rig.backend.calls)
+        assert first["output"] == memory["output"] == table["output"]
+
+    def test_the_same_page_under_a_new_name_is_answered(self, rig):
+        """P4, S6: the host uploads it under a random name at every call, with or without an owner."""
+        rig.call(ocr_event(rig.image(b"page")))
+        event = ocr_event(rig.image(b"page"))
+        event["messages"][0]["content"][1]["image"]["source"]["s3Location"]["bucketOwner"] = "123456789012"
+        rig.call(event)
+
+        assert ["miss", "hit_memory"] == rig.outcomes
+
+    def test_the_same_name_with_another_page_is_not(self, rig):
+        """P4, S5, S7: equal names, ETags and first 64 KB say nothing."""
+        head = b"\xff\xd8" * 40_000
+        for page in (b"1", b"2"):
+            rig.call(ocr_event(rig.image(head + page, name="temp/lambdahook/page.jpeg")))
+
+        assert ["miss", "miss"] == rig.outcomes
+
+    def test_the_backend_receives_the_very_event(self, rig):
+        """P5, S15: deep-equal, unchanged by us, and with nothing of ours inside."""
+        event = extraction_event("page", rig.image(b"page"))
+        before = copy.deepcopy(event)
+        rig.call(event, wishes={"refresh": True})
+
+        assert [before] == rig.backend.calls
+        assert before == event
+        assert {"custom": {"hookcache_hops": "GENAIIDP-cache-backend"}} == client_context_of(rig.backend.arguments[0])
+
+    def test_what_a_caller_does_to_an_answer_changes_no_later_one(self, rig):
+        """P8, S28: on the miss, on a memory hit and on a table hit."""
+        event, replies = summarization_event(), []
+        for environment in (rig.first, rig.first, rig.second):
+            reply = environment.hook(event, SimpleNamespace())
+            replies.append(json.dumps(reply["output"]))
+            reply["output"]["message"]["content"].append({"text": "scribbled"})
+            reply.clear()
+        rig.invocations += 3
+        rig.charged_hits = True
+
+        assert 1 == len(set(replies))
+
+    @pytest.mark.parametrize(
+        "units", [{"inputTokens": 1500, "outputTokens": 200, "totalTokens": 1700}, {"pages": 3}, {"novel": 2.5}, {}]
+    )
+    def test_a_hit_is_metered_as_zero(self, rig, units):
+        """P32, S48, S49: the same names, all zeros, in the answer; the receipt says what was saved."""
+        rig.backend.handler = lambda event: answer("text", **units)
+        miss, hit = rig.call(ocr_event()), rig.call(ocr_event())
+
+        assert units == miss.get("usage", {})
+        assert dict.fromkeys(units, 0) == hit.get("usage", {})
+        assert (units, {}) == (rig.receipts[0]["units_spent"], rig.receipts[0]["units_saved"])
+        assert ({}, units) == (rig.receipts[1]["units_spent"], rig.receipts[1]["units_saved"])
+
+    def test_an_operator_may_charge_hits_back(self, make_rig):
+        """P32: opt-in; the receipt still tells saved from spent."""
+        rig = make_rig(**policy(OCR={"usage_on_hit": "original"}))
+        rig.charged_hits = True
+        miss, hit = rig.call(ocr_event()), rig.call(ocr_event())
+
+        assert miss == hit
+        assert {} == rig.last["units_spent"]
+
+    def test_hits_add_nothing_to_an_answer(self, rig):
+        """P9, S17: no flag, no age, no saving; what a caller could tell a hit by is in the receipt only."""
+        rig.backend.handler = lambda event: page_answer()
+        miss, hit = rig.call(ocr_event()), rig.call(ocr_event())
+
+        assert json.dumps({**miss, "usage": 0}) == json.dumps({**hit, "usage": 0})
+
+
+class TestIdentity:
+    @pytest.mark.parametrize("change", [{"code": "code-2"}, {"config": "config-2"}, {"version": "2"}], ids=str)
+    def test_a_redeployed_backend_is_another_one(self, rig, change):
+        """P40, S13, F27: code, configuration or version; seen within a minute, and a rollback restores."""
+        before = {name: getattr(rig.backend, name) for name in change}
+        rig.call(ocr_event())
+        rig.backend.deploy(**change)
+        rig.clock.advance(61)
+        rig.call(ocr_event())
+        rig.backend.deploy(**before)
+        rig.clock.advance(61)
+        rig.call(ocr_event())
+
+        assert ["miss", "miss"] == rig.outcomes[:2]
+        assert rig.outcomes[2].startswith("hit")
+
+    def test_an_answer_of_another_version_is_not_kept(self, rig):
+        """P40, F27: deployed in between: the key names code that did not answer."""
+        rig.backend.version = "7"
+        rig.backend.executed_version = "8"
+        rig.call(ocr_event())
+
+        assert ("miss", "other_version", []) == (rig.last["outcome"], rig.last["refusal"], rig.entries)
+
+    def test_a_backend_that_cannot_be_resolved_is_asked_every_time(self, rig):
+        """P40, P18: bypass, never a key without an identity."""
+        rig.backend.describe_error = refusal("AccessDeniedException")
+        for _ in range(2):
+            rig.call(ocr_event())
+            assert ("bypass", "backend_unknown") == (rig.last["outcome"], rig.last["reason"])
+
+    def test_the_last_known_identity_serves_for_an_hour(self, rig):
+        """P40: the control plane's quota is low; its failure must not cost a cold cache at once."""
+        rig.call(ocr_event())
+        rig.backend.describe_error = refusal("TooManyRequestsException")
+        outcomes = []
+        for seconds in (61, 3_400, 200):
+            rig.clock.advance(seconds)
+            rig.call(ocr_event())
+            outcomes.append(rig.last["outcome"])
+
+        assert ["hit_memory", "hit_table", "bypass"] == outcomes
+
+    def test_environments_share_what_was_resolved(self, rig):
+        """P40: one call of the control plane a minute for all of them."""
+        for _ in range(3):
+            rig.call(ocr_event(), rig.cold_start())
+
+        assert 1 == rig.backend.described
+
+    def test_a_pinned_identity_asks_nobody(self, make_rig):
+        """P40: ARN and generation stand for the backend, on the operator's word."""
+        rig = make_rig(HOOKCACHE_IDENTITY="pinned")
+        rig.call(ocr_event())
+        rig.backend.deploy(code="code-2")
+        rig.call(ocr_event())
+
+        assert (["miss", "hit_memory"], 0) == (rig.outcomes, rig.backend.described)
+
+    @pytest.mark.parametrize("setting", ["HOOKCACHE_NAMESPACE", "HOOKCACHE_GENERATION"])
+    def test_another_namespace_or_generation_does_not_hit(self, rig, setting):
+        """P7, S17, S18: no hit crosses, even for equal events; the old one comes back with its word."""
+        rig.call(ocr_event())
+        rig.call(ocr_event(), rig.cold_start(**{setting: "other"}))
+        rig.call(ocr_event(), rig.cold_start())
+
+        assert ["miss", "miss", "hit_table"] == rig.outcomes
+
+    def test_another_secret_is_a_cold_cache(self, rig):
+        """P37, T14: the key id is part of the namespace."""
+        rig.call(ocr_event())
+        rig.secrets.text = "another secret"
+        rig.call(ocr_event(), rig.second)
+
+        assert ["miss", "miss"] == rig.outcomes
+
+    @pytest.mark.parametrize("member", ["pageOutputUri", "novel"])
+    def test_an_input_by_reference_is_bypassed(self, rig, member):
+        """P41, S14: otherwise every page would have one key, or none would ever hit."""
+        rig.call(summarization_event() | {member: f"s3://{BUCKET}/pages/1/"})
+
+        assert ("bypass", "reference") == (rig.last["outcome"], rig.last["reason"])
+
+    def test_a_missing_secret_bypasses_everything_and_comes_back(self, rig):
+        """P37, F30, P18: never an unkeyed digest; asked for again each minute."""
+        rig.secrets.error = refusal("AccessDeniedException")
+        rig.call(ocr_event())
+        rig.secrets.error = None
+        rig.call(ocr_event())
+        rig.clock.advance(61)
+        rig.call(ocr_event())
+
+        assert ["bypass", "bypass", "miss"] == rig.outcomes
+        assert "secret_unavailable" == rig.receipts[0]["reason"]
+
+
+class TestLifetimes:
+    def test_nothing_is_served_past_its_freshness(self, make_rig):
+        """P10, S30, F14: whatever the table still holds."""
+        rig = make_rig(HOOKCACHE_FRESH_SECONDS="100")
+        for seconds in (0, 99, 1):
+            rig.clock.advance(seconds)
+            rig.call(ocr_event())
+
+        assert ["miss", "hit_memory", "miss"] == rig.outcomes
+        assert "expired" == rig.last["reason"]
+
+    @pytest.mark.parametrize("seconds", [-3_600, 3_600])
+    def test_a_wrong_clock_never_serves_a_stale_answer(self, make_rig, seconds):
+        """P10, P12, F31: an hour ahead it has expired, an hour behind it comes from the future."""
+        rig = make_rig(HOOKCACHE_FRESH_SECONDS="1800")
+        rig.call(ocr_event())
+        rig.clock.freeze(seconds)
+        rig.call(ocr_event(), rig.second)
+
+        assert ("miss", "expired" if seconds > 0 else "created_in_future") == (rig.last["outcome"], rig.last["reason"])
+
+    def test_a_frozen_environment_judges_by_the_wall(self, make_rig):
+        """P11, S31, F32: its elapsed time stood still for the whole night."""
+        rig = make_rig(HOOKCACHE_FRESH_SECONDS="3600")
+        rig.call(ocr_event())
+        rig.clock.freeze(8 * 3_600)
+        rig.call(ocr_event())
+
+        assert ["miss", "miss"] == rig.outcomes
+
+    def test_a_memory_copy_lives_five_minutes(self, rig):
+        """P11, S32: then the table is asked, so that an erase elsewhere is seen."""
+        rig.call(ocr_event())
+        rig.clock.advance(300)
+        rig.call(ocr_event())
+
+        assert ["miss", "hit_table"] == rig.outcomes
+
+    @pytest.mark.parametrize(("context", "outcome"), [("OCR", "miss"), ("Extraction", "hit_table")])
+    def test_orders_invalidate_a_context_everywhere(self, rig, context, outcome):
+        """P44: seen within `IDENTITY`, without a delete and without a redeploy; other contexts stay."""
+        for step in ("OCR", "Extraction"):
+            rig.call(STEPS[step]())
+        rig.clock.advance(1)
+        rig.first.cache.control.give(Orders(not_before_ms={"OCR": rig.clock.now_ms()}))
+        rig.clock.advance(61)
+        rig.call(STEPS[context](), rig.second)
+
+        assert outcome == rig.last["outcome"]
+        assert ("invalidated" if outcome == "miss" else "") == rig.last["reason"]
+
+    def test_orders_give_a_new_generation(self, rig):
+        """P44, F38: every earlier entry becomes unreachable, and comes back with the old word."""
+        rig.call(ocr_event())
+        for generation in ("7", None):
+            rig.first.cache.control.give(Orders(generation=generation))
+            rig.clock.advance(61)
+            rig.call(ocr_event())
+
+        assert ["miss", "miss", "hit_memory"] == rig.outcomes
+
+    def test_a_failed_fetch_may_be_answered_stale_where_that_is_allowed(self, make_rig):
+        """P45: off by default; within its window, never past the hard end; outcome `stale`, the error in the receipt."""
+        rig = make_rig(
+            HOOKCACHE_MEMORY_SECONDS="10",
+            **policy(OCR={"fresh_seconds": 100, "hard_seconds": 200, "stale_if_error": True}),
+        )
+        rig.call(ocr_event())
+        rig.backend.handler = lambda event: BackendRaised("Overloaded", "no")
+        rig.clock.advance(150)
+        rig.call(ocr_event())
+        assert ("stale", "Overloaded", {}) == (rig.last["outcome"], rig.last["error_type"], rig.last["units_saved"])
+
+        rig.clock.advance(100)
+        with pytest.raises(BackendFailed):
+            rig.call(ocr_event())
+
+    def test_stale_answers_are_off_by_default(self, make_rig):
+        """P45, control."""
+        rig = make_rig(HOOKCACHE_MEMORY_SECONDS="10", **policy(OCR={"fresh_seconds": 100, "hard_seconds": 200}))
+        rig.call(ocr_event())
+        rig.backend.handler = lambda event: BackendRaised("Overloaded", "no")
+        rig.clock.advance(150)
+        with pytest.raises(BackendFailed):
+            rig.call(ocr_event())
+
+
+class TestAdmission:
+    @pytest.mark.parametrize(
+        ("reply", "refusal"),
+        [
+            (answer("half", "max_tokens"), "truncated"),
+            (answer("no", "guardrail_intervened"), "stop_reason"),
+            (answer(" "), "blank_text"),
+            ({"errorMessage": "x", "errorType": "y"}, "error_body"),
+            ({}, "content"),
+            ([], "not_an_object"),
+            (None, "not_an_object"),
+            ("text", "not_an_object"),
+            (answer("a", inputTokens=-5), "usage"),
+        ],
+        ids=str,
+    )
+    def test_a_bad_answer_goes_to_the_caller_and_is_not_kept(self, rig, reply, refusal):
+        """P14, S20, S21, S22, F24, F25: every repeat reaches the backend."""
+        rig.backend.handler = lambda event: copy.deepcopy(reply) if reply is not None else b"null"
+        for _ in range(2):
+            told = rig.call(ocr_event())
+            assert refusal == rig.last["refusal"]
+            assert 1 == metric(rig.last, "Refusals")
+            if refusal != "usage":
+                assert reply == told
+        assert (2, []) == (len(rig.backend.calls), rig.entries)
+
+    def test_a_step_that_reads_json_gets_its_retry(self, rig):
+        """P47, S24: malformed JSON is not replayed to the retry that was meant to repair it."""
+        rig.backend.replies = [token_answer('{"total": '), json_answer({"total": "17.20"})]
+        rig.call(extraction_event())
+        repaired = rig.call(extraction_event())
+
+        assert json_answer({"total": "17.20"}) == repaired
+        assert "not_json" == rig.receipts[0]["refusal"]
+
+    def test_a_failure_dressed_as_an_answer_is_not_pinned(self, rig):
+        """P47, S23: `unclassified` is what a bridge says when its model failed."""
+        rig.backend.handler = lambda event: json_answer({"class": "unclassified"})
+        rig.call(STEPS["Classification"]())
+
+        assert "refused_text" == rig.last["refusal"]
+
+    def test_an_image_replaced_during_the_fetch_is_noticed(self, rig):
+        """P15, F29, T6, S15: the caller gets the answer, the key keeps nothing."""
+        uri = rig.image(b"page", name="temp/lambdahook/page.jpeg")
+
+        def replace(event):
+            rig.image(b"other", name="temp/lambdahook/page.jpeg")
+            return token_answer()
+
+        rig.backend.handler = replace
+        rig.call(ocr_event(uri))
+
+        assert ("miss", "image_changed", []) == (rig.last["outcome"], rig.last["refusal"], rig.entries)
+
+    def test_sampling_requests_always_reach_the_backend(self, rig):
+        """P16, S3: an absent temperature is the provider's default and no 0."""
+        event = ocr_event()
+        event["inferenceConfig"] = {}
+        for _ in range(2):
+            rig.call(event)
+
+        assert (["bypass", "bypass"], "sampling") == (rig.outcomes, rig.last["reason"])
+
+    def test_a_stored_nothing_is_no_miss(self, make_rig):
+        """S29: an empty page that was charged for, kept on the operator's word, is an answer."""
+        rig = make_rig(**policy(OCR={"blank_pages": True}))
+        rig.backend.handler = lambda event: answer("", pages=1)
+        rig.call(ocr_event())
+        rig.call(ocr_event())
+
+        assert ["miss", "hit_memory"] == rig.outcomes
+
+
+class TestFailures:
+    @pytest.mark.parametrize("times", [1, 3])
+    def test_a_backends_error_is_its_own_and_is_not_kept(self, rig, times):
+        """P17, F20, S26: type and message as the host would have seen them; the next call succeeds."""
+        rig.backend.replies = [BackendRaised("ThrottlingException", f"Too many {CANARY}")] * times
+        for _ in range(times):
+            with pytest.raises(BackendFailed, match="Too many") as caught:
+                rig.call(ocr_event())
+            assert "ThrottlingException" == type(caught.value).__name__
+            assert ("failed", "backend_failed", "ThrottlingException") == (
+                rig.last["outcome"],
+                rig.last["reason"],
+                rig.last["error_type"],
+            )
+        rig.call(ocr_event())
+
+        assert "miss" == rig.last["outcome"]
+
+    def test_an_operator_may_keep_the_backends_words_back(self, make_rig):
+        """P36: `error_detail: type` leaves the type only."""
+        rig = make_rig(**policy(OCR={"error_detail": "type"}))
+        rig.backend.replies = [BackendRaised("ValidationException", f"bad {CANARY}")]
+        with pytest.raises(BackendFailed) as caught:
+            rig.call(ocr_event())
+
+        assert ("ValidationException", False) == (type(caught.value).__name__, CANARY in str(caught.value))
+
+    @pytest.mark.parametrize(
+        ("reply", "error", "reason"),
+        [
+            (b"<html>", BackendMalformed, "backend_malformed"),
+            (b"\xff\xfe", BackendMalformed, "backend_malformed"),
+            (b"", BackendMalformed, "backend_malformed"),
+            (b"[" * 100_000, BackendMalformed, "backend_malformed"),
+            (read_timeout(), BackendFailed, "backend_timeout"),
+            (
+                BackendRaised("Sandbox.Timedout", "x Task timed out after 3.00 seconds"),
+                BackendFailed,
+                "backend_timeout",
+            ),
+            (refusal("ResourceNotFoundException"), BackendFailed, "backend_failed"),
+            (refusal("AccessDeniedException"), BackendFailed, "backend_failed"),
+            (EndpointConnectionError(endpoint_url="x"), BackendFailed, "backend_failed"),
+        ],
+        ids=lambda value: str(value)[:30],
+    )
+    def test_a_reply_that_is_none(self, rig, reply, error, reason):
+        """F21, F24, P28: the error and its reason; the lease is freed, so the next caller need not wait."""
+        rig.backend.replies = [reply]
+        with pytest.raises(error):
+            rig.call(ocr_event())
+        assert reason == rig.last["reason"]
+
+        rig.call(ocr_event(), rig.second)
+        assert ("miss", []) == (rig.last["outcome"], rig.clock.slept)
+
+    def test_a_throttled_invoke_is_tried_once_more(self, rig):
+        """P22, F23, S39: one retry, only when the invoke itself was throttled."""
+        rig.backend.replies = [refusal("TooManyRequestsException")]
+        rig.call(ocr_event())
+        assert ("miss", 2) == (rig.last["outcome"], len(rig.backend.calls))
+
+        rig.backend.replies = [refusal("TooManyRequestsException")] * 5
+        with pytest.raises(BackendThrottled):
+            rig.call(summarization_event())
+        assert 4 == len(rig.backend.calls)
+
+    @pytest.mark.parametrize(
+        "reply", [BackendRaised("X", "y"), read_timeout(), b"<html>", answer("", "max_tokens")], ids=repr
+    )
+    def test_everything_else_is_asked_once(self, rig, reply):
+        """P22, S39: one invoke is one call of the backend."""
+        rig.backend.replies = [reply]
+        try:
+            rig.call(ocr_event())
+        except Exception:
+            assert "failed" == rig.last["outcome"]
+
+        assert 1 == len(rig.backend.calls)
+
+    @pytest.mark.parametrize("seconds", [0, 0.5, 1.0])
+    def test_no_time_left_is_no_time(self, rig, seconds):
+        """P21, S40, F22: 0 ms is not `unknown`; the handler raises at least a second before its end."""
+        with pytest.raises(DeadlineTooClose):
+            rig.call(ocr_event(), seconds=seconds)
+
+        assert ("deadline", 0) == (rig.last["reason"], len(rig.backend.calls))
+
+    @pytest.mark.parametrize(("seconds", "listens"), [(300, 125), (60, 59), (10.5, 9)])
+    def test_we_listen_no_longer_than_our_own_time(self, rig, seconds, listens):
+        """P21, P22: the backend's own timeout and 5 s, or what is left less a second."""
+        rig.call(ocr_event(), seconds=seconds)
+
+        assert [listens] == rig.backend.read_seconds
+
+    def test_a_context_that_cannot_tell_the_time_has_no_end(self, rig):
+        """P21: a direct call in a test or a script."""
+        rig.first.hook(ocr_event(), None)
+        rig.invocations += 1
+        rig.charged_hits = True
+
+        assert "miss" == rig.last["outcome"]
+
+
+class TestTable:
+    @pytest.mark.parametrize("operation", ["get_item", "update_item", "put_item", "batch_write_item"])
+    @pytest.mark.parametrize(
+        "error",
+        [
+            EndpointConnectionError(endpoint_url="x"),
+            refusal("ProvisionedThroughputExceededException"),
+            refusal("AccessDeniedException"),
+            refusal("ResourceNotFoundException"),
+            refusal("InternalServerError"),
+            OSError("name resolution"),
+        ],
+        ids=lambda error: str(error)[:40],
+    )
+    def test_no_table_trouble_fails_a_request(self, rig, operation, error):
+        """P18, P20, S46, S47, F1, F4-F7: whatever operation fails, the backend's answer goes out."""
+        rig.dynamodb.misbehave(error, operation=operation)
+        for _ in range(3):
+            told = rig.call(ocr_event())
+            assert "end_turn" == told["stopReason"]
+
+        assert rig.dynamodb.faulted
+
+    def test_a_dead_table_is_not_asked_for_ever(self, rig):
+        """P19, F1: after three failures the breaker is open; then at most one probe a second."""
+        rig.dynamodb.misbehave(EndpointConnectionError(endpoint_url="x"))
+        rig.call(ocr_event())
+        before = len(rig.dynamodb.calls)
+        for _ in range(20):
+            rig.call(ocr_event())
+            assert "bypass" == rig.last["outcome"]
+
+        assert len(rig.dynamodb.calls) - before <= 6
+
+    def test_a_truncated_reply_is_no_miss(self, rig):
+        """P18, F4: botocore makes `{}` of a reply that was cut short; it is an error and not `no such item`."""
+        rig.call(ocr_event())
+        rig.dynamodb.misbehave(cut=True, operation="get_item", kind="ENTRY")
+        rig.call(ocr_event(), rig.second)
+
+        assert "absent" != rig.last["reason"]
+        assert metric(rig.last, "TableErrors") > 0
+
+    def test_an_answer_without_a_lease_is_not_kept(self, rig):
+        """P54, F5: a fill that passes no lease could pass a tombstone."""
+        rig.dynamodb.misbehave(refusal("ThrottlingException"), operation="update_item", kind="LEASE")
+        rig.call(ocr_event())
+
+        assert ("bypass", "unleased", []) == (rig.last["outcome"], rig.last["reason"], rig.entries)
+
+    def test_an_answer_that_an_erase_could_not_find_is_not_kept(self, rig):
+        """P46, P54: its index could not be written."""
+        rig.dynamodb.misbehave(refusal("ThrottlingException"), operation="batch_write_item")
+        rig.call(ocr_event())
+
+        assert ("miss", "not_indexed", []) == (rig.last["outcome"], rig.last["refusal"], rig.entries)
+
+    def test_a_lost_overflow_object_is_a_miss(self, rig):
+        """P49, S45, F10: missing, cut or swapped; refilled by the next caller."""
+        rig.backend.handler = lambda event: token_answer(random_text(900_000))
+        rig.call(ocr_event())
+        (name,) = rig.s3.names("hookcache-overflow")
+        rig.s3.put_object(Bucket="hookcache-overflow", Key=name, Body=b"planted")
+        rig.call(ocr_event(), rig.second)
+        rig.call(ocr_event(), rig.cold_start())
+
+        assert ["miss", "miss", "hit_table"] == rig.outcomes
+        assert "corrupt" == rig.receipts[1]["reason"]
+
+    @pytest.mark.parametrize("kilobytes", [340, 360, 399, 401, 700])
+    def test_large_answers_are_kept(self, rig, kilobytes):
+        """P49, S43: on both sides of every limit, and incompressible."""
+        text = random_text(kilobytes * 1024)
+        rig.backend.handler = lambda event: token_answer(text)
+        rig.call(ocr_event())
+
+        assert text == rig.call(ocr_event(), rig.second)["output"]["message"]["content"][0]["text"]
+        assert "hit_table" == rig.last["outcome"]
+
+    def test_an_answer_over_the_limit_is_refused(self, rig):
+        """P49, S43: 6.2 MB; the caller gets it all the same."""
+        text = "x" * 6_200_000
+        rig.backend.handler = lambda event: token_answer(text)
+
+        assert text == rig.call(ocr_event())["output"]["message"]["content"][0]["text"]
+        assert "answer_size" == rig.last["refusal"]
+
+
+def random_text(size):
+    import random
+
+    return "".join(random.Random(7).choices([chr(number) for number in range(0x4E00, 0x9E00)], k=size // 3))
+
+
+class TestFlights:
+    def test_a_follower_gets_the_leaders_answer(self, rig):
+        """P23, P24, S34: two environments, one backend call; the follower's units are zeros."""
+        replies = race(rig, ocr_event())
+
+        assert 1 == len(rig.backend.calls)
+        assert {"miss", "collapsed"} == set(rig.outcomes)
+        assert replies[0]["output"] == replies[1]["output"]
+
+    def test_callers_in_one_process_share_a_fetch(self, rig):
+        """P23, P28: at most one backend call per key and process, table or not."""
+        rig.dynamodb.misbehave(EndpointConnectionError(endpoint_url="x"))
+        for _ in range(3):
+            rig.call(summarization_event("warm up"))
+        before = len(rig.backend.calls)
+        rig.backend.gate.clear()
+        callers = [threading.Thread(target=rig.call, args=(ocr_event(),)) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        assert rig.backend.waiting.acquire(timeout=10)
+        while rig.first.cache.flights.in_progress == 0:
+            pass
+        rig.backend.gate.set()
+        for caller in callers:
+            caller.join(10)
+
+        assert len(rig.backend.calls) - before <= 4
+        assert 7 == len(rig.receipts)
+
+    def test_followers_fail_with_the_backend_and_nobody_after_them(self, rig):
+        """P17, S37, F36: the backend's own failure is shared with those who waited; the next caller asks anew."""
+        rig.backend.replies = [BackendRaised("ThrottlingException", "Too many")]
+        replies = race(rig, ocr_event())
+
+        assert ["ThrottlingException"] * 2 == [type(reply).__name__ for reply in replies]
+        assert {"backend_failed", "shared_failure"} == {receipt["reason"] for receipt in rig.receipts}
+        rig.call(ocr_event())
+        assert "miss" == rig.last["outcome"]
+
+    def test_a_refused_answer_serialises_nobody(self, rig):
+        """P48, S41: a waiting follower goes on at once and without a lease; so does everybody for a minute."""
+        rig.backend.handler = lambda event: answer("", "max_tokens")
+        race(rig, ocr_event())
+        slept = len(rig.clock.slept)
+        rig.call(ocr_event(), rig.cold_start())
+
+        assert 3 == len(rig.backend.calls)
+        assert slept == len(rig.clock.slept)
+
+    def test_a_follower_waits_no_longer_than_it_may(self, make_rig):
+        """P27, S40: min(`WAIT`, remaining less a second), then a retryable error."""
+        rig = make_rig(HOOKCACHE_WAIT_SECONDS="20")
+        leader = start(rig, ocr_event())
+        for seconds, waited in ((300, 20), (10, 9)):
+            before = rig.clock.elapsed()
+            with pytest.raises(FollowerTimedOut):
+                rig.call(ocr_event(), rig.second, seconds=seconds)
+            assert waited == pytest.approx(rig.clock.elapsed() - before, abs=1.1)
+            assert "follower_timed_out" == rig.last["reason"]
+        rig.backend.gate.set()
+        leader.join(10)
+
+    def test_a_follower_may_ask_for_itself_where_the_operator_says_so(self, make_rig):
+        """P27: `delegate_after_wait`."""
+        rig = make_rig(HOOKCACHE_WAIT_SECONDS="5", **policy(OCR={"delegate_after_wait": True}))
+        leader = start(rig, ocr_event())
+        rig.clock.on_sleep = lambda seconds: rig.backend.gate.set() if rig.clock.elapsed() > 104 else None
+        rig.call(ocr_event(), rig.second)
+        leader.join(10)
+
+        assert 2 == len(rig.receipts)
+
+    def test_a_dead_leader_is_succeeded(self, rig):
+        """P26, S35, F16: after its lease, and with a larger fence."""
+        rig.call(ocr_event())
+        (lease,) = rig.dynamodb.of_kind("LEASE")
+        end = rig.clock.now_ms() + 30_000
+        dead = {"state": {"S": "HELD"}, "owner": {"S": "dead"}, "end_ms": {"N": str(end)}}
+        rig.dynamodb.items.clear()
+        rig.dynamodb.plant(lease | dead)
+        rig.call(ocr_event(), rig.second)
+        (after,) = rig.dynamodb.of_kind("LEASE")
+
+        assert ("miss", "DONE") == (rig.last["outcome"], after["state"]["S"])
+        assert int(lease["fence"]["N"]) < int(after["fence"]["N"])
+        assert rig.clock.now_ms() - (end - 30_000) <= 33_000
+
+    def test_a_late_result_is_kept(self, rig):
+        """P53, S38: the caller gave up; the host's retry is answered from what the leader stored."""
+        rig.backend.seconds = 75
+        rig.call(ocr_event(), seconds=300)
+        rig.call(ocr_event(), rig.second)
+
+        assert ["miss", "hit_table"] == rig.outcomes
+
+    def test_a_nested_call_for_the_same_key_bypasses(self, rig):
+        """P28, S42: a backend that calls the hook again in the same thread must not wait for itself."""
+
+        calls = []
+
+        def nested(event, context):
+            calls.append(event)
+            if len(calls) == 1:
+                hook(event, context)
+            return answer("nested")
+
+        hook = rig.first.assembly.hook(CallableBackend(nested), BackendIdentity(b"nested"))
+        hook(ocr_event(), SimpleNamespace())
+        rig.invocations += 2
+
+        assert [("bypass", "nested"), ("miss", "absent")] == [
+            (each["outcome"], each["reason"]) for each in rig.receipts
+        ]
+
+    def test_an_error_type_of_the_operators_list_is_not_repeated_for_a_minute(self, make_rig):
+        """P17: negative notes hold the type and no message."""
+        rig = make_rig(**policy(OCR={"negative_errors": ["ValidationException"]}))
+        rig.backend.replies = [BackendRaised("ValidationException", f"bad {CANARY}")]
+        for environment in (rig.first, rig.second):
+            with pytest.raises(BackendFailed) as caught:
+                rig.call(ocr_event(), environment)
+        assert (1, False) == (len(rig.backend.calls), CANARY in str(caught.value))
+
+        rig.clock.advance(61)
+        rig.call(ocr_event())
+        assert "miss" == rig.last["outcome"]
+
+
+def start(rig, event, environment=None):
+    """A caller whose backend call is held at the gate."""
+    rig.backend.gate.clear()
+    assert rig.first is not rig.second
+    caller = threading.Thread(target=lambda: quietly(rig, event, environment))
+    caller.start()
+    assert rig.backend.waiting.acquire(timeout=10)
+    return caller
+
+
+def quietly(rig, event, environment=None):
+    try:
+        return rig.call(event, environment)
+    except BackendFailed as error:
+        return error
+
+
+def race(rig, event):
+    """A leader in the first environment and a follower in the second that has begun to wait before the backend answers."""
+    replies = []
+    assert rig.first is not rig.second
+    rig.backend.gate.clear()
+    leader = threading.Thread(target=lambda: replies.append(quietly(rig, event)))
+    leader.start()
+    assert rig.backend.waiting.acquire(timeout=10)
+
+    def let_the_leader_finish(seconds):
+        if not rig.backend.gate.is_set():
+            rig.backend.gate.set()
+            leader.join(10)
+
+    rig.clock.on_sleep = let_the_leader_finish
+    replies.append(quietly(rig, event, rig.second))
+    leader.join(10)
+    rig.clock.on_sleep = lambda seconds: None
+    return replies
+
+
+class TestModes:
+    def test_off_equals_no_wrapper(self, make_rig):
+        """P50, S58: nothing is read or written, and the payload passes through unrepaired."""
+        rig = make_rig(HOOKCACHE_MODE="off")
+        rig.charged_hits = True
+        bad = answer("a") | {"usage": {"inputTokens": "many"}}
+        rig.backend.handler = lambda event: bad
+        for _ in range(2):
+            assert bad == rig.call(ocr_event(rig.image(b"page")))
+
+        assert ([], 0) == (rig.dynamodb.calls, rig.s3.count("get_object"))
+        assert ("bypass", "mode_off") == (rig.last["outcome"], rig.last["reason"])
+
+    def test_observe_looks_up_and_never_serves(self, make_rig):
+        """P50, P57: always calls, stores, says whether it would have hit; earns no credit."""
+        rig = make_rig(HOOKCACHE_MODE="observe")
+        for _ in range(2):
+            rig.call(ocr_event())
+
+        assert (["observe", "observe"], 2) == (rig.outcomes, len(rig.backend.calls))
+        assert [None, True] == [receipt.get("would_hit") for receipt in rig.receipts]
+        assert {} == rig.last["units_saved"]
+        assert 1 == len(rig.entries)
+
+    def test_read_only_never_writes(self, rig):
+        """P50, S58: serves what is there, takes no lease."""
+        rig.call(ocr_event())
+        reader = rig.cold_start(HOOKCACHE_MODE="read_only")
+        writes = ("put_item", "update_item", "batch_write_item", "delete_item")
+        before = sum(map(rig.dynamodb.count, writes))
+        rig.call(ocr_event(), reader)
+        rig.call(summarization_event(), reader)
+
+        assert ["miss", "hit_table", "miss"] == rig.outcomes
+        assert before == sum(map(rig.dynamodb.count, writes))
+
+    def test_write_only_never_serves(self, make_rig):
+        """P50: fills the cache for others."""
+        rig = make_rig(HOOKCACHE_MODE="write_only")
+        for _ in range(2):
+            rig.call(ocr_event())
+        rig.call(ocr_event(), rig.cold_start(HOOKCACHE_MODE="on"))
+
+        assert (2, "hit_table") == (len(rig.backend.calls), rig.last["outcome"])
+
+    def test_modes_differ_by_context(self, make_rig):
+        """P50: one step may be off while the others are on."""
+        rig = make_rig(**policy(OCR={"mode": "off"}))
+        for step in ("OCR", "Extraction"):
+            rig.call(STEPS[step]())
+            rig.call(STEPS[step]())
+
+        assert ["bypass", "bypass", "miss", "hit_memory"] == rig.outcomes
+
+    def test_orders_set_a_mode_without_a_redeploy(self, rig):
+        """P50, P44: an operator's stop, seen within a minute."""
+        rig.call(ocr_event())
+        rig.first.cache.control.give(Orders(modes={"*": "off"}))
+        rig.clock.advance(61)
+        rig.call(ocr_event())
+
+        assert ("bypass", "mode_off") == (rig.last["outcome"], rig.last["reason"])
+
+
+class TestWishes:
+    def test_refresh_reaches_the_backend_and_replaces_for_all(self, rig):
+        """P51, S56: in this environment at once, in others when their memory copy ends."""
+        rig.backend.replies = [token_answer("old"), token_answer("new")]
+        rig.call(ocr_event())
+        rig.clock.advance(1)
+        rig.call(ocr_event(), wishes={"refresh": True})
+        texts = [
+            rig.call(ocr_event(), environment)["output"]["message"]["content"][0]["text"]
+            for environment in (rig.first, rig.second)
+        ]
+
+        assert ["miss", "refresh", "hit_memory", "hit_table"] == rig.outcomes
+        assert ["new", "new"] == texts
+
+    def test_bypass_leaves_the_cache_alone(self, rig):
+        """P51: as asked."""
+        rig.call(ocr_event(), wishes={"bypass": True})
+
+        assert ("bypass", "requested", []) == (rig.last["outcome"], rig.last["reason"], rig.entries)
+
+    def test_a_lower_maximum_age_is_obeyed(self, rig):
+        """P51, S56: in both tiers."""
+        rig.call(ocr_event())
+        rig.clock.advance(50)
+        for age, outcome in ((60, "hit_memory"), (40, "miss")):
+            rig.call(ocr_event(), wishes={"max_age_seconds": age})
+            assert outcome == rig.last["outcome"]
+
+    def test_a_rollout_has_answers_of_its_own(self, rig):
+        """P51: its id enters the key."""
+        for rollout in ("blue", "green", "blue"):
+            rig.call(ocr_event(), wishes={"rollout": rollout})
+
+        assert ["miss", "miss", "hit_memory"] == rig.outcomes
+
+    def test_wishes_in_the_event_are_only_members(self, rig):
+        """P51, S57: they reach the model and the key, and control nothing."""
+        event = ocr_event() | {"hookcache": {"refresh": True, "namespace": "x"}}
+        for _ in range(2):
+            rig.call(event)
+
+        assert (["miss", "hit_memory"], [event]) == (rig.outcomes, rig.backend.calls)
+
+
+class TestReceipts:
+    def test_a_receipt_tells_hit_from_miss_and_why(self, rig):
+        """P31, P58, S60: outcome, reason, age; on hits too."""
+        rig.call(ocr_event(rig.image(b"page")))
+        rig.clock.advance(5)
+        rig.call(ocr_event(rig.image(b"page")))
+        miss, hit = rig.receipts
+
+        assert ("absent", None) == (miss["reason"], miss["age_seconds"])
+        assert ("", 5.0) == (hit["reason"], hit["age_seconds"])
+        assert miss["key_id"] == hit["key_id"]
+        assert (1, 4) == (hit["images"], hit["image_bytes"])
+
+    @pytest.mark.parametrize(
+        ("happens", "reason"),
+        [
+            (lambda rig: rig.clock.advance(8 * 86_400), "expired"),
+            (lambda rig: [rig.dynamodb.plant(item | {"tag": {"B": b""}}) for item in rig.entries], "corrupt"),
+            (lambda rig: [rig.dynamodb.plant(item | {"schema": {"N": "0"}}) for item in rig.entries], "schema"),
+            (lambda rig: rig.dynamodb.items.clear(), "absent"),
+        ],
+        ids=["expired", "corrupt", "schema", "absent"],
+    )
+    def test_a_miss_says_why(self, rig, happens, reason):
+        """P58, S60: what one look-up can know."""
+        rig.call(ocr_event())
+        happens(rig)
+        rig.call(ocr_event(), rig.second)
+
+        assert ("miss", reason) == (rig.last["outcome"], rig.last["reason"])
+
+    @pytest.mark.parametrize(
+        "called_by",
+        [
+            "arn:aws:lambda:us-east-1:123456789012:function:GENAIIDP-cache-x",
+            "arn:aws:lambda:us-east-1:123456789012:function:GENAIIDP-cache-x:live",
+            "arn:aws:lambda:us-east-1:123456789012:function:GENAIIDP-cache-x:7",
+            "arn:aws-us-gov:lambda:us-gov-west-1:123456789012:function:GENAIIDP-cache-x:$LATEST",
+        ],
+    )
+    def test_a_function_is_metered_under_one_name(self, rig, called_by):
+        """S55, P35: alias, version, GovCloud; always the bare name."""
+        rig.call(ocr_event(), invoked_function_arn=called_by)
+
+        assert ("GENAIIDP-cache-x", "OCR/lambda_hook/GENAIIDP-cache-x") == (
+            rig.last["function"],
+            rig.last["MeteringKey"],
+        )
+
+    def test_credit_is_earned_by_hits_only(self, make_rig):
+        """P57, S51, S52: the backend's own prompt-cache units are no hits of ours; a miss saves nothing."""
+        rig = make_rig()
+        rig.backend.handler = lambda event: answer("a", inputTokens=10, cacheReadInputTokens=900)
+        rig.call(ocr_event())
+        rig.call(ocr_event())
+        miss, hit = rig.receipts
+
+        assert {} == miss["units_saved"]
+        assert {"inputTokens": 10, "cacheReadInputTokens": 900} == hit["units_saved"]
+        assert (0, 1) == (metric(miss, "MemoryHits"), metric(hit, "MemoryHits"))
+
+    @pytest.mark.parametrize(
+        "trouble", [BrokenPipeError(), ValueError("I/O operation on closed file"), OSError()], ids=repr
+    )
+    def test_metering_trouble_never_touches_the_answer(self, rig, trouble, monkeypatch):
+        """P34, F34: stdout closed or broken; the answer goes out."""
+        rig.call(ocr_event())
+
+        def broken(text):
+            raise trouble
+
+        monkeypatch.setattr(rig.stdout, "write", broken)
+        told = rig.call(ocr_event())
+        monkeypatch.undo()
+        rig.invocations -= 1  # its receipt is lost, which is all that may be
+        rig.answers.remove(told)
+
+        assert "end_turn" == told["stopReason"]
+
+    def test_every_own_unit_is_counted(self, rig):
+        """P56: table units as reported, S3 and Lambda requests, and their estimated price."""
+        rig.call(ocr_event(rig.image(b"page")))
+        own = rig.last["own_units"]
+
+        assert (1, True, True) == (own["lambda_requests"], own["table_write_units"] > 3, own["s3_requests"] >= 2)
+        assert metric(rig.last, "OwnCost") > 0
+
+    def test_a_hit_from_memory_costs_no_table(self, rig):
+        """P56, G1: what the memory tier is for."""
+        rig.call(summarization_event())
+        rig.call(summarization_event())
+
+        assert {"lambda_requests", "lambda_gb_seconds", "log_bytes"} >= rig.last["own_units"].keys()
+
+    def test_savings_are_at_the_price_of_the_day(self, make_rig, tmp_path):
+        """P55, S50: frozen when the answer was made; unknown units are `unpriced`, never 0 and never guessed."""
+        file = tmp_path / "prices.yaml"
+        file.write_text("pricing: [{name: row, units: [{name: inputTokens, price: '0.001'}]}]")
+        rig = make_rig(HOOKCACHE_PRICES=str(file), HOOKCACHE_PRICE_AS="row")
+        rig.backend.handler = lambda event: answer("a", inputTokens=10, pages=2)
+        rig.call(ocr_event())
+        file.write_text("pricing: [{name: row, units: [{name: inputTokens, price: '5'}]}]")
+        rig.call(ocr_event(), rig.second)
+        miss, hit = rig.receipts
+
+        assert (0.01, 0.0) == (metric(miss, "Cost"), metric(miss, "SavedCost"))
+        assert (0.0, 0.01) == (metric(hit, "Cost"), metric(hit, "SavedCost"))
+        assert {"pages": 2} == hit["unpriced_units"] == miss["unpriced_units"]
+
+    def test_a_record_is_valid_embedded_metric_format(self, rig):
+        """P35, S53: two dimension sets of one each, at most 100 metrics, one value each, all of them present."""
+        rig.call(ocr_event())
+        with pytest.raises(DeadlineTooClose):
+            rig.call(summarization_event(), seconds=0)
+        for receipt in rig.receipts:
+            (told,) = receipt["_aws"]["CloudWatchMetrics"]
+            assert [["MeteringKey"], ["Service"]] == told["Dimensions"]
+            assert "GenAIIDP/HookCache" == told["Namespace"]
+            assert len(told["Metrics"]) <= 100
+            assert all(1 == len(receipt[each["Name"]]) for each in told["Metrics"])
+            assert all(isinstance(receipt[name], str) for (name,) in told["Dimensions"])
+
+    def test_dimensions_hold_nothing_of_a_request(self, rig):
+        """P35, P36: a context that a caller made up becomes `Other`."""
+        rig.call(summarization_event() | {"context": f"{CANARY}.pdf"})
+
+        assert "Other/lambda_hook/GENAIIDP-cache-backend" == rig.last["MeteringKey"]
+
+
+class TestFences:
+    def test_a_slow_leader_does_not_overwrite_its_successor(self, rig):
+        """P25, S36, F17: paused past its lease, it finds a newer fence: its caller is served, its put and release are refused."""
+
+        def paused(event):
+            if len(rig.backend.calls) > 1:
+                return token_answer("new")
+            rig.clock.advance(40)
+            rig.call(event, rig.second)
+            return token_answer("old")
+
+        rig.backend.handler = paused
+        texts = [text_of(rig.call(ocr_event(), environment)) for environment in (rig.first, rig.cold_start())]
+        successor, slow, _ = rig.receipts
+
+        assert ["old", "new"] == texts
+        assert ("miss", "") == (successor["outcome"], successor["refusal"])
+        assert ("miss", "superseded", 1) == (slow["outcome"], slow["refusal"], metric(slow, "LeaseLost"))
+        assert ["DONE"] == [lease["state"]["S"] for lease in rig.dynamodb.of_kind("LEASE")]
+
+    @pytest.mark.parametrize("fenced", [True, False], ids=["promise", "control: no fence"])
+    def test_an_erase_during_a_fetch_keeps_its_answer_out(self, rig, fenced):
+        """P13, S59, F19: the caller is served, nothing returns to the table; without the fence it would."""
+
+        def erased_meanwhile(event):
+            cache = rig.first.cache
+            (lease,) = rig.dynamodb.of_kind("LEASE")
+            if fenced:
+                key, fence = lease["pk"]["B"], cache.flights._book.fence_off(lease["pk"]["B"])
+                rig.dynamodb.plant(cache._table._sealer.tombstone(key, fence, rig.clock.now_ms() // 1000 + 86_400))
+            return token_answer()
+
+        rig.backend.handler = erased_meanwhile
+        told = rig.call(ocr_event())
+        kept = [item for item in rig.entries if "erased" not in item]
+
+        assert "end_turn" == told["stopReason"]
+        assert (
+            (0, "superseded") == (len(kept), rig.last["refusal"])
+            if fenced
+            else (1, "") == (len(kept), rig.last["refusal"])
+        )
+
+
+def text_of(told):
+    return told["output"]["message"]["content"][0]["text"]
+
+
+class TestSecrecy:
+    def test_nothing_of_a_request_is_written_on_any_path(self, make_rig):
+        """P36, P58, S19, T11: with the trace on and every log level heard; miss, hit, bypass, refusal, failure, damage."""
+        rig = make_rig(POWERTOOLS_LOG_LEVEL="DEBUG", **policy(**{"*": {"trace": True, "error_detail": "type"}}))
+        page = rig.image(f"page of {CANARY}".encode())
+        rig.call(ocr_event(page))
+        rig.call(ocr_event(page))
+        rig.call(ocr_event(f"s3://{CANARY}/{CANARY}"))
+        rig.call(summarization_event() | {CANARY: f"s3://{CANARY}"})
+        rig.backend.replies = [answer(CANARY, "max_tokens"), BackendRaised("ValueError", CANARY)]
+        rig.call(summarization_event(CANARY))
+        with pytest.raises(BackendFailed):
+            rig.call(extraction_event(CANARY))
+        rig.dynamodb.plant(rig.entries[0] | {"body": {"B": CANARY.encode()}})
+        rig.call(ocr_event(page), rig.second)
+
+        assert 7 == len(rig.receipts)
+        assert [] == [name for name in ("stdout", "stderr") if CANARY in getattr(rig, name).text]
+        assert not any(CANARY in str(error) for error in rig.errors)

@@ -1,0 +1,278 @@
+"""Page images: which are read, what they amount to, and that nothing half-read ever counts."""
+
+import hashlib
+
+import pytest
+from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
+
+from fakes import ACCOUNT, BUCKET, FakeClock, FakeS3
+from hookcache.errors import Unkeyable
+from hookcache.images import IMAGE_BYTES, ImageReader
+from hookcache.outcome import Reason
+from hookcache.request import ImageRef
+from hookcache.spending import Spending
+
+FOLDER = f"s3://{BUCKET}/temp/lambdahook"
+
+
+class Desk:
+    """An image reader over a fake bucket."""
+
+    def __init__(self, *prefixes: str) -> None:
+        self.clock = FakeClock()
+        self.s3 = FakeS3(self.clock)
+        self.spending = Spending()
+        self.reader = ImageReader(lambda: self.s3, prefixes or (FOLDER,), self.clock, self.spending)
+
+    def put(self, data: bytes, name: str = "page.jpeg", owner: str | None = None) -> ImageRef:
+        self.s3.put_object(Bucket=BUCKET, Key=f"temp/lambdahook/{name}", Body=data)
+        return ImageRef(f"{FOLDER}/{name}", owner)
+
+    def refused(self, *images: ImageRef, account: str | None = None) -> Reason:
+        with pytest.raises(Unkeyable) as caught:
+            self.reader.digest(images, account)
+        return caught.value.reason
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+class TestDigests:
+    def test_an_image_is_all_its_bytes(self, desk):
+        """P4: SHA-256 and length of the whole object, larger than one read."""
+        data = bytes(range(256)) * 4096
+
+        (digest,) = desk.reader.digest([desk.put(data)])
+
+        assert (hashlib.sha256(data).digest(), len(data)) == (digest.sha256, digest.size_bytes)
+
+    def test_pages_with_equal_beginnings_differ(self, desk):
+        """P4, B10, S5: scans share their headers; the last byte counts like the first."""
+        head = b"\xff\xd8" + b"\x00" * 65_536
+        one, other = desk.reader.digest([desk.put(head + b"1", "1"), desk.put(head + b"2", "2")])
+
+        assert one.sha256 != other.sha256
+
+    def test_equal_bytes_under_other_names_are_one_image(self, desk):
+        """P4, S6: the host names each upload at random; neither name, ETag nor version counts."""
+        one, other = desk.reader.digest([desk.put(b"page", "1"), desk.put(b"page", "2")])
+
+        assert (one.sha256, one.size_bytes) == (other.sha256, other.size_bytes)
+        assert one.etag != other.etag
+
+    def test_the_same_name_with_other_bytes_is_another_image(self, desk):
+        """P4, S7: a file name stands for nothing."""
+        reference = desk.put(b"page 1")
+        (one,) = desk.reader.digest([reference])
+        desk.put(b"page 2")
+        (other,) = desk.reader.digest([reference])
+
+        assert one.sha256 != other.sha256
+
+    def test_digests_come_in_the_order_of_the_images(self, desk):
+        """P4, S8: one per image in order of position, equal references read once."""
+        references = [desk.put(f"page {number}".encode(), str(number)) for number in range(20)]
+        asked = [*references, references[3]]
+        desk.s3.calls.clear()
+
+        digests = desk.reader.digest(asked)
+
+        assert [hashlib.sha256(f"page {n}".encode()).digest() for n in [*range(20), 3]] == [d.sha256 for d in digests]
+        assert 20 == desk.s3.count("get_object")
+
+    def test_no_images_cost_nothing(self, desk):
+        """P56: a text request reads nothing."""
+        assert () == desk.reader.digest([])
+        assert [] == desk.s3.calls
+
+    def test_each_read_is_counted(self, desk):
+        """P56: own S3 requests are on the receipt."""
+        desk.reader.digest([desk.put(b"1", "1"), desk.put(b"2", "2")])
+
+        assert {"s3_requests": 2} == desk.spending.take()
+
+
+class TestUnreadable:
+    @pytest.mark.parametrize("way", ["forbidden", "missing", "cut", "slow", "empty", "oversized"])
+    def test_an_image_that_cannot_be_read_whole(self, desk, way):
+        """P42, S16, B9, F28: 403, 404, cut, slow, empty, over the bound: never a key, never an empty digest."""
+        reference = desk.put(b"page" * 400_000)
+        desk.s3.misbehave(way)
+
+        assert desk.refused(reference) is Reason.IMAGE_UNREADABLE
+
+    @pytest.mark.parametrize("way", ["", "behaving"])
+    def test_an_image_that_can(self, desk, way):
+        """P42, control: the same image from a bucket that behaves."""
+        reference = desk.put(b"page" * 400_000)
+        desk.s3.misbehave(way)
+
+        assert 1_600_000 == desk.reader.digest([reference])[0].size_bytes
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            ReadTimeoutError(endpoint_url="https://s3"),
+            ConnectTimeoutError(endpoint_url="https://s3"),
+            EndpointConnectionError(endpoint_url="https://s3"),
+            OSError("connection reset"),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_a_bucket_that_does_not_answer(self, desk, error):
+        """P42, P18, F28: no error of the SDK leaves the reader."""
+        reference = desk.put(b"page")
+        desk.s3.misbehave("error", error=error)
+
+        assert desk.refused(reference) is Reason.IMAGE_UNREADABLE
+
+    def test_one_unreadable_image_among_many(self, desk):
+        """P42: a request is keyed by all its images or not at all."""
+        references = [desk.put(b"page", str(number)) for number in range(5)]
+        desk.s3.misbehave("cut", "temp/lambdahook/3")
+
+        assert desk.refused(*references) is Reason.IMAGE_UNREADABLE
+
+    def test_reading_stops_at_the_bound(self, desk):
+        """B9, P30, T10: 20 MB are an image, a byte more is none; a larger one is not read at all."""
+        assert IMAGE_BYTES == desk.reader.digest([desk.put(b"\0" * IMAGE_BYTES)])[0].size_bytes
+        assert desk.refused(desk.put(b"\0" * (IMAGE_BYTES + 1))) is Reason.IMAGE_UNREADABLE
+
+    def test_the_bound_on_time_is_for_all_images_together(self, desk):
+        """P42: ten seconds, not ten seconds each."""
+        references = [desk.put(b"page", str(number)) for number in range(3)]
+        desk.s3.misbehave("slow")
+
+        assert desk.refused(*references) is Reason.IMAGE_UNREADABLE
+
+
+class TestAllowList:
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            "s3://other-bucket/temp/lambdahook/page.jpeg",
+            f"s3://{BUCKET}/other/page.jpeg",
+            f"s3://{BUCKET}/temp/lambdahook",
+            f"s3://{BUCKET}/temp/lambdahook/",
+            f"s3://{BUCKET}/temp/lambdahook-2/page.jpeg",
+            f"s3://{BUCKET}.attacker/temp/lambdahook/page.jpeg",
+            f"S3://{BUCKET}/temp/lambdahook/page.jpeg",
+            f"https://{BUCKET}.s3.amazonaws.com/temp/lambdahook/page.jpeg",
+            f"arn:aws:s3:::{BUCKET}/temp/lambdahook/page.jpeg",
+            f"s3://arn:aws:s3:us-east-1:{ACCOUNT}:accesspoint/point/temp/lambdahook/page.jpeg",
+            f" s3://{BUCKET}/temp/lambdahook/page.jpeg",
+            f"s3://{BUCKET}",
+            f"s3://{BUCKET}/",
+            "s3://",
+            "",
+            "page.jpeg",
+        ],
+        ids=repr,
+    )
+    def test_another_place_is_not_read(self, desk, uri):
+        """P42, B12, T8: other bucket, prefix, scheme or spelling: bypass without a read."""
+        assert desk.refused(ImageRef(uri, None)) is Reason.IMAGE_NOT_ALLOWED
+        assert [] == desk.s3.calls
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "../page.jpeg",
+            "a/../../page.jpeg",
+            "..",
+            "./page.jpeg",
+            "a\\..\\page.jpeg",
+            "page\0.jpeg",
+            "page\n.jpeg",
+            "page\x7f.jpeg",
+            "x" * 1_024,
+            "\ud83d.jpeg",
+        ],
+        ids=ascii,
+    )
+    def test_a_name_that_something_may_resolve_is_not_read(self, desk, name):
+        """P42, B13: dot segments, backslashes, control characters, over-long names, lone surrogates."""
+        assert desk.refused(ImageRef(f"{FOLDER}/{name}", None)) is Reason.IMAGE_NOT_ALLOWED
+        assert [] == desk.s3.calls
+
+    @pytest.mark.parametrize(
+        "name", ["%2e%2e%2fpage.jpeg", "a#b", "a?versionId=1", "a b", "p\u0430ge.jpeg", "..page", "x" * 1_007]
+    )
+    def test_a_name_is_taken_as_it_is_written(self, desk, name):
+        """B13: nothing is decoded or normalised; `%2e` is three letters, `#` and `?` belong to the name."""
+        reference = desk.put(b"page", name)
+        desk.reader.digest([reference])
+
+        assert f"temp/lambdahook/{name}" == desk.s3.calls[-1][1]["Key"]
+
+    def test_one_reference_outside_keeps_the_others_from_being_read(self, desk):
+        """P42: judged before any read."""
+        assert desk.refused(desk.put(b"page"), ImageRef("s3://other/1", None)) is Reason.IMAGE_NOT_ALLOWED
+        assert 0 == desk.s3.count("get_object")
+
+    def test_an_empty_list_allows_nothing(self):
+        """P42, T8: what the operator did not name is not read."""
+        desk = Desk("s3://elsewhere/")
+
+        assert desk.refused(desk.put(b"page")) is Reason.IMAGE_NOT_ALLOWED
+
+    @pytest.mark.parametrize("prefix", [FOLDER, FOLDER + "/", f"s3://{BUCKET}/", f"s3://{BUCKET}"])
+    def test_an_entry_names_a_whole_folder(self, prefix):
+        """P42, control: with and without the slash at its end."""
+        desk = Desk(prefix)
+
+        assert 4 == desk.reader.digest([desk.put(b"page")])[0].size_bytes
+
+
+class TestOwner:
+    @pytest.mark.parametrize(
+        ("told", "account", "expected"),
+        [
+            (ACCOUNT, None, ACCOUNT),
+            (ACCOUNT, "999999999999", ACCOUNT),
+            (None, ACCOUNT, ACCOUNT),
+            ("", ACCOUNT, ACCOUNT),
+            ("1234", ACCOUNT, ACCOUNT),
+            (None, None, None),
+        ],
+    )
+    def test_the_owner_is_named_where_one_is_known(self, desk, told, account, expected):
+        """T8, B12: the host's word if it is an account, else our own account."""
+        desk.reader.digest([desk.put(b"page", owner=told)], account)
+
+        assert expected == desk.s3.calls[-1][1].get("ExpectedBucketOwner")
+
+    def test_a_bucket_of_another_account_is_not_read(self, desk):
+        """P42, B12: wrong owner."""
+        reference = desk.put(b"page")
+        desk.s3.owner = "999999999999"
+
+        assert desk.refused(reference, account=ACCOUNT) is Reason.IMAGE_UNREADABLE
+
+
+class TestUnchanged:
+    def test_an_image_that_stayed(self, desk):
+        """P15, control: nothing happened between digest and store."""
+        references = [desk.put(b"page", str(number)) for number in range(3)]
+
+        assert desk.reader.unchanged(references, desk.reader.digest(references))
+
+    @pytest.mark.parametrize("data", [b"other", b"page"], ids=["other bytes", "same bytes, new version"])
+    def test_an_image_that_was_replaced(self, desk, data):
+        """P15, F29, T6: ETag or version changed between digest and store."""
+        references = [desk.put(b"page", "1"), desk.put(b"page", "2")]
+        digests = desk.reader.digest(references)
+        desk.put(data, "2")
+
+        assert not desk.reader.unchanged(references, digests)
+
+    @pytest.mark.parametrize("way", ["forbidden", "missing"])
+    def test_an_image_that_cannot_be_asked_about_counts_as_changed(self, desk, way):
+        """P15: an answer is kept only if its images are known to be the same."""
+        reference = desk.put(b"page")
+        digests = desk.reader.digest([reference])
+        desk.s3.misbehave(way)
+
+        assert not desk.reader.unchanged([reference], digests)

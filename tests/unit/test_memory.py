@@ -1,0 +1,146 @@
+"""The memory tier: bounded in real bytes, judged by wall clock."""
+
+import sys
+import tracemalloc
+from dataclasses import replace
+
+import pytest
+
+from fakes import START_MS, FakeClock
+from hookcache.entry import Entry
+from hookcache.memory import MemoryTier
+
+LIFE_SECONDS = 300
+
+
+def entry(name: str, body: bytes = b"{}") -> Entry:
+    return Entry(name.encode(), 1, START_MS, START_MS + 10**9, START_MS + 10**9, body, {"pages": 1}, "OCR", "1", {})
+
+
+@pytest.fixture
+def tier(clock) -> MemoryTier:
+    return MemoryTier(1_000_000, LIFE_SECONDS, clock)
+
+
+def test_what_was_put_is_found(tier):
+    """P11, control: the copy, by its own key only."""
+    tier.put(entry("a"))
+
+    assert entry("a") == tier.get(b"a")
+    assert tier.get(b"b") is None
+
+
+@pytest.mark.parametrize(("seconds", "found"), [(LIFE_SECONDS - 0.001, True), (LIFE_SECONDS, False), (10**6, False)])
+def test_a_copy_lives_at_most_its_time(tier, clock, seconds, found):
+    """P11, S32, S33: at most `MEMORY`, to the millisecond."""
+    tier.put(entry("a"))
+    clock.advance(seconds)
+
+    assert found == (tier.get(b"a") is not None)
+
+
+def test_a_copy_does_not_outlive_a_freeze(tier, clock):
+    """P11, S31, F32: wall time goes on while elapsed time stands still."""
+    tier.put(entry("a"))
+    clock.freeze(LIFE_SECONDS)
+
+    assert tier.get(b"a") is None
+
+
+def test_a_monotonic_clock_near_zero_changes_nothing():
+    """P11, S31: as on a cold start; the control is a tier that would add its time to `elapsed`."""
+    clock = FakeClock(elapsed=0.0)
+    tier = MemoryTier(1_000_000, LIFE_SECONDS, clock)
+    tier.put(entry("a"))
+
+    assert tier.get(b"a") is not None
+
+
+def test_a_wall_clock_set_back_ends_a_copy(tier, clock):
+    """P11, F31: a copy that seems to end later than any copy may says nothing about its age."""
+    tier.put(entry("a"))
+    clock.set_back(3_600)
+
+    assert tier.get(b"a") is None
+
+
+def test_an_ended_copy_is_dropped(tier, clock):
+    """P30: it holds no memory once it was looked for."""
+    tier.put(entry("a"))
+    clock.advance(LIFE_SECONDS)
+    tier.get(b"a")
+
+    assert 0 == tier.held_bytes
+
+
+def test_bytes_are_bounded(clock):
+    """P30, S44: whatever is put, the tier holds no more than it may, and the latest stays."""
+    tier = MemoryTier(50_000, LIFE_SECONDS, clock)
+    for number in range(100):
+        tier.put(entry(str(number), b"x" * 3_000))
+        assert tier.held_bytes <= 50_000
+
+    assert tier.get(b"99") is not None
+    assert tier.get(b"0") is None
+
+
+def test_the_least_recently_used_goes_first(clock):
+    """P30: what is asked for stays."""
+    size = MemoryTier(10**6, 1, clock)
+    size.put(entry("a", b"x" * 1000))
+    tier = MemoryTier(size.held_bytes * 2 + 10, LIFE_SECONDS, clock)
+    for name in "ab":
+        tier.put(entry(name, b"x" * 1000))
+    tier.get(b"a")
+    tier.put(entry("c", b"x" * 1000))
+
+    assert [True, False, True] == [tier.get(name) is not None for name in (b"a", b"b", b"c")]
+
+
+def test_an_entry_larger_than_the_tier_is_not_kept(clock):
+    """P30, S43: no exception either; what was there stays."""
+    tier = MemoryTier(5_000, LIFE_SECONDS, clock)
+    tier.put(entry("a"))
+    tier.put(entry("b", b"x" * 5_000))
+
+    assert (True, False) == (tier.get(b"a") is not None, tier.get(b"b") is not None)
+
+
+def test_a_copy_put_again_counts_once(tier):
+    """P30: its size is not added up."""
+    tier.put(entry("a"))
+    once = tier.held_bytes
+    tier.put(entry("a"))
+
+    assert once == tier.held_bytes
+
+
+def test_a_dropped_copy_is_gone(tier):
+    """P13: and dropping one that is not there is no error."""
+    tier.put(entry("a"))
+    tier.drop(b"a")
+    tier.drop(b"a")
+
+    assert tier.get(b"a") is None
+
+
+def test_the_size_that_is_counted_is_the_real_one(clock):
+    """P30, S44: a guard that measures the wrong thing never fires; tracemalloc is the judge."""
+    tier = MemoryTier(10**9, LIFE_SECONDS, clock)
+    usage = {f"unit{number}": 1.5 for number in range(3)}
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(2_000):
+        body = bytes(bytearray(500))
+        tier.put(replace(entry(str(number), body), usage={str(unit) + str(number): 1.5 * number for unit in usage}))
+    held = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+
+    assert 0.8 <= tier.held_bytes / held <= 1.5
+
+
+def test_the_length_of_the_body_alone_would_be_too_little():
+    """S44, control: the objects around a small body are larger than the body."""
+    small = entry("a")
+
+    assert small.held_bytes() > sys.getsizeof(small.body) + 200

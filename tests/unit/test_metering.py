@@ -1,0 +1,128 @@
+"""The receipt by itself: names, reasons, own environment variables, and one record whatever happens."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from fakes import summarization_event
+from hookcache.errors import BackendThrottled, backend_failed
+from hookcache.metering import Meter, function_name
+from hookcache.outcome import Outcome, Reason
+from hookcache.prices import Prices
+from hookcache.spending import Spending
+
+ARN = "arn:aws:lambda:us-east-1:123456789012:function:GENAIIDP-cache-x"
+
+
+@pytest.mark.parametrize(
+    ("arn", "name"),
+    [
+        (ARN, "GENAIIDP-cache-x"),
+        (f"{ARN}:live", "GENAIIDP-cache-x"),
+        (f"{ARN}:$LATEST", "GENAIIDP-cache-x"),
+        (ARN.replace("aws:", "aws-cn:", 1), "GENAIIDP-cache-x"),
+        ("GENAIIDP-cache-x:7", "GENAIIDP-cache-x"),
+        ("GENAIIDP-cache-x", "GENAIIDP-cache-x"),
+    ],
+)
+def test_a_function_has_one_name(arn, name):
+    """S55, P35: ARN, alias, version, `$LATEST`, other partitions, bare."""
+    assert name == function_name(SimpleNamespace(invoked_function_arn=arn))
+
+
+def test_a_function_that_nobody_names():
+    """S55: in a decorator outside Lambda."""
+    assert "unknown" == function_name(None)
+    assert "own" == function_name(SimpleNamespace(invoked_function_arn=None), "own:7")
+
+
+def meter(clock, **environ):
+    return Meter(clock, Spending(), Prices(), environ)
+
+
+def receipts(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (backend_failed("a", "b", shared=True), Reason.SHARED_FAILURE),
+        (backend_failed("a", "b", timed_out=True), Reason.BACKEND_TIMEOUT),
+        (backend_failed("a", "b"), Reason.BACKEND_FAILED),
+        (BackendThrottled("a"), Reason.BACKEND_THROTTLED),
+        (KeyboardInterrupt(), Reason.BACKEND_FAILED),
+        (ValueError("mine"), Reason.BACKEND_FAILED),
+    ],
+    ids=repr,
+)
+def test_whatever_is_raised_closes_the_receipt_and_goes_on(clock, capsys, error, reason):
+    """P31: exactly one receipt, `failed`, with its reason; no credit for what was not served."""
+
+    def fail():
+        with meter(clock).invocation("OCR", None) as receipt:
+            receipt.end(Outcome.HIT_MEMORY)
+            receipt.units_saved = {"pages": 1}
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    (written,) = receipts(capsys)
+
+    assert ("failed", reason.value, {}) == (written["outcome"], written["reason"], written["units_saved"])
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_every_outcome_counts_once(clock, capsys, outcome):
+    """P31: the equation that dashboards rely on."""
+    with meter(clock).invocation("OCR", None) as receipt:
+        receipt.end(outcome)
+    (written,) = receipts(capsys)
+    counts = [written[name][0] for name in ("MemoryHits", "TableHits", "Collapsed", "Misses", "Bypasses", "Failures")]
+
+    assert 1 == written["Requests"][0] == sum(counts)
+
+
+def test_namespace_and_service_are_powertools_own_settings(clock, capsys):
+    """P35: no convention of our own where there is one."""
+    chosen = meter(clock, POWERTOOLS_METRICS_NAMESPACE="Mine", POWERTOOLS_SERVICE_NAME="pages")
+    with chosen.invocation("OCR", None):
+        pass
+    (written,) = receipts(capsys)
+
+    assert ("Mine", "pages") == (written["_aws"]["CloudWatchMetrics"][0]["Namespace"], written["Service"])
+
+
+def test_health_metrics_are_written_only_where_they_count(clock, capsys):
+    """P35: every custom metric costs money."""
+    health = {"TableErrors", "ImageErrors", "Refusals", "LeaseLost", "CorruptEntries", "Unpriced"}
+    one = meter(clock)
+    with one.invocation("OCR", None):
+        pass
+    with one.invocation("OCR", None) as receipt:
+        receipt.table_errors = receipt.image_errors = receipt.lease_lost = receipt.corrupt_entries = 1
+        receipt.refusal, receipt.unpriced = Reason.TRUNCATED, {"pages": 1}
+    quiet, loud = receipts(capsys)
+
+    assert set() == health & quiet.keys()
+    assert health == health & loud.keys()
+
+
+def test_only_the_first_invocation_of_an_environment_is_cold(clock, capsys):
+    """P56: cold starts have a price of their own."""
+    one = meter(clock)
+    for _ in range(2):
+        with one.invocation("OCR", None):
+            pass
+
+    assert [True, False] == [written["cold_start"] for written in receipts(capsys)]
+
+
+def test_latency_is_split(rig):
+    """P31: look-up, backend, total; the parts sum to the whole."""
+    rig.backend.seconds = 3
+    rig.call(summarization_event())
+    latency = {name: rig.last[name][0] for name in ("Latency", "BackendLatency", "LookupLatency")}
+
+    assert {"Latency": 3000, "BackendLatency": 3000, "LookupLatency": 0} == pytest.approx(latency)

@@ -1,0 +1,141 @@
+"""Control of a single call by its client context, and the marks that break loops."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from fakes import client_context, client_context_of
+from hookcache.percall import MAX_AGE_LIMIT_SECONDS, CallControl, call_control, hops, onward
+
+
+def told(wishes):
+    return SimpleNamespace(client_context=SimpleNamespace(custom={"hookcache": wishes}))
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        None,
+        SimpleNamespace(),
+        SimpleNamespace(client_context=None),
+        SimpleNamespace(client_context={}),
+        SimpleNamespace(client_context=SimpleNamespace(custom=None)),
+        SimpleNamespace(client_context=SimpleNamespace(custom="text")),
+        SimpleNamespace(client_context={"custom": {}}),
+    ],
+    ids=range(7),
+)
+def test_a_call_without_wishes(context):
+    """P51: the host sends no client context at all; that is the usual case."""
+    assert CallControl() == call_control(context)
+    assert () == hops(context)
+
+
+def test_wishes_that_are_understood():
+    """P51, S56: refresh, bypass, a lower maximum age, a rollout."""
+    context = SimpleNamespace(
+        client_context=client_context(refresh=True, bypass=False, max_age_seconds=60, rollout="blue-2")
+    )
+
+    assert CallControl(True, False, 60.0, "blue-2", 0) == call_control(context)
+
+
+def test_wishes_may_come_as_text():
+    """P51: mobile SDKs send strings; so may a caller."""
+    assert CallControl(bypass=True) == call_control(told(json.dumps({"bypass": True})))
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        {"refresh": "yes"},
+        {"refresh": 1},
+        {"bypass": None},
+        {"max_age_seconds": 10**12},
+        {"max_age_seconds": -1},
+        {"max_age_seconds": float("nan")},
+        {"max_age_seconds": True},
+        {"max_age_seconds": "60"},
+        {"rollout": ""},
+        {"rollout": "a/b"},
+        {"rollout": "x" * 65},
+        {"rollout": "blue\n"},
+        {"namespace": "tenant-b"},
+        {"generation": "7"},
+        {"mode": "off"},
+        {"": {}},
+        "not json",
+        "[" * 3_000,
+        "7",
+        7,
+        [],
+        None,
+    ],
+    ids=lambda wishes: repr(wishes)[:40],
+)
+def test_wishes_that_are_not_understood_are_ignored_and_counted(wishes):
+    """P51, B21, S57, S17: bad JSON, maximum age 10^12, another namespace: no effect, one counted."""
+    assert CallControl(ignored=1) == call_control(told(wishes))
+
+
+def test_one_bad_wish_leaves_the_good_ones():
+    """P51, B21: each is judged by itself."""
+    control = call_control(
+        told({"refresh": True, "rollout": "?", "novel": 1, "max_age_seconds": MAX_AGE_LIMIT_SECONDS})
+    )
+
+    assert CallControl(True, False, float(MAX_AGE_LIMIT_SECONDS), "", 2) == control
+
+
+class TestHops:
+    @pytest.mark.parametrize(
+        ("marks", "seen"),
+        [
+            ("a,b", ("a", "b")),
+            (["a", "b", 5], ("a", "b")),
+            (5, ()),
+            ({"a": 1}, ()),
+            (None, ()),
+            ("a,,b c,d\n," + "x" * 65, ("a",)),
+        ],
+    )
+    def test_marks_are_read_in_any_form(self, marks, seen):
+        """B21: a forged mark can refuse a call and nothing else."""
+        context = SimpleNamespace(client_context={"custom": {"hookcache_hops": marks}})
+
+        assert seen == hops(context)
+
+    def test_our_mark_joins_the_callers(self):
+        """F40, P51: the backend sees the caller's own context and our mark, but no wish meant for us."""
+        custom = {"hookcache": {"refresh": True}, "hookcache_hops": "first", "trace": "t-1"}
+        sent = onward(SimpleNamespace(client_context=SimpleNamespace(custom=custom)), "second")
+
+        assert {"custom": {"trace": "t-1", "hookcache_hops": "first,second"}} == client_context_of(
+            {"ClientContext": sent}
+        )
+
+    @pytest.mark.parametrize("size", [10, 1_000, 100_000])
+    def test_the_client_context_stays_within_lambdas_limit(self, size):
+        """F40: 3,583 bytes of base64; the caller's own part goes before our mark does."""
+        context = SimpleNamespace(client_context={"custom": {"x": "y" * size}})
+
+        sent = onward(context, "GENAIIDP-cache")
+
+        assert len(sent) <= 3_583
+        assert "GENAIIDP-cache" == client_context_of({"ClientContext": sent})["custom"]["hookcache_hops"]
+
+    def test_marks_do_not_grow_without_bound(self):
+        """F40, T9: the latest 16 and ours."""
+        context = SimpleNamespace(client_context={"custom": {"hookcache_hops": [str(n) for n in range(100)]}})
+
+        marks = client_context_of({"ClientContext": onward(context, "us")})["custom"]["hookcache_hops"].split(",")
+
+        assert [*(str(n) for n in range(84, 100)), "us"] == marks
+
+    def test_forged_marks_do_not_make_the_client_context_too_long(self):
+        """B21, F40: Lambda would refuse the backend's invocation for it."""
+        forged = ["x" * 64] * 30 + ["\u00e9" * 400] * 3
+        sent = onward(SimpleNamespace(client_context={"custom": {"hookcache_hops": forged}}), "GENAIIDP-cache")
+
+        assert len(sent) <= 3_583

@@ -1,0 +1,281 @@
+"""Pure decisions: what may be looked up, served and kept."""
+
+import json
+
+import pytest
+
+from fakes import START_MS, answer, json_answer, ocr_event, page_answer, token_answer
+from hookcache.entry import ANSWER_BYTES, Entry
+from hookcache.lease import SKEW_MS
+from hookcache.outcome import Reason
+from hookcache.policy import (
+    Admit,
+    Bypass,
+    Fresh,
+    LookUp,
+    Mode,
+    Refuse,
+    Rules,
+    Stale,
+    Unusable,
+    admit,
+    default_rules,
+    json_in,
+    judge,
+    may_look_up,
+)
+from hookcache.request import parse
+from hookcache.usage import metered
+
+
+def request_with(images=0, **numbers):
+    event = ocr_event(*["s3://b/1"] * images)
+    event["inferenceConfig"] = numbers
+    return parse(event)
+
+
+def decided(response, rules=None, request=None, body_bytes=100):
+    return admit(request or request_with(temperature=0), rules or Rules(), metered(response), body_bytes)
+
+
+class TestMayLookUp:
+    @pytest.mark.parametrize(
+        ("numbers", "ceiling", "allowed"),
+        [
+            ({"temperature": 0}, 0.0, True),
+            ({"temperature": 0.0}, 0.0, True),
+            ({"temperature": -0.0}, 0.0, True),
+            ({"temperature": 0.01}, 0.0, False),
+            ({"temperature": -1}, 0.0, False),
+            ({}, 0.0, False),
+            ({"temperature": None}, 0.0, False),
+            ({"temperature": "0.0"}, 0.0, False),
+            ({"temperature": False}, 0.0, False),
+            ({"temperature": 0.5}, 0.5, True),
+            ({"temperature": 0.6}, 0.5, False),
+            ({}, 0.5, False),
+            ({"temperature": 2}, None, True),
+            ({}, None, True),
+        ],
+    )
+    def test_sampling_requests_are_bypassed(self, numbers, ceiling, allowed):
+        """P16, S3, B5: absent, no number, or above the ceiling; None allows everything."""
+        expected = LookUp() if allowed else Bypass(Reason.SAMPLING)
+
+        assert expected == may_look_up(request_with(**numbers), Rules(temperature_ceiling=ceiling))
+
+
+def entry(created=0, fresh=1_000, hard=2_000):
+    return Entry(b"k", 1, START_MS + created, START_MS + fresh, START_MS + hard, b"{}", {}, "OCR", "1", {})
+
+
+class TestJudge:
+    @pytest.mark.parametrize(
+        ("at", "use"),
+        [
+            (-SKEW_MS - 1, Unusable(Reason.FUTURE)),
+            (-SKEW_MS, Fresh()),
+            (0, Fresh()),
+            (999, Fresh()),
+            (1_000, Stale(Reason.EXPIRED)),
+            (1_999, Stale(Reason.EXPIRED)),
+            (2_000, Unusable(Reason.EXPIRED)),
+            (10**12, Unusable(Reason.EXPIRED)),
+        ],
+    )
+    def test_lifetimes_to_the_millisecond(self, at, use):
+        """P10, P12, S30, S33, F14, F31: each look-up judges on its own reading of the wall clock."""
+        assert use == judge(entry(), START_MS + at)
+
+    def test_an_entry_fresh_until_its_hard_end_has_no_stale_time(self):
+        """P10: hard = fresh is the default."""
+        assert Unusable(Reason.EXPIRED) == judge(entry(fresh=2_000), START_MS + 2_000)
+
+    @pytest.mark.parametrize(("not_before", "use"), [(0, Fresh()), (1, Unusable(Reason.INVALIDATED))])
+    def test_what_was_made_before_an_invalidation_is_not_used(self, not_before, use):
+        """P44: and what was made at that very time is."""
+        assert use == judge(entry(), START_MS, START_MS + not_before)
+
+    @pytest.mark.parametrize(
+        ("age", "use"), [(0.5, Fresh()), (0.499, Unusable(Reason.EXPIRED)), (None, Fresh()), (10**6, Fresh())]
+    )
+    def test_a_caller_may_ask_for_a_lower_age(self, age, use):
+        """P51, S56: lower only; it never makes an entry live longer."""
+        assert use == judge(entry(), START_MS + 500, max_age_seconds=age)
+        assert Unusable(Reason.EXPIRED) == judge(entry(), START_MS + 2_000, max_age_seconds=age)
+
+
+class TestAdmit:
+    @pytest.mark.parametrize(
+        "response",
+        [
+            token_answer(),
+            page_answer(),
+            answer("text", "stop_sequence", outputTokens=5),
+            answer("text", None),
+            {"output": {"message": {"content": [{"text": "no role"}]}}},
+            {"output": {"message": {"role": "assistant", "content": [{"reasoning": {}}, {"text": "a"}]}}, "novel": [1]},
+        ],
+        ids=range(6),
+    )
+    def test_a_good_answer_is_kept(self, response):
+        """P14, control: nothing speaks against these."""
+        assert Admit() == decided(response)
+
+    @pytest.mark.parametrize(
+        ("response", "reason"),
+        [
+            ([], Reason.NOT_AN_OBJECT),
+            (None, Reason.NOT_AN_OBJECT),
+            ("text", Reason.NOT_AN_OBJECT),
+            (5, Reason.NOT_AN_OBJECT),
+            ({}, Reason.CONTENT),
+            ({"output": None}, Reason.CONTENT),
+            ({"output": {"message": []}}, Reason.CONTENT),
+            ({"output": {"message": {"content": []}}}, Reason.CONTENT),
+            ({"output": {"message": {"content": "text"}}}, Reason.CONTENT),
+            ({"output": {"message": {"content": ["text"]}}}, Reason.CONTENT),
+            ({"output": {"message": {"content": [{"text": 5}]}}}, Reason.BLANK_TEXT),
+            ({"output": {"message": {"content": [{"toolUse": {}}]}}}, Reason.BLANK_TEXT),
+            (answer(""), Reason.BLANK_TEXT),
+            (answer(" \n\t\u00a0"), Reason.BLANK_TEXT),
+            (answer("a") | {"errorMessage": "x"}, Reason.ERROR_BODY),
+            (answer("a") | {"errorType": None}, Reason.ERROR_BODY),
+            (answer("a", "max_tokens"), Reason.TRUNCATED),
+            (answer("", "max_tokens"), Reason.TRUNCATED),
+            (answer("a", "length"), Reason.TRUNCATED),
+            (answer("a", "guardrail_intervened"), Reason.STOP_REASON),
+            (answer("a", "content_filtered"), Reason.STOP_REASON),
+            (answer("a", "tool_use"), Reason.STOP_REASON),
+            (answer("a") | {"stopReason": None}, Reason.STOP_REASON),
+            (answer("a") | {"stopReason": ["end_turn"]}, Reason.STOP_REASON),
+            ({"output": {"message": {"role": "user", "content": [{"text": "a"}]}}}, Reason.ROLE),
+            (answer("a", pages=-1), Reason.USAGE),
+            (answer("a", pages=float("nan")), Reason.USAGE),
+            (answer("a") | {"usage": []}, Reason.USAGE),
+            (answer("a") | {"confidence": float("nan")}, Reason.NOT_FINITE),
+            (answer("a") | {"deep": [{"x": float("inf")}]}, Reason.NOT_FINITE),
+        ],
+        ids=lambda value: str(value)[:60],
+    )
+    def test_a_bad_answer_is_not(self, response, reason):
+        """P14, P33, S20, S21, S22, F24, F25, F26: each for its own reason, length before emptiness."""
+        assert Refuse(reason) == decided(response)
+
+    @pytest.mark.parametrize(("out", "kept"), [(99, True), (100, False), (101, False)])
+    def test_an_answer_as_long_as_it_could_be_was_cut(self, out, kept):
+        """P14, S2, S20: without a stop reason as well, which some backends drop."""
+        request = request_with(temperature=0, maxTokens=100)
+
+        assert kept == (decided(answer("a", None, outputTokens=out), request=request) == Admit())
+
+    def test_no_limit_means_no_cut(self):
+        """P14, control: newer hosts send no `maxTokens` for OCR."""
+        assert Admit() == decided(answer("a", None, outputTokens=10**6))
+
+    @pytest.mark.parametrize(("images", "kept"), [(0, True), (1, False)])
+    def test_an_image_that_no_page_was_charged_for_was_not_read(self, images, kept):
+        """P14: sample hooks answer so when they could not fetch the image."""
+        decision = decided(page_answer(pages=0), request=request_with(images, temperature=0))
+
+        assert (Admit() if kept else Refuse(Reason.NO_PAGES)) == decision
+
+    @pytest.mark.parametrize(("size", "kept"), [(ANSWER_BYTES, True), (ANSWER_BYTES + 1, False)])
+    def test_size_is_bounded(self, size, kept):
+        """P14, P49, S43, B20: 5.9 MB."""
+        assert (Admit() if kept else Refuse(Reason.ANSWER_SIZE)) == decided(token_answer(), body_bytes=size)
+
+    @pytest.mark.parametrize(
+        ("allowed", "pages", "kept"), [(False, 1, False), (True, 1, True), (True, 0, False), (True, None, False)]
+    )
+    def test_a_blank_page_is_kept_where_the_operator_says_so(self, allowed, pages, kept):
+        """P47: only if it was charged for; off by default."""
+        response = answer(" ", **({} if pages is None else {"pages": pages}))
+
+        assert (Admit() if kept else Refuse(Reason.BLANK_TEXT)) == decided(response, Rules(blank_pages=allowed))
+
+
+class TestTexts:
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ('{"a": 1}', {"a": 1}),
+            ("  [1, 2]\n", [1, 2]),
+            ('```json\n{"a": 1}\n```', {"a": 1}),
+            ('Here it is:\n```\n{"a": 1}\n```\nDone.', {"a": 1}),
+            ('Here it is: {"a": {"b": 2}} as you asked.', {"a": {"b": 2}}),
+            ('{"a": "}"}', {"a": "}"}),
+            ("no JSON at all", None),
+            ("", None),
+            ("5", None),
+            ('"text"', None),
+            ('{"a": 1', None),
+            ('{"a": [{"b": 1}, {"b"', None),
+            ('[{"a": 1}, {"a": 2}, {"a', None),
+            ('{"a": 1} and {"b": 2}', None),
+            ("[" * 100_000, None),
+            ('{"a": ' * 100_000, None),
+        ],
+        ids=lambda value: str(value)[:30],
+    )
+    def test_json_is_found_where_the_host_finds_it(self, text, found):
+        """P47, S24: bare, fenced or in prose; a cut answer that contains whole objects is none."""
+        assert found == json_in(text)
+
+    def test_json_is_required_where_the_step_reads_json(self):
+        """P47, S24: by default in Classification, Extraction and Assessment; a retry then reaches the backend."""
+        rules = Rules(require_json=True)
+
+        assert Refuse(Reason.NOT_JSON) == decided(token_answer('{"total": '), rules)
+        assert Admit() == decided(token_answer('{"total": "17.20"}'), rules)
+        assert Admit() == decided(token_answer('{"total": '), Rules())
+        assert {"Classification", "Extraction", "Assessment"} == {
+            context
+            for context in (
+                "OCR",
+                "Classification",
+                "Extraction",
+                "Assessment",
+                "Summarization",
+                "Unspecified",
+                "Other",
+            )
+            if default_rules(context)["require_json"]
+        }
+
+    @pytest.mark.parametrize(
+        ("response", "kept"),
+        [
+            (json_answer({"class": "unclassified"}), False),
+            (json_answer({"deep": [{"class": " Unclassified "}]}), False),
+            (token_answer("UNCLASSIFIED"), False),
+            (json_answer({"class": "unclassified invoice"}), True),
+            (json_answer({"unclassified": "no"}), True),
+        ],
+        ids=range(5),
+    )
+    def test_a_failure_in_disguise_is_not_kept(self, response, kept):
+        """P47, S23: a whole string that is on the list, anywhere in the answer, without case."""
+        rules = Rules(refused_texts=("unclassified",))
+
+        assert (Admit() if kept else Refuse(Reason.REFUSED_TEXT)) == decided(response, rules)
+
+    def test_only_classification_has_such_a_text_by_default(self):
+        """P47, S23: an extracted value may well read so."""
+        assert ("unclassified",) == default_rules("Classification")["refused_texts"]
+        assert "refused_texts" not in default_rules("Extraction")
+
+
+def test_modes_say_what_they_do():
+    """P50: what each looks up and serves."""
+    assert {Mode.ON, Mode.READ_ONLY} == {mode for mode in Mode if mode.serves}
+    assert {Mode.ON, Mode.READ_ONLY, Mode.OBSERVE} == {mode for mode in Mode if mode.looks_up}
+
+
+def test_a_deeply_nested_answer_is_judged_without_an_exception():
+    """P14, P20: deeper than Python's own recursion allows."""
+    deep: object = 1
+    for _ in range(100_000):
+        deep = [deep]
+
+    assert Refuse(Reason.NOT_FINITE) == decided(json.loads("{}") | answer("a") | {"deep": deep})

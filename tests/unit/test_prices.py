@@ -1,0 +1,122 @@
+"""Prices in the host's format: exact names, and what has no price is unpriced."""
+
+from decimal import Decimal
+
+import pytest
+
+from fakes import BUCKET, FakeS3, FakeSecrets
+from hookcache.errors import ConfigurationError
+from hookcache.prices import OWN_PRICES, Prices, PriceTable, table_from
+
+TEXT = """
+pricing:
+  - name: lambda_hook/GENAIIDP-cache-mistral
+    units: [{name: pages, price: "0.004"}]
+  - name: bedrock/nova
+    units:
+      - {name: inputTokens, price: "8.0E-7"}
+      - {name: outputTokens, price: 3.2E-6}
+      - {name: cacheReadInputTokens, price: "0"}
+  - name: hookcache/own
+    units: [{name: s3_requests, price: "0.5"}]
+"""
+
+
+def prices(row="bedrock/nova"):
+    return Prices(row, lambda: PriceTable.parse(TEXT))
+
+
+def test_units_are_charged_at_their_own_price():
+    """P55: exact decimals; pages like tokens."""
+    assert ({"pages": "0.012"}, (Decimal("0.012"), {})) == (
+        prices("lambda_hook/GENAIIDP-cache-mistral").costs({"pages": 3}),
+        prices("lambda_hook/GENAIIDP-cache-mistral").total({"pages": 3}),
+    )
+    assert Decimal("1.84E-3") == prices().total({"inputTokens": 1500, "outputTokens": 200, "totalTokens": 1700})[0]
+
+
+@pytest.mark.parametrize("unit", ["pages", "inputtokens", "inputToken", "savedInputTokens", "cacheWriteInputTokens"])
+def test_a_unit_without_a_price_is_unpriced(unit):
+    """P55, S50: counted by unit, never 0, never a neighbour's price."""
+    total, unpriced = prices().total({"inputTokens": 1, unit: 7})
+
+    assert (Decimal("8.0E-7"), {unit: 7}) == (total, unpriced)
+
+
+@pytest.mark.parametrize("row", ["", "bedrock/nov", "bedrock/nova-pro", "nova", "BEDROCK/NOVA"])
+def test_a_row_is_named_exactly(row):
+    """P55, S50: a substring of a row's name is another name."""
+    assert (Decimal(0), {"inputTokens": 5}) == prices(row).total({"inputTokens": 5})
+
+
+def test_what_costs_nothing_is_not_unpriced():
+    """P55: unused units, a price of 0, and what the host itself declares free."""
+    assert (Decimal(0), {}) == prices().total({"pages": 0, "cacheReadInputTokens": 9, "totalTokens": 9, "requests": 1})
+
+
+def test_the_table_is_read_once_and_late():
+    """P34: not before the first cost is needed."""
+    reads = []
+    prices = Prices("bedrock/nova", lambda: reads.append(1) or PriceTable.parse(TEXT))
+    prices.own({"s3_requests": 1})
+    assert [] == reads
+
+    prices.costs({"inputTokens": 1})
+    prices.total({"inputTokens": 1})
+    assert [1] == reads
+
+
+def test_an_unreadable_table_leaves_units_unpriced():
+    """P34, P55: a receipt is no reason to fail a request."""
+
+    def broken():
+        raise OSError("no such file")
+
+    assert (Decimal(0), {"inputTokens": 5}) == Prices("bedrock/nova", broken).total({"inputTokens": 5})
+
+
+def test_own_units_have_prices_that_an_operator_may_replace():
+    """P56: an estimate at public prices, unit by unit."""
+    prices_known = prices()
+    before = prices_known.own({"s3_requests": 2, "novel": 9})
+    prices_known.costs({"inputTokens": 1})
+
+    assert 2 * OWN_PRICES["s3_requests"] == before
+    assert Decimal(1) == prices_known.own({"s3_requests": 2})
+    assert OWN_PRICES["lambda_requests"] == prices_known.own({"lambda_requests": 1})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "5",
+        "[]",
+        "pricing: 5",
+        "pricing: [{name: a}]",
+        "pricing: [{name: a, units: [{name: b}]}]",
+        "pricing: [{name: a, units: [{name: b, price: x}]}]",
+        "pricing: [{name: a, units: [{name: b, price: -1}]}]",
+        "pricing: [{name: a, units: [{name: b, price: .inf}]}]",
+        "pricing: [{name: a, units: [{name: b, price: .nan}]}]",
+        "pricing: [",
+        "pricing: !!python/object/apply:os.system [true]",
+    ],
+)
+def test_a_table_in_another_format_is_refused(text):
+    """P55, B22: with the format in the message; nothing in it is executed."""
+    with pytest.raises(ConfigurationError, match="pricing"):
+        PriceTable.parse(text)
+
+
+def test_a_table_may_lie_in_a_file_in_s3_or_in_a_parameter(tmp_path):
+    """P55: the three forms of `HOOKCACHE_PRICES`."""
+    s3, secrets = FakeS3(), FakeSecrets()
+    s3.put_object(Bucket=BUCKET, Key="config/prices.yaml", Body=TEXT.encode())
+    secrets.parameters["/hookcache/prices"] = TEXT
+    file = tmp_path / "prices.yaml"
+    file.write_text(TEXT)
+
+    for reference in (f"s3://{BUCKET}/config/prices.yaml", "ssm:/hookcache/prices", str(file)):
+        table = table_from(reference, lambda: s3, lambda: secrets)
+        assert Decimal("0.004") == table.price("lambda_hook/GENAIIDP-cache-mistral", "pages")

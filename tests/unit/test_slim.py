@@ -1,0 +1,459 @@
+"""The slim client: what boto3 would send, give and raise, and boto3 itself wherever something is unusual."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials as BotoCredentials
+from botocore.exceptions import (
+    ChecksumError,
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    IncompleteReadError,
+    ReadTimeoutError,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hookcache.slim import Place, SlimDynamoDB, SlimLambda, SlimS3, SlimSecrets, signing
+from hookcache.slim.signing import Credentials, Signer
+
+ENVIRON = {
+    "AWS_REGION": "eu-central-1",
+    "AWS_DEFAULT_REGION": "eu-central-1",
+    "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+    "AWS_SESSION_TOKEN": "session//token==",
+    "HOME": "/nonexistent",
+}
+LIMITS = {"connect_timeout": 0.5, "read_timeout": 0.5}
+NOW = datetime(2026, 11, 21, 9, 30, 15, tzinfo=UTC)
+
+
+class Server:
+    """A socket that answers each request with the next of `replies`: bytes, None to hang, or "" to close."""
+
+    def __init__(self, *replies: bytes | None) -> None:
+        self.replies = list(replies)
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._over = threading.Event()
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self._open.append(connection)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as file:
+            while head := self._read(file):
+                self.requests.append(head)
+                reply = self.replies.pop(0) if self.replies else b""
+                if reply is None:
+                    self._over.wait(5)
+                    return
+                if not reply:
+                    return
+                connection.sendall(reply)
+
+    @staticmethod
+    def _read(file: Any) -> bytes:
+        lines, length = [], 0
+        while (line := file.readline()).strip():
+            lines.append(line)
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        return b"".join(lines) + b"\r\n" + file.read(length) if lines else b""
+
+    def drop_connections(self) -> None:
+        """What a freeze of some minutes does to idle connections."""
+        for connection in self._open:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+
+    def close(self) -> None:
+        self._over.set()
+        self._listener.close()
+
+
+def reply(body: bytes, status: int = 200, length: int | None = None, **headers: str) -> bytes:
+    told = {"content-length": str(len(body) if length is None else length), **headers}
+    lines = [f"HTTP/1.1 {status} X", *(f"{name.replace('_', '-')}: {value}" for name, value in told.items()), "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    made: list[Server] = []
+
+    def make(*replies: bytes | None) -> Server:
+        made.append(Server(*replies))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.close()
+
+
+class Plain:
+    """Stands where boto3's client would; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __getattr__(self, operation: str) -> Any:
+        def call(**arguments: Any) -> str:
+            self.asked.append(operation)
+            return "from boto3"
+
+        return call
+
+
+def client(kind: Any, server: Server, plain: Any = None, attempts: int = 1) -> Any:
+    place = Place.of({**ENVIRON, "AWS_ENDPOINT_URL": server.url})
+    assert place is not None
+    return kind(place, lambda: plain, **LIMITS, attempts=attempts)
+
+
+GET = {"TableName": "table", "Key": {"pk": {"B": b"\x00\xff"}, "kind": {"S": "ENTRY"}}}
+
+
+class TestSignature:
+    """What is sent is what botocore's signer would have sent."""
+
+    @staticmethod
+    def by_botocore(service: str, method: str, url: str, headers: dict[str, str], body: bytes) -> str:
+        request = AWSRequest(method, url, headers=headers, data=body)
+        request.context["timestamp"] = NOW.strftime("%Y%m%dT%H%M%SZ")
+        kind = S3SigV4Auth if service == "s3" else SigV4Auth
+        auth = kind(BotoCredentials("AKID", "secret", "token"), service, "eu-central-1")
+        request.headers["X-Amz-Security-Token"] = "token"
+        request.headers["X-Amz-Date"] = request.context["timestamp"]
+        if service == "s3":
+            request.headers["X-Amz-Content-SHA256"] = auth.payload(request)
+        canonical = auth.canonical_request(request)
+        text = auth.string_to_sign(request, canonical)
+        listed = auth.signed_headers(auth.headers_to_sign(request))
+        return f"Credential={auth.scope(request)}, SignedHeaders={listed}, Signature={auth.signature(text, request)}"
+
+    @given(body=st.binary(max_size=64), target=st.sampled_from(["GetItem", "PutItem", "UpdateItem"]))
+    def test_a_json_call_is_signed_as_botocore_signs_it(self, body, target):
+        """P18: byte for byte, so that the service sees no difference."""
+        headers = {"host": "dynamodb.eu-central-1.amazonaws.com", "content-type": "application/x-amz-json-1.0"}
+        headers["x-amz-target"] = f"DynamoDB_20120810.{target}"
+
+        expected = self.by_botocore("dynamodb", "POST", "https://dynamodb.eu-central-1.amazonaws.com/", headers, body)
+        signed = Signer("eu-central-1", "dynamodb").sign(
+            Credentials("AKID", "secret", "token"), "POST", "/", "", headers, body, NOW.timestamp()
+        )
+
+        assert f"{signing.ALGORITHM} {expected}" == signed["authorization"]
+
+    @given(key=st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30))
+    def test_an_object_of_any_name_is_signed_as_botocore_signs_it(self, key):
+        """B13: spaces, percent signs, `#`, `?` and letters of any script in an object's name."""
+        from urllib.parse import quote
+
+        path = "/" + quote(key, safe="/~")
+        headers = {"host": "bucket.s3.eu-central-1.amazonaws.com", "x-amz-expected-bucket-owner": "123456789012"}
+
+        expected = self.by_botocore("s3", "GET", f"https://{headers['host']}{path}", headers, b"")
+        signed = Signer("eu-central-1", "s3").sign(
+            Credentials("AKID", "secret", "token"), "GET", path, "", headers, b"", NOW.timestamp()
+        )
+
+        assert f"{signing.ALGORITHM} {expected}" == signed["authorization"]
+
+    def test_a_function_named_by_arn_is_signed_as_botocore_signs_it(self):
+        """P40: the colons of an ARN are encoded once on the wire and twice in what is signed."""
+        path = (
+            "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aeu-central-1%3A123456789012%3Afunction%3Ax%3Alive/configuration"
+        )
+        headers = {"host": "lambda.eu-central-1.amazonaws.com"}
+
+        expected = self.by_botocore("lambda", "GET", f"https://{headers['host']}{path}", headers, b"")
+        signed = Signer("eu-central-1", "lambda").sign(
+            Credentials("AKID", "secret", "token"), "GET", path, "", headers, b"", NOW.timestamp()
+        )
+
+        assert f"{signing.ALGORITHM} {expected}" == signed["authorization"]
+
+    def test_the_next_day_has_a_key_of_its_own(self):
+        """A signer that lives past midnight signs with the new day's key."""
+        signer, credentials = Signer("eu-central-1", "dynamodb"), Credentials("AKID", "secret", "")
+        signer.sign(credentials, "POST", "/", "", {"host": "h"}, b"", NOW.timestamp())
+
+        later = signer.sign(credentials, "POST", "/", "", {"host": "h"}, b"", NOW.timestamp() + 86_400)
+        fresh = Signer("eu-central-1", "dynamodb").sign(
+            credentials, "POST", "/", "", {"host": "h"}, b"", NOW.timestamp() + 86_400
+        )
+
+        assert fresh == later
+
+
+class TestPlace:
+    """Where it may be used at all."""
+
+    def test_a_lambda_environment_is_usual(self):
+        """G13: what Lambda sets is enough."""
+        place = Place.of(ENVIRON)
+
+        assert place is not None
+        assert ("https://dynamodb.eu-central-1.amazonaws.com", False) == place.endpoint("DYNAMODB", "dynamodb")
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"HOOKCACHE_CLIENT": "boto3"},
+            {"AWS_REGION": "cn-north-1", "AWS_DEFAULT_REGION": "cn-north-1"},
+            {"AWS_REGION": "us-gov-west-1", "AWS_DEFAULT_REGION": "us-gov-west-1"},
+            {"AWS_REGION": "us-east-1"},
+            {"AWS_REGION": "", "AWS_DEFAULT_REGION": ""},
+            {"HTTPS_PROXY": "http://proxy:3128"},
+            {"AWS_USE_FIPS_ENDPOINT": "true"},
+            {"AWS_PROFILE": "work"},
+            {"AWS_CREDENTIAL_EXPIRATION": "2026-11-21T10:00:00Z"},
+            {"AWS_SECRET_ACCESS_KEY": ""},
+        ],
+        ids=lambda change: "-".join(change),
+    )
+    def test_what_only_boto3_understands_makes_it_unusual(self, change):
+        """P18: proxies, partitions, profiles, FIPS and credentials that end are boto3's."""
+        assert Place.of({**ENVIRON, **change}) is None
+
+    def test_a_configuration_file_makes_it_unusual(self, tmp_path):
+        """P18: what a file may say, boto3 understands."""
+        (tmp_path / ".aws").mkdir()
+        (tmp_path / ".aws" / "config").touch()
+
+        assert Place.of({**ENVIRON, "HOME": str(tmp_path)}) is None
+
+    def test_an_operator_s_endpoint_is_taken(self):
+        """P22: the SDK's own variables, the service's before the general one."""
+        place = Place.of({**ENVIRON, "AWS_ENDPOINT_URL": "http://all", "AWS_ENDPOINT_URL_S3": "http://s3/"})
+
+        assert place is not None
+        assert [("http://s3", True), ("http://all", True)] == [place.endpoint("S3", "s3"), place.endpoint("X", "x")]
+
+    def test_the_roots_of_aws_are_trusted_and_no_others(self):
+        """P18: a place without a bundle of its own loads the few roots that AWS uses, from the file that boto3 ships."""
+        place = Place.of(ENVIRON)
+        assert place is not None
+
+        subjects = [dict(part[0] for part in root["subject"]) for root in place.tls().get_ca_certs()]
+        names = {each.get("commonName") or each["organizationalUnitName"] for each in subjects}
+
+        amazon = {f"Amazon Root CA {number}" for number in (1, 2, 3, 4)}
+        starfield = {"Starfield Services Root Certificate Authority - G2"}
+        assert amazon | starfield <= names
+        assert {"Amazon", "Starfield"} == {name.split()[0] for name in names}
+
+
+class TestCalls:
+    def test_binary_attributes_are_bytes_on_both_sides(self, serve):
+        """P8: as boto3 gives them, nested ones included."""
+        encoded = base64.b64encode(b"\x00\x01").decode()
+        item = {
+            "b": {"B": encoded},
+            "l": {"L": [{"B": encoded}]},
+            "m": {"M": {"x": {"BS": [encoded]}}},
+            "n": {"N": "1"},
+        }
+        server = serve(reply(json.dumps({"Item": item, "ConsumedCapacity": {"CapacityUnits": 0.5}}).encode()))
+
+        got = client(SlimDynamoDB, server).get_item(**GET)
+
+        plain = {"b": {"B": b"\x00\x01"}, "l": {"L": [{"B": b"\x00\x01"}]}, "m": {"M": {"x": {"BS": [b"\x00\x01"]}}}}
+        assert plain | {"n": {"N": "1"}} == got["Item"]
+        head, _, body = server.requests[0].partition(b"\r\n\r\n")
+        assert "AP8=" == json.loads(body)["Key"]["pk"]["B"]
+        assert b"x-amz-target: DynamoDB_20120810.GetItem" in head
+
+    def test_a_failed_condition_raises_as_boto3_does_with_the_item_in_the_way(self, serve):
+        """P25, F9: type, code and old item."""
+        body = {"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "message": "no"}
+        body["Item"] = {"pk": {"B": "AA=="}}
+        server = serve(reply(json.dumps(body).encode(), 400))
+
+        with pytest.raises(ClientError) as caught:
+            client(SlimDynamoDB, server).put_item(TableName="table", Item={"pk": {"B": b"\0"}})
+
+        assert "ConditionalCheckFailedException" == caught.value.response["Error"]["Code"]
+        assert {"pk": {"B": b"\0"}} == caught.value.response["Item"]
+
+    def test_a_damaged_body_is_refused(self, serve):
+        """F28: the sum that DynamoDB sends is compared."""
+        server = serve(reply(b"{}", x_amz_crc32=str(zlib.crc32(b"{ }"))))
+
+        with pytest.raises(ChecksumError):
+            client(SlimDynamoDB, server).get_item(**GET)
+
+    def test_a_cut_body_is_refused(self, serve):
+        """Design 7: never an empty item."""
+        server = serve(reply(b"{}", length=40), b"")
+        server.replies = [reply(b"{}", length=40)]
+        threading.Timer(0.1, server.drop_connections).start()
+
+        with pytest.raises((IncompleteReadError, ConnectionClosedError)):
+            client(SlimDynamoDB, server).get_item(**GET)
+
+    def test_a_table_that_hangs_ends_with_the_read_timeout(self, serve):
+        """F2."""
+        with pytest.raises(ReadTimeoutError):
+            client(SlimDynamoDB, serve(None)).get_item(**GET)
+
+    def test_a_table_that_is_not_there(self, serve):
+        """F1."""
+        server = serve()
+        with socket.socket() as unheard:
+            unheard.bind(("127.0.0.1", 0))  # bound and not listening: the port is nobody else's
+            server.url = f"http://127.0.0.1:{unheard.getsockname()[1]}"
+
+            with pytest.raises(EndpointConnectionError):
+                client(SlimDynamoDB, server).get_item(**GET)
+
+    def test_one_connection_serves_call_after_call(self, serve):
+        """G3: a table hit pays no handshake."""
+        server = serve(reply(b"{}"), reply(b"{}"), reply(b"{}"))
+        dynamodb = client(SlimDynamoDB, server)
+        for _ in range(3):
+            dynamodb.get_item(**GET)
+
+        assert 1 == server.connections
+
+    def test_after_a_freeze_no_dead_connection_is_used(self, serve):
+        """F32: the other side hung up meanwhile; the call opens a new connection and does not fail."""
+        server = serve(reply(b"{}"), reply(b"{}"))
+        dynamodb = client(SlimDynamoDB, server)
+        dynamodb.get_item(**GET)
+        server.drop_connections()
+
+        dynamodb.get_item(**GET)
+
+        assert 2 == server.connections
+
+    def test_a_second_attempt_is_made_where_two_are_allowed(self, serve):
+        """P42: one broken connection costs no image. Control: with one attempt it does."""
+        server = serve(b"", reply(b"page", ETag='"e"'))
+
+        got = client(SlimS3, server, attempts=2).get_object(Bucket="pages", Key="a")
+
+        assert (b"page", 4, '"e"') == (got["Body"].read(), got["ContentLength"], got["ETag"])
+        with pytest.raises(ConnectionClosedError):
+            client(SlimS3, serve(b"", reply(b"page"))).get_object(Bucket="pages", Key="a")
+
+    def test_an_object_is_read_in_pieces(self, serve):
+        """G2: and its connection is kept only if it was read to its end."""
+        server = serve(reply(b"x" * 10), reply(b"y" * 10), reply(b"z"))
+        s3 = client(SlimS3, server)
+        body = s3.get_object(Bucket="pages", Key="a")["Body"]
+        pieces = [body.read(4), body.read(4), body.read(4), body.read(4)]
+        body.close()
+        s3.get_object(Bucket="pages", Key="b")["Body"].close()
+        s3.get_object(Bucket="pages", Key="c")
+
+        assert [b"xxxx", b"xxxx", b"xx", b""] == pieces
+        assert 2 == server.connections
+
+    def test_a_missing_object_and_a_foreign_owner_are_refusals(self, serve):
+        """P42, T8: the owner is sent; the code is read from the XML, or is the status where HEAD has no body."""
+        error = b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code><Message>gone</Message></Error>"
+        server = serve(reply(error, 404), reply(b"", 403))
+        s3 = client(SlimS3, server)
+        for method, code in ((s3.get_object, "NoSuchKey"), (s3.head_object, "403")):
+            with pytest.raises(ClientError) as caught:
+                method(Bucket="pages", Key="a b", ExpectedBucketOwner="123456789012")
+            assert code == caught.value.response["Error"]["Code"]
+
+        assert b"GET /pages/a%20b HTTP/1.1" in server.requests[0]
+        assert b"x-amz-expected-bucket-owner: 123456789012" in server.requests[0]
+
+    def test_secret_and_configuration(self, serve):
+        """P37, P40."""
+        server = serve(reply(b'{"SecretString": "hush"}'), reply(b'{"Version": "7"}'))
+
+        assert "hush" == client(SlimSecrets, server).get_secret_value(SecretId="arn:x")["SecretString"]
+        assert "7" == client(SlimLambda, server).get_function_configuration(FunctionName="a:live")["Version"]
+        assert b"GET /2015-03-31/functions/a%3Alive/configuration" in server.requests[1]
+
+
+class TestLeftToBoto3:
+    @pytest.mark.parametrize(
+        ("kind", "operation", "arguments"),
+        [
+            (SlimDynamoDB, "query", {}),
+            (SlimDynamoDB, "get_item", {**GET, "TableName": "arn:aws:dynamodb:eu-west-1:123456789012:table/x"}),
+            (SlimS3, "put_object", {"Bucket": "pages", "Key": "a"}),
+            (SlimS3, "get_object", {"Bucket": "pages", "Key": "a", "Range": "bytes=0-1"}),
+            (SlimS3, "get_object", {"Bucket": "dotted.name", "Key": "a"}),
+            (SlimLambda, "get_function_configuration", {"FunctionName": "a", "Qualifier": "1"}),
+            (SlimLambda, "invoke", {"FunctionName": "a"}),
+        ],
+    )
+    def test_an_operation_or_argument_that_is_not_known(self, serve, kind, operation, arguments):
+        """P18: and the slim client sends nothing."""
+        plain, server = Plain(), serve()
+
+        assert "from boto3" == getattr(client(kind, server, plain), operation)(**arguments)
+        assert ([operation], []) == (plain.asked, server.requests)
+
+    @pytest.mark.parametrize(
+        "code", ["InvalidSignatureException", "ExpiredTokenException", "UnrecognizedClientException"]
+    )
+    def test_a_signature_that_is_refused_ends_the_slim_client(self, serve, code):
+        """P18: this call and all later ones are boto3's, which may find other credentials."""
+        plain, server = Plain(), serve(reply(json.dumps({"__type": f"x#{code}"}).encode(), 400))
+        dynamodb = client(SlimDynamoDB, server, plain)
+
+        assert ["from boto3"] * 2 == [dynamodb.get_item(**GET), dynamodb.get_item(**GET)]
+        assert 1 == len(server.requests)
+
+    def test_access_denied_is_no_trouble_with_the_signature(self, serve):
+        """F7: asking again by boto3 would double the calls of a wrapper without rights."""
+        server = serve(reply(b'{"__type": "x#AccessDeniedException"}', 400))
+
+        with pytest.raises(ClientError):
+            client(SlimDynamoDB, server, Plain()).get_item(**GET)
+
+    @pytest.mark.parametrize(
+        "strange",
+        [
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\n{}",
+            b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+            b"nonsense\r\n\r\n",
+        ],
+    )
+    def test_a_reply_in_other_framing(self, serve, strange):
+        """P18: this call goes to boto3, and the connection is not used again."""
+        plain = Plain()
+
+        assert "from boto3" == client(SlimDynamoDB, serve(strange), plain).get_item(**GET)
+
+    def test_a_bucket_of_another_region(self, serve):
+        """P42: boto3 finds it out."""
+        plain = Plain()
+
+        assert "from boto3" == client(SlimS3, serve(reply(b"", 301)), plain).get_object(Bucket="pages", Key="a")
