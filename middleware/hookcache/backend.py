@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
@@ -68,10 +69,17 @@ class CallableBackend:
     def invoke(self, event: Any, context: Any, deadline: Deadline) -> Answer:  # noqa: ARG002 - its own time is its own
         response = self._handler(event, context)
         try:
-            body = json.dumps(response).encode()
+            body = json.dumps(response, default=_number_of).encode()
         except (TypeError, ValueError, RecursionError):
             return Answer(b"", response)  # nothing that JSON can hold: the caller's, and never kept
         return Answer(body, json.loads(body))
+
+
+def _number_of(value: object) -> float:
+    """A decimal, as DynamoDB's numbers come, goes out as a float: so spells it Lambda's own Python runtime."""
+    if isinstance(value, Decimal):
+        return float(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 class LambdaBackend:

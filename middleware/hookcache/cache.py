@@ -30,6 +30,7 @@ from hookcache.outcome import Outcome, Reason
 from hookcache.percall import CallControl, call_control
 from hookcache.policy import Admit, Bypass, Fresh, Mode, Refuse, Rules, Stale, Unusable, admit, judge, may_look_up
 from hookcache.prices import Prices
+from hookcache.references import with_references
 from hookcache.request import HookRequest, parse
 from hookcache.table import Found, TableTier
 from hookcache.trace import components
@@ -126,6 +127,7 @@ class Cache:
         if decision is not None or standing.identity is None:
             return decision or Bypass(Reason.BACKEND_UNKNOWN)
         account = account_of(context)
+        request = with_references(request, rules.resolve_references)
         digests = self._digests(request, account, receipt)
         receipt.images, receipt.image_bytes = len(digests), sum(digest.size_bytes for digest in digests)
         form = canonical_form(request, digests)

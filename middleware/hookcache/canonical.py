@@ -10,6 +10,7 @@ The canonical form: typed, length-prefixed bytes of a request, equal only for re
     list      l <count> frames
     object    o <count> (name frame, value frame) sorted by name (E1)
     image     x <byte length> <SHA-256>           in place of `uri` and `bucketOwner` of a digested image (E3)
+    reference l <count> images                    in place of a member that names resolved objects (P41)
 
 Lengths and counts are 8 bytes, big-endian. Every member of the event is framed, unknown ones included (P3). A frame says
 its type and length before its content, so no text can pass for another frame (S9, B16). `<<CACHEPOINT>>` is taken out of
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from hookcache.errors import Unkeyable
 from hookcache.outcome import Reason
+from hookcache.references import PAGE_FILES
 
 if TYPE_CHECKING:
     from hookcache.images import ImageDigest
@@ -64,7 +66,10 @@ def canonical_form(request: HookRequest, digests: Sequence[ImageDigest]) -> byte
 
     Promises: P2, P3, P4, P43.
     """
-    return _Form(iter(digests)).of(request.event)
+    each, blocks = iter(digests), len(digests) - len(PAGE_FILES) * len(request.references)
+    form = _Form(iter([next(each) for _ in range(blocks)]))
+    form.resolve(request.references, each)
+    return form.of(request.event)
 
 
 def value_form(value: Any) -> bytes:
@@ -87,6 +92,22 @@ class _Form:
         }
         self._text_block = self._object_of({"text": text})
         self._image_block = self._object_of({"image": self._object_of({"source": self._source, "format": value})})
+
+    def resolve(self, names: Sequence[str], digests: Iterator[ImageDigest]) -> None:
+        """From now on these members of the event count by the objects they name: one list of digests each (P41)."""
+        for name in names:
+            self._event[name] = self._objects([next(digests) for _ in PAGE_FILES])
+
+    def _objects(self, objects: Sequence[ImageDigest]) -> Writer:
+        def write(_value: Any, _depth: int) -> None:
+            self._out.append(b"l" + _length(len(objects)))
+            for digest in objects:
+                self._image(digest)
+
+        return write
+
+    def _image(self, digest: ImageDigest) -> None:
+        self._out.append(b"x" + _length(digest.size_bytes) + digest.sha256)
 
     def of(self, event: Mapping[str, Any]) -> bytes:
         self._object_of(self._event)(event, 0)
@@ -133,8 +154,7 @@ class _Form:
 
     def _location(self, location: Any, depth: int) -> None:
         """An image's bytes stand for its place; a member we do not know may select part of it, then the place counts too."""
-        digest = next(self._digests)
-        self._out.append(b"x" + _length(digest.size_bytes) + digest.sha256)
+        self._image(next(self._digests))
         plain = location.keys() <= _DIGESTED
         self._object_of({"uri": self._text})({} if plain else location, depth)
 

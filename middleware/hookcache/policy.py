@@ -58,6 +58,8 @@ class Rules:
         blank_pages: keep a blank answer that was charged for at least one page (P47).
         usage_on_hit: `zero`, or `original` to charge hits back to whoever sent them (P32).
         trace: put keyed component digests into the receipt (P58).
+        resolve_references: members of the event that name an S3 prefix with a page; its content is the input (P41).
+        output_limit: the model's own limit of output tokens, for requests that name none: an answer that reaches it was cut.
         negative_errors: backend error types not to be repeated for a minute (P17).
         delegate_after_wait: ask the backend, instead of raising, when a follower's wait is over (P27).
         stale_if_error: answer a failed fetch with an entry that is no longer fresh, up to its hard end (P45).
@@ -73,6 +75,8 @@ class Rules:
     blank_pages: bool = False
     usage_on_hit: Literal["zero", "original"] = "zero"
     trace: bool = False
+    resolve_references: tuple[str, ...] = ()
+    output_limit: int | None = None
     negative_errors: frozenset[str] = field(default_factory=frozenset)
     delegate_after_wait: bool = False
     stale_if_error: bool = False
@@ -186,14 +190,14 @@ def admit(request: HookRequest, rules: Rules, answer: Metered, body_bytes: int) 
     Source: what the host's steps read of a reply, and what its sample hooks return in place of an error.
     """
     response = answer.response
-    if not isinstance(response, dict):
-        return Refuse(Reason.NOT_AN_OBJECT)
+    if not isinstance(response, dict) or not body_bytes:
+        return Refuse(Reason.NOT_AN_OBJECT)  # no bytes: a handler of this process answered with what is no JSON
     text = _text_of(response)
     for reason, holds in (
         (Reason.ANSWER_SIZE, body_bytes <= ANSWER_BYTES),
         (Reason.ERROR_BODY, not response.keys() & {"errorMessage", "errorType"}),
         (Reason.USAGE, answer.sound),
-        (Reason.TRUNCATED, not _is_truncated(request, response, answer.units)),
+        (Reason.TRUNCATED, not _is_truncated(request, rules, response, answer.units)),
         (Reason.STOP_REASON, _stopped_well(response)),
         (Reason.ROLE, _message(response).get("role", "assistant") == "assistant"),
         (Reason.CONTENT, text is not None),
@@ -232,12 +236,13 @@ def _text_of(response: Mapping[str, Any]) -> str | None:
     return "".join(block["text"] for block in content if isinstance(block.get("text"), str))
 
 
-def _is_truncated(request: HookRequest, response: Mapping[str, Any], units: Mapping[str, float]) -> bool:
+def _is_truncated(request: HookRequest, rules: Rules, response: Mapping[str, Any], units: Mapping[str, float]) -> bool:
     if response.get("stopReason") in _TRUNCATED_STOPS if isinstance(response.get("stopReason"), str) else False:
         return True
     out = units.get("outputTokens")
     # A backend may drop the stop reason; an answer as long as it was allowed to be was most likely cut (S20).
-    return request.max_tokens is not None and out is not None and out >= request.max_tokens
+    limits = [limit for limit in (request.max_tokens, rules.output_limit) if limit is not None]
+    return bool(limits) and out is not None and out >= min(limits)
 
 
 def _stopped_well(response: Mapping[str, Any]) -> bool:

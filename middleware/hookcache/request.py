@@ -41,7 +41,8 @@ class HookRequest:
     A well-formed event and what policy needs to know about it.
 
     `temperature` and `max_tokens` are the numbers as received, None where absent or not a number.
-    `images` lists the image blocks in order of position, repeated ones repeated.
+    `images` lists the image blocks in order of position, repeated ones repeated; behind them, by name, the objects of
+    the `references`: members whose content counts in place of their value (P41, `references.py`).
     """
 
     event: Event
@@ -49,6 +50,7 @@ class HookRequest:
     temperature: float | None
     max_tokens: float | None
     images: tuple[ImageRef, ...]
+    references: tuple[str, ...] = ()
 
 
 def metered_context(event: object) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hookcache import cipher
 from hookcache.errors import ConfigurationError
@@ -37,6 +37,15 @@ _S3_PREFIX = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\x00-\x1f\x7f
 _log = logging.getLogger("hookcache")
 
 
+def _no_own_member(name: str) -> str:
+    if name in {"modelId", "messages", "system", "inferenceConfig", "context"}:
+        raise ValueError("is part of every request and no reference")
+    return name
+
+
+_Member = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$"), AfterValidator(_no_own_member)]
+
+
 class _ContextSettings(BaseModel):
     """One context of `HOOKCACHE_POLICY`; absent members keep the defaults."""
 
@@ -51,6 +60,8 @@ class _ContextSettings(BaseModel):
     blank_pages: bool | None = None
     usage_on_hit: Literal["zero", "original"] | None = None
     trace: bool | None = None
+    resolve_references: Annotated[tuple[_Member, ...] | None, Field(strict=False)] = None
+    output_limit: Annotated[int | None, Field(ge=1)] = None
     negative_errors: Annotated[frozenset[str] | None, Field(strict=False)] = None
     delegate_after_wait: bool | None = None
     stale_if_error: bool | None = None

@@ -54,7 +54,7 @@ def _unknown(request: HookRequest) -> list[Any]:
     event = request.event
     message = event["messages"][0]
     return [
-        {name: value for name, value in event.items() if name not in _KNOWN_TOP},
+        {name: value for name, value in event.items() if name not in (*_KNOWN_TOP, *request.references)},
         {name: value for name, value in message.items() if name != "content"},
         [{name: value for name, value in block.items() if name not in _KNOWN_BLOCK} for block in message["content"]],
         [

@@ -18,6 +18,7 @@ LAYERS = (
     ("outcome", "clock"),
     ("errors",),
     ("spending", "request", "percall", "bounded", "slim"),
+    ("references",),
     ("cipher", "canonical", "images", "memo", "prices", "usage", "breaker"),
     ("key",),
     ("entry", "secret"),

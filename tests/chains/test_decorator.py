@@ -1,0 +1,123 @@
+"""The decorator by itself: with arguments, without settings, and with handlers that are no plain functions."""
+
+import functools
+import importlib
+import json
+import logging
+
+import pytest
+from ways import Chain
+
+import hookcache
+from fakes import FakeClock, FakeContext
+from hookcache import redirect
+from hookcache.errors import ConfigurationError
+
+SETTINGS = {"HOOKCACHE_TABLE": "no-such-table", "HOOKCACHE_SECRET": "local", "HOOKCACHE_MODE": "off"}
+REPLY = {"output": {"message": {"role": "assistant", "content": [{"text": "read"}]}}, "usage": {"pages": 1}}
+
+
+def plain_handler(event, context):
+    """What the hook says of itself."""
+    return REPLY
+
+
+@pytest.fixture
+def context():
+    return FakeContext(FakeClock())
+
+
+def test_the_decorator_called_with_arguments_caches_alike(aws, tmp_path):
+    """Both spellings: `@hookcache.cached` is run by the suite, `@hookcache.cached()` here."""
+    chain = Chain(aws, "arguments", tmp_path)
+    first, second = (chain.ask(chain.event(page=1)) for _ in range(2))
+
+    assert first.text == second.text
+    assert ["miss", "hit_memory"] == chain.outcomes
+
+
+def test_without_settings_the_handler_stays_what_it_is(caplog):
+    """A unit test of the handler needs neither AWS nor settings; one warning says that nothing is cached."""
+    with caplog.at_level(logging.WARNING, "hookcache"):
+        decorated = hookcache.cached(environ={"HOOKCACHE_REQUIRE_ENGINES": "1"})(plain_handler)
+
+    assert plain_handler is decorated
+    assert ["without a cache" in record.message for record in caplog.records] == [True]
+
+
+def test_a_setting_that_is_missing_stops_the_function_at_its_start():
+    """P52: half a configuration is a mistake, not a wish to run uncached."""
+    with pytest.raises(ConfigurationError, match="HOOKCACHE_TABLE is not set"):
+        hookcache.cached(environ={"HOOKCACHE_MODE": "on"})(plain_handler)
+
+
+def test_the_decorated_handler_keeps_its_name_and_its_original(context, capsys):
+    """Unit tests reach the undecorated handler through `__wrapped__`; tools see its name and docstring."""
+    decorated = hookcache.cached(environ=SETTINGS)(plain_handler)
+
+    assert ("plain_handler", plain_handler.__doc__) == (decorated.__name__, decorated.__doc__)
+    assert plain_handler is decorated.__wrapped__
+    assert REPLY == decorated({"any": "event"}, context)
+    assert "mode_off" == json.loads(capsys.readouterr().out)["reason"]
+
+
+def closure(model):
+    def handler(event, context):
+        return REPLY | {"model": model}
+
+    return handler
+
+
+class Instance:
+    def __call__(self, event, context):
+        return REPLY
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [closure("a"), functools.partial(plain_handler), lambda event, context: REPLY, Instance()],
+    ids=["closure", "partial", "lambda", "instance"],
+)
+def test_a_handler_that_shares_its_name_with_others_must_be_named(handler, context, capsys):
+    """P1, P40: two closures of one function are two backends; without a name they would share answers."""
+    with pytest.raises(ConfigurationError, match="name="):
+        hookcache.cached(environ=SETTINGS)(handler)
+
+    assert "read" in json.dumps(hookcache.cached(environ=SETTINGS, name="reader")(handler)({}, context))
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("", "must name the function's old handler"),
+        ("lambda_handler", "must name the function's old handler"),
+        ("hookcache.redirect.handler", "names hookcache's own handler"),
+        ("no_such_module.lambda_handler", "there is no module no_such_module"),
+        ("ways.no_such_handler", "has no no_such_handler"),
+        ("ways.HERE", "cannot be called"),
+    ],
+)
+def test_a_wrong_handler_setting_is_named_with_its_remedy(name, complaint):
+    """P52: the layer refuses at cold start what it cannot redirect to."""
+    with pytest.raises(ConfigurationError, match=complaint):
+        redirect.handler_named(name)
+
+
+def test_the_redirected_functions_own_import_error_is_not_ours(tmp_path, monkeypatch):
+    """An import that fails inside the old handler says so itself; it is not mistaken for a wrong setting."""
+    (tmp_path / "needs_more.py").write_text("import not_installed_anywhere\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
+        redirect.handler_named("needs_more.lambda_handler")
+
+
+def test_a_handler_in_a_folder_is_found_as_lambda_finds_it(tmp_path, monkeypatch):
+    """Lambda's handler setting allows `folder/module.function`."""
+    folder = tmp_path / "hooks_in_a_folder"
+    folder.mkdir()
+    (folder / "reader.py").write_text("def lambda_handler(event, context):\n    return 7\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+
+    assert 7 == redirect.handler_named("hooks_in_a_folder/reader.lambda_handler")({}, None)
