@@ -118,7 +118,7 @@ class Assembly:
             pinned = BackendIdentity(b"pinned\0" + backend.encode())
         return Control(
             self.items,
-            keyer.control_key(backend),
+            keyer.control_key(self.settings.backend_name),
             secrets.tags,
             self._describe if pinned is None else None,
             pinned if pinned is not None else BackendIdentity(b""),

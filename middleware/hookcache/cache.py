@@ -6,7 +6,6 @@ Made once the HMAC secret is known, for nothing here works without it.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from hookcache.control import Control, Standing
 from hookcache.entry import Entry, Fence
 from hookcache.errors import TierUnavailable
 from hookcache.flight import Flights
-from hookcache.images import ImageDigest, ImageReader
+from hookcache.images import READ_SECONDS, ImageDigest, ImageReader, account_of
 from hookcache.index import index_item
 from hookcache.items import Items, Throttled
 from hookcache.key import CacheKey, Keyer
@@ -34,9 +33,7 @@ from hookcache.references import with_references
 from hookcache.request import HookRequest, parse
 from hookcache.table import Found, TableTier
 from hookcache.trace import components
-from hookcache.usage import Metered
-
-_ARN_ACCOUNT = re.compile(r"arn:[^:]+:lambda:[^:]*:(\d{12}):")
+from hookcache.usage import Metered, same_answer
 
 
 @dataclass(slots=True)
@@ -45,7 +42,7 @@ class Lookup:
     One request on its way through the tiers.
 
     `trouble` is set when the table failed on the way: nothing is then leased or stored (P54). `miss` is what the look-up
-    found out (P58), `stale` an entry that it found past its freshness (P45).
+    found out (P58), `stale` an entry that it found past its freshness (P45), `observed` one that `observe` did not serve.
     """
 
     request: HookRequest
@@ -61,11 +58,12 @@ class Lookup:
     trouble: Reason | None = None
     miss: Reason = Reason.NOT_LOOKED_UP
     stale: Entry | None = None
+    observed: Entry | None = None
 
     def outcome_of_fetch(self) -> tuple[Outcome, Reason]:
         """How an invocation ends that had to ask the backend."""
         if self.mode is Mode.OBSERVE:
-            return Outcome.OBSERVE, self.miss
+            return Outcome.OBSERVE, self.miss if self.observed is None else Reason.WOULD_HIT
         if self.trouble not in {None, Reason.READ_ONLY}:
             return Outcome.BYPASS, self.trouble
         return (Outcome.REFRESH if self.control.refresh else Outcome.MISS), self.miss
@@ -108,7 +106,9 @@ class Cache:
         self.prices = prices
         self._clock = clock
 
-    def prepare(self, event: Any, context: Any, rules: Rules, receipt: Receipt) -> Lookup | Bypass:
+    def prepare(
+        self, event: Any, context: Any, rules: Rules, receipt: Receipt, seconds: float = READ_SECONDS
+    ) -> Lookup | Bypass:
         """
         Everything that identifies the request, made once (P5).
 
@@ -118,7 +118,7 @@ class Cache:
         request = parse(event)
         wishes = call_control(context)
         receipt.control_ignored = wishes.ignored
-        standing = self.control.now()
+        standing = self.control.now(share=rules.mode is not Mode.READ_ONLY)
         receipt.corrupt_entries += standing.corrupt
         ordered = standing.orders.mode(request.context)
         mode = Mode(ordered) if ordered in set(Mode) else rules.mode
@@ -128,7 +128,7 @@ class Cache:
             return decision or Bypass(Reason.BACKEND_UNKNOWN)
         account = account_of(context)
         request = with_references(request, rules.resolve_references)
-        digests = self._digests(request, account, receipt)
+        digests = self._digests(request, account, receipt, seconds)
         receipt.images, receipt.image_bytes = len(digests), sum(digest.size_bytes for digest in digests)
         form = canonical_form(request, digests)
         generation = standing.orders.generation or self._generation
@@ -138,12 +138,16 @@ class Cache:
             receipt.components = components(self._keyer, request, digests, standing.identity.digest, generation)
         return Lookup(request, rules, mode, wishes, standing, account, digests, form, key, self._clock.now_ms())
 
-    def _digests(self, request: HookRequest, account: str | None, receipt: Receipt) -> tuple[ImageDigest, ...]:
+    def _digests(
+        self, request: HookRequest, account: str | None, receipt: Receipt, seconds: float
+    ) -> tuple[ImageDigest, ...]:
         name = self._memo.name_of(request)
         known = self._memo.recall(name)
+        if known is not None and not self._images.unchanged(request.images, known, account):
+            known = None  # written once by the host, and yet somebody wrote it again
         receipt.replay = known is not None
         if known is None:
-            known = self._images.digest(request.images, account)
+            known = self._images.digest(request.images, account, seconds)
             self._memo.remember(name, known)
         return known
 
@@ -217,6 +221,8 @@ class Cache:
 
         Without a lease it is handed to those who wait in this process, and to no tier (P54).
         """
+        if lookup.observed is not None:
+            receipt.agrees = same_answer(lookup.observed.body, answer.response)
         decision = self._may_keep(lookup, answer, reply)
         if isinstance(decision, Refuse):
             if leader is not None:
@@ -241,6 +247,8 @@ class Cache:
             self._memory.put(entry)
             leader.land(entry)
             receipt.entry_bytes = len(entry.body)
+        elif refused is Reason.ANSWER_SIZE:
+            leader.refuse()  # the next one's would be as large: nobody need wait for it (P48)
         return refused
 
     def _may_keep(self, lookup: Lookup, answer: Answer, reply: Metered) -> Admit | Refuse:
@@ -289,9 +297,3 @@ def _may_use(request: HookRequest, rules: Rules, mode: Mode, wishes: CallControl
         return Bypass(Reason.REQUESTED)
     decision = may_look_up(request, rules)
     return decision if isinstance(decision, Bypass) else None
-
-
-def account_of(context: Any) -> str | None:
-    """The account of this function, from the ARN that it was invoked by; None where there is none to read."""
-    match = _ARN_ACCOUNT.match(str(getattr(context, "invoked_function_arn", "")))
-    return match[1] if match else None

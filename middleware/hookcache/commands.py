@@ -220,7 +220,7 @@ class Commands:
             secrets = Secrets.derive(text.encode())
             keyer = Keyer(secrets, settings.namespace)
             sealer = Sealer(secrets.tags, keyer.namespace)
-            where = keyer.control_key(settings.backend)
+            where = keyer.control_key(settings.backend_name)
             yield _Reach(
                 keyer,
                 Eraser(self._items, keyer, sealer, book, self._overflow, clock),

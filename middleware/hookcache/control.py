@@ -93,7 +93,7 @@ class Control:
         self._resolved_ms = 0
         self._asked_ms: int | None = None
 
-    def now(self) -> Standing:
+    def now(self, *, share: bool = True) -> Standing:
         """
         What holds now, at most `IDENTITY_SECONDS` old.
 
@@ -104,7 +104,7 @@ class Control:
             now = self._clock.now_ms()
             if not self._checked_ms <= now < self._due_ms:
                 self._checked_ms, self._due_ms = now, now + IDENTITY_SECONDS * 1000
-                self._standing = self._renew(now)
+                self._standing = self._renew(now, share=share)
                 self._due_ms = self._due(now)
             return self._standing
 
@@ -150,7 +150,7 @@ class Control:
         orders, corrupt = self._orders(self._items.get(self._key, KIND, consistent=True) or {})
         return orders or Orders(), corrupt
 
-    def _renew(self, now: EpochMillis) -> Standing:
+    def _renew(self, now: EpochMillis, *, share: bool) -> Standing:
         try:
             item = self._items.get(self._key, KIND) or {}
         except TierUnavailable:
@@ -162,7 +162,7 @@ class Control:
         if orders is None:
             # Whoever damages the item must not undo an invalidation where it is already known (T5).
             orders = self._standing.orders if corrupt else Orders()
-        return Standing(self._identity(item, now, share=True), orders, corrupt)
+        return Standing(self._identity(item, now, share=share), orders, corrupt)
 
     def _orders(self, item: Item) -> tuple[Orders | None, bool]:
         text = self._sealed(item, "orders")
@@ -245,13 +245,13 @@ def identity_of(configuration: Mapping[str, Any]) -> BackendIdentity:
     """
     The identity in a `GetFunctionConfiguration` reply: ARN with qualifier, version, code and configuration digests (P40).
 
-    Nothing else of the reply is kept: it shows the backend's environment (T13). `RevisionId` stands in where a platform
-    gives no `ConfigSha256`; it changes with every update, so a rollback then misses instead of hitting again.
+    Nothing else of the reply is kept: it shows the backend's environment (T13). `RevisionId`, else `LastModified`, stands in where a platform
+    gives no `ConfigSha256`; they change with every update, so a rollback then misses instead of hitting again.
 
     Source: AWS Lambda API Reference, "GetFunctionConfiguration".
     """
     digest = hashlib.sha256()
-    configured = configuration.get("ConfigSha256") or configuration["RevisionId"]
+    configured = configuration.get("ConfigSha256") or configuration.get("RevisionId") or configuration["LastModified"]
     for part in (configuration["FunctionArn"], configuration["Version"], configuration["CodeSha256"], configured):
         encoded = str(part).encode()
         digest.update(len(encoded).to_bytes(8, "big") + encoded)

@@ -131,3 +131,12 @@ def backend_failed(message: str, error_type: str, *, timed_out: bool = False, sh
         return BackendFailed(message, timed_out=timed_out, shared=shared)
     own_type: type[BackendFailed] = type(error_type, (BackendFailed,), {"__doc__": BackendFailed.__doc__})
     return own_type(message, error_type, timed_out=timed_out, shared=shared)
+
+
+def without_words(error: Exception) -> Exception:
+    """A backend's error with its type and without its text, for operators who want no content in what we raise (P36)."""
+    if isinstance(error, BackendFailed):
+        return backend_failed("the backend failed", error.error_type, timed_out=error.timed_out, shared=error.shared)
+    if isinstance(error, HookCacheError):
+        return error
+    return backend_failed("the backend failed", type(error).__name__)  # a handler of this process

@@ -38,6 +38,7 @@ from hookcache.errors import (
     LoopDetected,
     Unkeyable,
     backend_failed,
+    without_words,
 )
 from hookcache.flight import Manner
 from hookcache.leader import Alone, Landed, Leader, Shared
@@ -45,6 +46,7 @@ from hookcache.lease import OwnerId
 from hookcache.metering import Meter, Receipt
 from hookcache.outcome import Outcome, Reason
 from hookcache.policy import Bypass, Mode, Rules
+from hookcache.postable import postable
 from hookcache.prices import Prices
 from hookcache.request import metered_context
 from hookcache.usage import Metered, metered, without_charge
@@ -122,7 +124,8 @@ class CachingHook:
             cache = self._cache()
             if cache is None:
                 return None, Bypass(Reason.SECRET_UNAVAILABLE)
-            return cache, cache.prepare(call.event, call.context, rules, call.receipt)
+            seconds = call.deadline.usable_seconds() / 2  # the other half is the backend's
+            return cache, cache.prepare(call.event, call.context, rules, call.receipt, seconds)
         except Unkeyable as unkeyable:
             call.receipt.image_errors += unkeyable.reason is Reason.IMAGE_UNREADABLE
             return None, Bypass(unkeyable.reason)
@@ -139,7 +142,7 @@ class CachingHook:
             if leader is not None:
                 leader.land(recalled.entry)
             if not lookup.mode.serves:
-                call.receipt.would_hit = True
+                call.receipt.would_hit, lookup.observed = True, recalled.entry
                 return None
             outcome = Outcome.HIT_MEMORY if recalled.from_memory else Outcome.HIT_TABLE
             return self._replay(call, lookup, recalled.entry, outcome)
@@ -209,16 +212,18 @@ class CachingHook:
             return self._fail(call, lookup, error)
         call.receipt.end(*lookup.outcome_of_fetch())
         reply = self._note(call, answer)
-        self._keep(call, partial(cache.keep, lookup, answer, reply, leader, call.receipt, indexed=indexed))
-        return reply.response
+        self._keep(call, leader, partial(cache.keep, lookup, answer, reply, leader, call.receipt, indexed=indexed))
+        return postable(reply.response, answer.body)
 
-    def _keep(self, call: Call, keep: Callable[[], Reason | None]) -> None:
+    def _keep(self, call: Call, leader: Leader | None, keep: Callable[[], Reason | None]) -> None:
         """Steps 8-9. The answer is there and goes out, whatever fails here and however long it would take (P20, P21)."""
         try:
             left = call.deadline.usable_seconds()
             call.receipt.refusal = keep() if left > KEEP_SECONDS else within(left, keep, "hookcache-keep")
         except Exception as trouble:
             call.receipt.refusal, call.receipt.error_type = Reason.STORE_FAILED, type(trouble).__name__
+            if leader is not None:
+                leader.refuse()  # nobody need queue for what cannot be kept (P48)
 
     def _index(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader | None) -> bool:
         try:
@@ -233,7 +238,7 @@ class CachingHook:
         if lookup.rules.stale_if_error and stale is not None and self._clock.now_ms() < stale.hard_until_ms:
             call.receipt.error_type = getattr(error, "error_type", type(error).__name__)
             return self._replay(call, lookup, stale, Outcome.STALE)
-        raise _worded(error, lookup.rules) from error.__cause__
+        raise (without_words(error) if lookup.rules.error_detail == "type" else error) from error.__cause__
 
     def _invoke(self, call: Call) -> Answer:
         started = self._clock.elapsed()
@@ -248,7 +253,7 @@ class CachingHook:
         answer = self._invoke(call)
         call.receipt.end(Outcome.BYPASS, reason)
         reply = self._note(call, answer)
-        return answer.response if reason is Reason.MODE_OFF else reply.response
+        return postable(answer.response if reason is Reason.MODE_OFF else reply.response, answer.body)
 
     def _note(self, call: Call, answer: Answer) -> Metered:
         """What the backend's call used, into the receipt; the reply with a usage that is safe for the host."""
@@ -270,8 +275,8 @@ class CachingHook:
             receipt.units_saved = entry.usage
             receipt.saved_cost, receipt.unpriced = entry.saved()
         if lookup.rules.usage_on_hit == "original":
-            return metered(response).response
-        return without_charge(response)
+            return postable(metered(response).response, entry.body)
+        return postable(without_charge(response), entry.body)
 
 
 def _manner(lookup: Lookup) -> Manner:
@@ -291,10 +296,3 @@ def _tell(leader: Leader, error: Exception) -> None:
             return
         case _:
             leader.fail(type(error).__name__)  # a handler in this process raises what it likes
-
-
-def _worded(error: Exception, rules: Rules) -> Exception:
-    """The error as it leaves us: with the backend's own words, unless the operator wants its type only (P36)."""
-    if rules.error_detail == "type" and isinstance(error, BackendFailed):
-        return backend_failed("the backend failed", error.error_type, timed_out=error.timed_out)
-    return error

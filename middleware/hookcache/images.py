@@ -34,6 +34,7 @@ PARALLEL = 16
 """Images read at once by one environment: with a chunk each, 1 MB is buffered at most (G2)."""
 
 _ACCOUNT = re.compile(r"\d{12}")
+_ARN_ACCOUNT = re.compile(r"arn:[^:]+:lambda:[^:]*:(\d{12}):")
 _MAX_KEY_BYTES = 1_024
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]|(?:^|/)\.{1,2}(?:/|$)")
 _Result = TypeVar("_Result")
@@ -80,7 +81,9 @@ class ImageReader:
         self._spending = spending
         self._workers = Workers("hookcache-image", PARALLEL)
 
-    def digest(self, images: Sequence[ImageRef], account: str | None = None) -> tuple[ImageDigest, ...]:
+    def digest(
+        self, images: Sequence[ImageRef], account: str | None = None, seconds: float = READ_SECONDS
+    ) -> tuple[ImageDigest, ...]:
         """
         One digest per image, in order; equal references are read once.
 
@@ -90,7 +93,7 @@ class ImageReader:
         """
         if not all(self.allows(image.uri) for image in images):
             raise Unkeyable(Reason.IMAGE_NOT_ALLOWED)
-        return self._for_each(images, lambda image, over: self._read(image, account, over), READ_SECONDS)
+        return self._for_each(images, lambda image, over: self._read(image, account, over), min(seconds, READ_SECONDS))
 
     def unchanged(self, images: Sequence[ImageRef], digests: Sequence[ImageDigest], account: str | None = None) -> bool:
         """True if every object still is the version that was digested (P15). An unreadable one counts as changed."""
@@ -192,3 +195,9 @@ def _where(image: ImageRef, account: str | None) -> dict[str, str]:
     _, _, bucket, key = image.uri.split("/", 3)
     owner = image.owner if image.owner is not None and _ACCOUNT.fullmatch(image.owner) else account
     return {"Bucket": bucket, "Key": key} | ({"ExpectedBucketOwner": owner} if owner else {})
+
+
+def account_of(context: Any) -> str | None:
+    """The account of this function, from the ARN that it was invoked by; None where there is none to read."""
+    match = _ARN_ACCOUNT.match(str(getattr(context, "invoked_function_arn", "")))
+    return match[1] if match else None

@@ -34,8 +34,11 @@ from hookcache.errors import (
 from hookcache.outcome import Outcome, Reason
 from hookcache.prices import Prices
 from hookcache.spending import Spending
+from hookcache.usage import shown_units
 
 RECEIPT_SCHEMA = 1
+MOST = 1e100
+"""No cost is written larger: CloudWatch refuses a record with a value past 2**360, and JSON has no infinity."""
 TYPICAL_LINE_BYTES = 2_600
 """A receipt counts the log bytes of the one before it, the first of an environment this many: an estimate (P56)."""
 DEFAULT_NAMESPACE = "GenAIIDP/HookCache"
@@ -88,6 +91,7 @@ class Receipt:
     own_units: dict[str, float] = field(default_factory=dict)
     components: Mapping[str, Any] | None = None
     would_hit: bool | None = None
+    agrees: bool | None = None
     cold_start: bool = False
     total_ms: float = 0.0
     backend_ms: float = 0.0
@@ -216,8 +220,8 @@ def _metrics(receipt: Receipt) -> Iterator[tuple[str, str, float]]:
     for name, unit in _UNIT_METRICS.items():
         yield name, _COUNT, receipt.units_spent.get(unit, 0)
         yield f"Saved{name}", _COUNT, receipt.units_saved.get(unit, 0)
-    yield "Cost", _NONE, float(receipt.cost)
-    yield "SavedCost", _NONE, float(receipt.saved_cost)
+    yield "Cost", _NONE, min(float(receipt.cost), MOST)
+    yield "SavedCost", _NONE, min(float(receipt.saved_cost), MOST)
     yield "OwnCost", _NONE, float(receipt.own_cost)
     yield "Latency", _MILLISECONDS, receipt.total_ms
     if receipt.asked_backend:  # a 0 for every hit would make its averages and percentiles say nothing
@@ -251,9 +255,9 @@ def _members(receipt: Receipt) -> dict[str, Any]:
         "backend_version": receipt.backend_version,
         "images": receipt.images,
         "image_bytes": receipt.image_bytes,
-        "units_spent": dict(receipt.units_spent),
-        "units_saved": dict(receipt.units_saved),
-        "unpriced_units": dict(receipt.unpriced),
+        "units_spent": shown_units(receipt.units_spent),
+        "units_saved": shown_units(receipt.units_saved),
+        "unpriced_units": shown_units(receipt.unpriced),
         "own_units": receipt.own_units,
         "cold_start": receipt.cold_start,
     }
@@ -261,6 +265,7 @@ def _members(receipt: Receipt) -> dict[str, Any]:
         "components": receipt.components,
         "replay": receipt.replay or None,
         "would_hit": receipt.would_hit,
+        "agrees": receipt.agrees,
         "usage_removed": receipt.usage_removed or None,
         "control_ignored": receipt.control_ignored or None,
     }

@@ -64,6 +64,7 @@ class Reason(StrEnum):
     FUTURE = "created_in_future"
     NOT_LOOKED_UP = "not_looked_up"
     THROTTLED = "throttled"
+    WOULD_HIT = "would_hit"
 
     # The answer went to the caller and was not kept (P14, P15, P40, P47, P54).
     STATUS = "status"

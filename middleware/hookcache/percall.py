@@ -87,7 +87,12 @@ def onward(context: Any, mark: str) -> str:
     """The client context for the backend: the caller's own, with our mark added, as base64 JSON (3,583 bytes at most)."""
     custom = {name: value for name, value in _custom(context).items() if name not in {MEMBER, HOPS}}
     marks = ",".join([*hops(context)[-MAX_HOPS:], mark])
-    whole = json.dumps({"custom": custom | {HOPS: marks}}).encode()
-    if len(whole) > 2_600:  # base64 makes 3,583 of about 2,687; the caller's own part goes before our mark does
+    try:
+        whole = json.dumps({"custom": custom | {HOPS: marks}}).encode()
+    except (TypeError, ValueError, RecursionError):
+        whole = b""
+    if (
+        not 0 < len(whole) <= 2_600
+    ):  # base64 makes 3,583 of about 2,687; the caller's own part goes before our mark does
         whole = json.dumps({"custom": {HOPS: marks}}).encode()
     return base64.b64encode(whole).decode()

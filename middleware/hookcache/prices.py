@@ -18,7 +18,11 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from hookcache.bounded import within
 from hookcache.errors import ConfigurationError
+
+LOAD_SECONDS = 2.0
+"""Bound on reading the table: the answer is there by then and waits for it (P34)."""
 
 FREE_UNITS = frozenset({"totalTokens", "requests"})
 """Units that the host itself declares free for LambdaHook functions: sums and counts of what is priced elsewhere."""
@@ -126,7 +130,7 @@ class Prices:
         with self._lock:
             if self._table is None:
                 try:
-                    self._table = self._load()
+                    self._table = within(LOAD_SECONDS, self._load, "hookcache-prices")
                 except Exception:  # P34: an unreadable table is no reason to fail a request; its units stay unpriced
                     self._table = PriceTable()
             return self._table

@@ -114,8 +114,6 @@ class Settings(BaseModel):
         known = {name: value for name, value in given.items() if name in cls.model_fields}
         for unknown in sorted(given.keys() - known.keys()):
             _log.warning("%s%s is no setting of hookcache and is ignored", PREFIX, unknown.upper())
-        if "memory_seconds" not in known and str(known.get("fresh_seconds", "")).isdecimal():
-            known["memory_seconds"] = str(min(300, max(1, int(known["fresh_seconds"]))))
         try:
             settings = cls.model_validate(known)
         except ValidationError as error:
@@ -167,6 +165,9 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:
+        if "memory_seconds" not in self.model_fields_set:  # a default gives way; what the operator set does not
+            shortest = min(self.rules(context).fresh_seconds for context in [*CONTEXTS, ANY_CONTEXT])
+            object.__setattr__(self, "memory_seconds", min(self.memory_seconds, float(shortest)))
         if not (self.secret or self.secret_arn):
             raise ValueError("SECRET_ARN: name the Secrets Manager secret that holds the HMAC secret")
         for context in [*CONTEXTS, ANY_CONTEXT]:
@@ -178,6 +179,14 @@ class Settings(BaseModel):
                     f"MEMORY_SECONDS: {self.memory_seconds:g} must not pass the freshness of {context} ({rules.fresh_seconds} s)"
                 )
         return self
+
+    @property
+    def backend_name(self) -> str:
+        """The backend as `name` or `name:qualifier`, however it was spelt: under which its orders lie (P44)."""
+        match = _ARN.match(self.backend) or _PARTIAL_ARN.match(self.backend) or _NAME.match(self.backend)
+        if match is None:
+            return self.backend
+        return ":".join(part for part in match.group("name", "qualifier") if part)
 
     def rules(self, context: str) -> Rules:
         """The rules for one context: its own words, else those for `*`, else the environment's, else the defaults."""
@@ -222,10 +231,19 @@ class Settings(BaseModel):
             _log.warning("HOOKCACHE_BACKEND does not start with GENAIIDP-; the host itself could not call it")
 
 
+_PARTITIONS = {
+    "cn-": "aws-cn",
+    "us-gov-": "aws-us-gov",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "eu-isoe-": "aws-iso-e",
+    "us-isof-": "aws-iso-f",
+    "eusc-": "aws-eusc",
+}
+
+
 def _partition(region: str) -> str:
-    if region.startswith("cn-"):
-        return "aws-cn"
-    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
+    return next((partition for start, partition in _PARTITIONS.items() if region.startswith(start)), "aws")
 
 
 def _first_problem(error: ValidationError) -> str:

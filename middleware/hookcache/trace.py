@@ -15,6 +15,7 @@ from hookcache.key import Keyer
 from hookcache.request import HookRequest
 
 _KNOWN_TOP = frozenset({"messages", "system", "inferenceConfig", "context", "modelId"})
+_KNOWN_NUMBERS = frozenset({"temperature", "topP", "topK", "maxTokens"})
 _KNOWN_BLOCK = frozenset({"text", "image"})
 
 
@@ -40,7 +41,10 @@ def components(
         "system": [shown("system", _bytes(text.replace(CACHE_POINT, ""))) for text in system if isinstance(text, str)],
         "texts": [shown("text", _bytes(text)) for text in texts],
         "images": [shown("image", digest.sha256) for digest in digests],
-        "numbers": {name: shown("number", value_form(value)) for name, value in event["inferenceConfig"].items()},
+        "numbers": {
+            name if name in _KNOWN_NUMBERS else shown("name", _bytes(name)): shown("number", value_form(value))
+            for name, value in event["inferenceConfig"].items()
+        },
         "context": shown("context", _bytes(request.context)),
         "model": shown("model", _bytes(str(event.get("modelId", "")))),
         "identity": shown("identity", identity),

@@ -7,10 +7,15 @@ neighbour. So a miss passes the backend's numbers on unchanged, and a hit return
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+MOST_UNITS = 50
+_UNIT = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 Response = Any
 """A parsed JSON reply of the backend."""
@@ -70,3 +75,23 @@ def _is_count(number: float) -> bool:
         return math.isfinite(number) and number >= 0
     except OverflowError:
         return False
+
+
+def shown_units(units: Mapping[str, float]) -> dict[str, float]:
+    """
+    Units as a receipt names them: a name that is no plain word is content of an answer and goes under `other`, as do all
+    but the first fifty (P36).
+    """
+    shown: dict[str, float] = {}
+    for name, count in units.items():
+        name_shown = name if _UNIT.fullmatch(name) and len(shown) < MOST_UNITS else "other"
+        shown[name_shown] = shown.get(name_shown, 0) + count
+    return shown
+
+
+def same_answer(body: bytes, response: Response) -> bool:
+    """Is a kept answer equal to a new one, whatever their usage? What `observe` compares (P50)."""
+    kept = json.loads(body)
+    if not (isinstance(kept, dict) and isinstance(response, dict)):
+        return bool(kept == response)
+    return {**kept, "usage": None} == {**response, "usage": None}

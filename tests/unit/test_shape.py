@@ -17,7 +17,7 @@ TOP_LEVEL = sorted(RUNTIME.glob("*.py"))
 LAYERS = (
     ("outcome", "clock"),
     ("errors",),
-    ("spending", "request", "percall", "bounded", "slim"),
+    ("spending", "request", "percall", "bounded", "slim", "postable"),
     ("references",),
     ("cipher", "canonical", "images", "memo", "prices", "usage", "breaker"),
     ("key",),

@@ -78,8 +78,11 @@ class Place:
         with self._lock:
             if self._context is None:
                 bundle = self._environ.get("AWS_CA_BUNDLE") or self._environ.get("REQUESTS_CA_BUNDLE")
-                given = {"cafile": bundle} if bundle else {"cadata": _roots_of_aws()}
-                self._context = ssl.create_default_context(**given)
+                self._context = (
+                    ssl.create_default_context(cafile=bundle)
+                    if bundle
+                    else ssl.create_default_context(cadata=_roots_of_aws())
+                )
             return self._context
 
 

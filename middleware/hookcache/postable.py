@@ -1,0 +1,28 @@
+"""
+Answers that Lambda's own runtime could not post.
+
+From Python 3.12 on it writes answers as UTF-8, which has no form for a lone surrogate, a legal `\\ud83d` in the backend's
+JSON: posting one ends the process, and a kept one would end it again at every hit. Bytes are posted as they are.
+
+Source: awslambdaric, lambda_runtime_marshaller.py, `Encoder` and `marshal_response`. On real AWS: *unverified*.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def postable(response: Any, body: bytes) -> Any:
+    """`response` as it is, or as escaped JSON where the runtime could not write it; `body` is it as received."""
+    if not os.environ.get("AWS_EXECUTION_ENV", "").startswith("AWS_Lambda_python") or not _SURROGATE.search(body):
+        return response
+    try:
+        json.dumps(response, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(response).encode()
+    return response
