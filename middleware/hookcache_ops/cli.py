@@ -44,6 +44,9 @@ COMMANDS: tuple[Command, ...] = (
         "draw the CloudWatch dashboard from receipts, as one HTML page that opens offline",
     ),
     Command(
+        "doctor", "hookcache_ops.doctor", "examine a deployed wrapper, layer or decorator, and say what to correct"
+    ),
+    Command(
         "prices",
         "hookcache_ops.prices_command",
         "print the price rows that the host needs for a wrapper, or check a price table",
