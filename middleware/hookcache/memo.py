@@ -1,8 +1,8 @@
 """
 The replay memo: what the images of an event were when this environment read them, for the host's retries of that event.
 
-A retry is byte-identical to its first attempt, so its images need no second read. That is sound only for names which the
-host writes once; it skips the image read and nothing else, and lives in this environment's memory alone (protocol, 3.6).
+A retry is byte-identical to its first attempt, so its images need no second read, only a look whether they are still the
+same versions (docs/adr/0009). It skips the image read and nothing else, and lives in this environment's memory alone.
 """
 
 from __future__ import annotations
