@@ -48,7 +48,7 @@ class Assembly:
     ) -> None:
         self.settings = settings
         self._environ = environ
-        self.clients = clients if clients is not None else Clients()
+        self.clients = clients if clients is not None else Clients(slim=settings.client == "slim")
         self.clock = clock if clock is not None else SystemClock()
         self.spending = Spending()
         self.items = Items(self.clients.dynamodb, settings.table, Breaker(self.clock), self.spending)

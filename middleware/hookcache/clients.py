@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -17,9 +19,15 @@ S3_READ_SECONDS = 5.0
 
 
 class Clients:
-    """One client per use, shared by all threads (boto3 clients are thread-safe, sessions are not)."""
+    """
+    One client per use, shared by all threads (boto3 clients are thread-safe, sessions are not).
 
-    def __init__(self) -> None:
+    Args:
+        slim: True takes the slim clients for what they know, and boto3 for the rest (`HOOKCACHE_CLIENT`).
+    """
+
+    def __init__(self, *, slim: bool = False) -> None:
+        self._slim = slim
         for name in ("boto3", "botocore", "urllib3"):  # at DEBUG they log whole requests: prompts and answers (P36)
             logging.getLogger(name).setLevel(logging.INFO)
         self._lock = threading.RLock()
@@ -46,13 +54,30 @@ class Clients:
     def _lambda(self, read_seconds: float) -> Any:
         return self._make("lambda", connect_timeout=CONNECT_SECONDS, read_timeout=read_seconds, attempts=1)
 
-    def _client(self, service: str, **limits: float) -> Any:
+    def _client(self, service: str, *, connect_timeout: float, read_timeout: float, attempts: int) -> Any:
+        limits = {"connect_timeout": connect_timeout, "read_timeout": read_timeout}
+
+        def plain() -> Any:
+            return self._make(service, **limits, attempts=attempts)
+
         with self._lock:
             if service not in self._made:
-                self._made[service] = self._make(service, **limits)
+                self._made[service] = self._slim_client(service, plain, attempts, **limits) or plain()
             return self._made[service]
 
-    def _make(self, service: str, *, connect_timeout: float, read_timeout: float, attempts: float) -> Any:
+    def _slim_client(self, service: str, plain: Callable[[], Any], attempts: int, **limits: float) -> Any:
+        """The slim client of a service, made with boto3's as what it falls back to; None where there is none."""
+        if not self._slim:
+            return None
+        from hookcache.slim import Place, SlimDynamoDB, SlimLambda, SlimS3, SlimSecrets
+
+        place = Place.of(os.environ)
+        made = {"dynamodb": SlimDynamoDB, "s3": SlimS3, "secretsmanager": SlimSecrets, "lambda": SlimLambda}.get(
+            service
+        )
+        return None if place is None or made is None else made(place, plain, attempts=attempts, **limits)
+
+    def _make(self, service: str, *, connect_timeout: float, read_timeout: float, attempts: int) -> Any:
         with self._lock:
             if self._session is None:
                 self._session = boto3.session.Session()

@@ -110,9 +110,7 @@ class OperatorClients(Clients):
     """Clients for work that nobody's request waits for: from far away, and through a spell of throttling."""
 
     def dynamodb(self) -> Any:
-        return self._client(
-            "dynamodb", connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, attempts=float(ATTEMPTS)
-        )
+        return self._client("dynamodb", connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, attempts=ATTEMPTS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,7 @@ class Settings(BaseModel):
     prices: str = ""
     price_as: str = ""
     encrypt: bool = False
+    client: Literal["boto3", "slim"] = "boto3"
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Settings:
