@@ -170,7 +170,7 @@ class TestAnImageThatChanges:
         bucket_proxy.behave(Faults(hang=True, operation="HEAD"))
         cost = with_s3.timed(ocr_event(uri))
 
-        assert cost < 1.5
+        assert cost < 4, "unbounded it takes 10 s"
         assert ("miss", "image_changed") == (with_s3.last["outcome"], with_s3.last["refusal"])
 
     def test_the_bounds_are_what_the_documents_say(self):
