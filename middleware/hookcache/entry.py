@@ -156,7 +156,7 @@ class Sealer:
             if "erased" in item:
                 return Tombstone(Fence(int(item["fence"]["N"])))
             return self._open(key, item, fetch_overflow)
-        except (KeyError, ValueError, TypeError, AttributeError, OverflowError, zlib.error):
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError, zlib.error):
             raise EntryRejected(Reason.CORRUPT) from None
 
     def is_damaged(self, key: CacheKey, item: Item) -> bool:

@@ -35,13 +35,14 @@ OWN_PRICES = {
     "table_write_units": Decimal("6.25E-7"),
     "s3_requests": Decimal("4.0E-7"),
     "kms_requests": Decimal("3.0E-6"),
+    "secret_requests": Decimal("5.0E-6"),
     "log_bytes": Decimal("5.0E-10"),
 }
 """
 What hookcache's own units cost in us-east-1 (arm64, on demand), estimates that go out of date (P56).
 
 A row `hookcache/own` in the operator's table replaces them, unit by unit. Source: the public price pages of AWS Lambda,
-Amazon DynamoDB, Amazon S3, AWS KMS and Amazon CloudWatch Logs; not checked against a bill (*unverified*).
+Amazon DynamoDB, Amazon S3, AWS KMS, AWS Secrets Manager and Amazon CloudWatch Logs; not checked against a bill (*unverified*).
 """
 
 
@@ -136,18 +137,30 @@ class Prices:
             return self._table
 
 
-def table_from(reference: str, s3: Callable[[], Any], ssm: Callable[[], Any]) -> PriceTable:
+def price_text(reference: str, s3: Callable[[], Any], ssm: Callable[[], Any]) -> str:
     """
-    The table that `HOOKCACHE_PRICES` names: a file's path, `s3://bucket/key`, or `ssm:name` of a parameter.
+    The text that `HOOKCACHE_PRICES` names: a file's path, `s3://bucket/key`, or `ssm:name` of a parameter.
 
     Raises:
-        ConfigurationError: it is not in the host's format.
+        ValueError: an `s3://` reference without a key, or no text.
         OSError, botocore errors: it cannot be read.
     """
     if reference.startswith("s3://"):
         _, _, bucket, key = reference.split("/", 3)
-        return PriceTable.parse(s3().get_object(Bucket=bucket, Key=key)["Body"].read().decode())
+        body: bytes = s3().get_object(Bucket=bucket, Key=key)["Body"].read()
+        return body.decode()
     if reference.startswith("ssm:"):
         reply = ssm().get_parameter(Name=reference.removeprefix("ssm:"), WithDecryption=True)
-        return PriceTable.parse(reply["Parameter"]["Value"])
-    return PriceTable.parse(Path(reference).read_text())
+        return str(reply["Parameter"]["Value"])
+    return Path(reference).read_text(encoding="utf-8")
+
+
+def table_from(reference: str, s3: Callable[[], Any], ssm: Callable[[], Any]) -> PriceTable:
+    """
+    The table that `HOOKCACHE_PRICES` names.
+
+    Raises:
+        ConfigurationError: it is not in the host's format.
+        what `price_text` raises.
+    """
+    return PriceTable.parse(price_text(reference, s3, ssm))

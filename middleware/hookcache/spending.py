@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
 
 
 class Spending:
@@ -21,6 +23,14 @@ class Spending:
     def add(self, unit: str, amount: float) -> None:
         with self._lock:
             self._units[unit] += amount
+
+    def add_object(self, reply: Mapping[str, Any]) -> None:
+        """
+        The KMS request that S3 made on our behalf for the object of this reply: one if it lies under a KMS key of its own,
+        none where a bucket key serves many objects.
+        """
+        if str(reply.get("ServerSideEncryption", "")).startswith("aws:kms") and not reply.get("BucketKeyEnabled"):
+            self.add("kms_requests", 1)
 
     def take(self) -> dict[str, float]:
         """What has gathered since the last call; the pot is empty afterwards."""

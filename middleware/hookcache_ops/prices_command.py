@@ -15,13 +15,14 @@ import re
 import sys
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from hookcache.errors import ConfigurationError
-from hookcache.prices import PriceTable
+from hookcache.prices import PriceTable, price_text
 from hookcache_ops.price_check import check_function, check_rows
 
 HELP = "print the price rows that the host needs for a wrapper, or check a price table"
@@ -30,6 +31,7 @@ EXAMPLE = """examples:
   hookcache prices --function GENAIIDP-cache-ocr --price-as bedrock/us.amazon.nova-pro-v1:0
   hookcache prices --function GENAIIDP-cache-ocr --price-as lambda_hook/GENAIIDP-mistral-ocr-hook \\
       --account 123456789012 --region us-east-1 --check pricing.yaml
+  hookcache prices --check s3://bucket/pricing.yaml       or ssm:/name, as in HOOKCACHE_PRICES
 """
 _FUNCTION = re.compile(r"GENAIIDP-[A-Za-z0-9_-]{1,55}")
 _ACCOUNT = re.compile(r"\d{12}")
@@ -123,15 +125,25 @@ def _arn(args: argparse.Namespace) -> str | None:
     return f"arn:{partition}:lambda:{args.region}:{args.account}:function:{args.function}"
 
 
-def _table(path: str) -> PriceTable:
+def _text(reference: str) -> str:
+    """The table's text, from wherever the function itself would read it."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
     try:
-        return PriceTable.parse(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: {getattr(error, 'strerror', None) or 'no text'}; give a price table in the host's format"
-        ) from error
+        return price_text(reference, partial(boto3.client, "s3"), partial(boto3.client, "ssm"))
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "no text, or s3:// without bucket and key"
+        raise InputError(f"{reference}: {why}; give a price table in the host's format") from error
+    except (BotoCoreError, ClientError) as error:
+        raise InputError(f"{reference}: {error}; check name, region and the right to read it") from error
+
+
+def _table(reference: str) -> PriceTable:
+    try:
+        return PriceTable.parse(_text(reference))
     except ConfigurationError as error:
-        raise InputError(f"{path}: {' '.join(str(error).split())}") from error
+        raise InputError(f"{reference}: {' '.join(str(error).split())}") from error
 
 
 def _units(args: argparse.Namespace) -> Mapping[str, Decimal]:
@@ -180,7 +192,7 @@ def _print_table(table: PriceTable, args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> int:
     table = _table(args.check)
-    raw: dict[str, Any] = yaml.safe_load(Path(args.check).read_text(encoding="utf-8"))
+    raw: dict[str, Any] = yaml.safe_load(_text(args.check))
     findings = check_rows(raw["pricing"])
     if args.function:
         arn = _arn(args)

@@ -31,13 +31,13 @@ EXAMPLE = """examples:
 """
 
 
-def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """FILE... and the period: the same for every command that reads receipts."""
+def add_source_arguments(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """FILE... and the period: the same for every command that reads receipts; `more` is said of the sources besides."""
     parser.add_argument(
         "sources",
         nargs="*",
         metavar="FILE",
-        help="log file or export folder (plain or gzip), - for standard input, logs:GROUP",
+        help="log file or export folder (plain or gzip), - for standard input, logs:GROUP" + more,
     )
     parser.add_argument(
         "--since", metavar="TIME", help="first moment counted: 2026-11-01, 2026-11-01T08:00Z or 7d (ago); UTC"

@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 
+import boto3
 import pytest
 
 from hookcache_ops import dashboard, report
 from ops import receipt_samples as samples
+from ops.test_metrics_source import StubCloudWatch
 
 try:
     from playwright.sync_api import Error, sync_playwright
@@ -136,6 +138,35 @@ def test_totals_are_the_reports(opened, page_file, capsys):
 
     same(page.evaluate("window.hookcache.totals()"), reported(page_file, capsys)["totals"])
     assert page.locator("#totals").get_by_text("4,000", exact=True).count() == 1
+
+
+def test_the_first_screen_says_what_was_saved(opened, page_file, capsys):
+    """One sentence above the charts, for whoever reads no further; it follows the filters."""
+    page = opened("phone")
+    told = reported(page_file, capsys)["totals"]
+    sentence = page.locator("#headline").inner_text()
+
+    assert sentence.startswith(f"{told['hits']:,} of 4,000 invocations were answered from the cache.")
+    assert f"net savings ${told['net_savings']:,.2f}" in sentence
+    page.select_option("#step", "OCR")
+    assert sentence != page.locator("#headline").inner_text()
+
+
+def test_a_page_of_metrics_says_what_it_cannot_show(browser, tmp_path, monkeypatch):
+    """Drawn from GetMetricData: charts and totals are there, each table of requests names the remedy."""
+    stub = StubCloudWatch(MANY)
+    monkeypatch.setattr(boto3, "client", lambda service: stub)
+    arguments = ("--since", "2026-10-01", "--until", "2026-10-08", "-o", str(tmp_path / "page.html"))
+    assert call(dashboard, "metrics:GenAIIDP/HookCache", *arguments) == 0
+    page = browser.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    totals = page.evaluate("window.hookcache.totals()")
+    unknown = page.locator(".card.table").get_by_text("this table needs receipts").count()
+    shown = page.locator(".card.tile .value").all_inner_texts()
+    page.close()
+
+    assert (4_000, 6) == (totals["requests"], unknown)
+    assert "–" not in shown
 
 
 def test_the_step_filter_changes_the_numbers_to_that_step(opened, page_file, capsys):

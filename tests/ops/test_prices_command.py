@@ -7,9 +7,11 @@ import json
 from decimal import Decimal
 from pathlib import Path
 
+import boto3
 import pytest
 import yaml
 
+from fakes import FakeS3, FakeSecrets
 from hookcache.prices import OWN_PRICES, OWN_ROW, PriceTable
 from hookcache_ops import prices_command
 from hookcache_ops.price_check import check_function
@@ -48,6 +50,21 @@ def table(tmp_path, rows: dict[str, dict[str, object]]) -> str:
     ]
     file.write_text(yaml.safe_dump({"pricing": listed}, sort_keys=False))
     return str(file)
+
+
+@pytest.mark.parametrize("reference", ["s3://config/pricing.yaml", "ssm:/idp/pricing"])
+def test_a_table_is_read_from_where_the_function_reads_it(reference, run, monkeypatch):
+    """P55: every spelling of HOOKCACHE_PRICES can be checked before it is deployed; a broken table is named."""
+    s3, ssm = FakeS3(), FakeSecrets()
+    monkeypatch.setattr(boto3, "client", lambda service: {"s3": s3, "ssm": ssm}[service])
+    status, _, err = run("--check", reference)
+    assert (2, True) == (status, reference in err)
+
+    for text, wanted in ((EXAMPLE.read_text(), 0), ("pricing: [", 2)):
+        s3.put_object(Bucket="config", Key="pricing.yaml", Body=text.encode())
+        ssm.parameters["/idp/pricing"] = text
+        status, _, err = run("--check", reference)
+        assert (wanted, wanted == 2) == (status, reference in err)
 
 
 def test_the_shipped_example_is_a_sound_table(run):

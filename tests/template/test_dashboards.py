@@ -18,6 +18,7 @@ from hookcache.prices import Prices
 from hookcache.spending import Spending
 from hookcache_ops.dashboard import publish
 from hookcache_ops.dashboard.check import MEMBERS, STEPS, check
+from hookcache_ops.ledger.bill import monthly_bill
 from hookcache_ops.ledger.metrics import METRICS
 from ops import receipt_samples as samples
 
@@ -44,6 +45,7 @@ def written(outcome: Outcome, **facts) -> dict:
 
 
 HEALTH = {
+    "asked_backend": True,
     "table_errors": 1,
     "image_errors": 1,
     "lease_lost": 1,
@@ -51,7 +53,14 @@ HEALTH = {
     "unpriced": {"x": 1},
     "refusal": Reason.NOT_JSON,
 }
-RARE = {"components": {"system": "0" * 16}, "would_hit": True, "usage_removed": 1, "control_ignored": 1}
+RARE = {
+    "components": {"system": "0" * 16},
+    "would_hit": True,
+    "agrees": True,
+    "replay": True,
+    "usage_removed": 1,
+    "control_ignored": 1,
+}
 
 
 @pytest.mark.parametrize("outcome", Outcome)
@@ -62,10 +71,10 @@ def test_the_runtime_writes_receipts_that_the_schema_describes(outcome):
 
 
 def test_the_schema_describes_nothing_that_the_runtime_does_not_write():
-    """P35: the other direction. `replay` is the one member that may come later (P57)."""
+    """P35: the other direction."""
     everything = written(Outcome.MISS, **HEALTH, **RARE)
 
-    assert set(RECEIPT_SCHEMA["properties"]) - set(everything) <= {"replay"}
+    assert set(RECEIPT_SCHEMA["properties"]) - set(everything) <= {"units_charged"}
     assert set(RECEIPT_SCHEMA["required"]) <= set(written(Outcome.HIT_MEMORY))
 
 
@@ -88,7 +97,7 @@ def test_members_are_all_explained_and_can_be_queried():
     )
 
     assert members == explained
-    assert members - {"components", "would_hit", "usage_removed", "control_ignored", "replay"} == MEMBERS - {
+    assert members - set(RARE) - {"units_charged"} == MEMBERS - {
         "MeteringKey",
         "Service",
     }
@@ -384,8 +393,11 @@ def test_grafana_shows_the_same_panels():
 
 
 def test_the_bill_of_our_metrics_is_the_documented_one():
-    """Issue of every custom metric: lean metrics x (steps + 1), at 0.30 USD a month."""
-    lean = sum(metric.lean for metric in METRICS)
+    """P56: (lean metrics and BackendLatency) x (steps + 1) at 0.30 USD a month, and the log of a million invocations."""
     told = re.findall(r"^\| (\d) \| (\d+) \| ([\d.]+) \|$", README, re.MULTILINE)
+    written_names = {entry["Name"] for entry in written(Outcome.HIT_MEMORY)["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
+    bills = {steps: monthly_bill(steps, 1_000_000) for steps in (1, 2, 5)}
 
-    assert [(str(steps), str(lean * (steps + 1)), f"{lean * (steps + 1) * 0.30:.2f}") for steps in (1, 2, 5)] == told
+    assert [(str(n), str(bill.metrics), f"{bill.custom_metrics:.2f}") for n, bill in bills.items()] == told
+    assert len(written_names | {"BackendLatency"}) * 2 == bills[1].metrics
+    assert f"a million invocations cost {bills[1].receipts:.2f} USD" in " ".join(README.split())

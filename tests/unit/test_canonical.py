@@ -3,11 +3,12 @@
 import copy
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
 from fakes import extraction_event, image_block, ocr_event
-from hookcache.canonical import MAX_DEPTH, canonical_form, number_frame
+from hookcache.canonical import MAX_DEPTH, canonical_form, number_frame, value_form
 from hookcache.errors import Unkeyable
 from hookcache.images import ImageDigest
 from hookcache.outcome import Reason
@@ -319,3 +320,86 @@ class TestWhatIsNotKeyed:
     def test_what_is_not_json(self, value):
         """P2: a direct call may hand us anything; what has no JSON form has no key."""
         assert refused(with_extra(value)) is Reason.EVENT_SHAPE
+
+    @pytest.mark.parametrize("around", [lambda inner: [inner], lambda inner: {"a": inner}], ids=["lists", "objects"])
+    def test_sixty_four_levels_are_keyed_and_no_more(self, around):
+        """B3: the same bound for lists and objects, the event itself being the first level of its members."""
+
+        def within(levels):
+            value: object = "end"
+            for _ in range(levels):
+                value = around(value)
+            return value
+
+        assert value_form(within(64))
+        with pytest.raises(Unkeyable) as caught:
+            value_form(within(65))
+        assert Reason.EVENT_SIZE == caught.value.reason
+        assert form(with_extra(within(63)))
+        assert Reason.EVENT_SIZE == refused(with_extra(within(64)))
+
+    def test_members_whose_names_cannot_be_sorted(self):
+        """B1: names of several types come from no JSON parser; in a decorated function they may."""
+        assert Reason.EVENT_SHAPE == refused(with_extra({1: "a", "b": 2}))
+
+
+class TestTextsThatAreNames:
+    @pytest.mark.parametrize("name", ["modelId", "context"])
+    def test_an_address_in_a_members_own_place_is_text(self, name):
+        """P41, control: a model named by its ARN points at nothing that we would have to read, and it counts."""
+        one, other = ocr_event(**{name: "arn:aws:bedrock:1"}), ocr_event(**{name: "arn:aws:bedrock:2"})
+
+        assert form(one) != form(other)
+
+    def test_a_system_text_that_is_no_text_counts_by_its_value(self):
+        """P3: a shape that the host does not send is keyed as it stands."""
+        one, other = ocr_event(system=[{"text": 5}]), ocr_event(system=[{"text": 6}])
+
+        assert form(one) != form(other)
+
+
+class TestResolvedReferences:
+    IMAGE, WORDS, OTHER = (ImageDigest(bytes([byte]) * 32, byte, "", "") for byte in (2, 3, 4))
+
+    def resolved(self, event, *digests):
+        request = replace(parse(event), references=("pageOutputUri",))
+        return canonical_form(request, [*[DIGEST] * len(request.images), *digests])
+
+    def test_a_page_counts_by_both_of_its_objects(self):
+        """P41: image and words, each in its place; the prefix under which they lie does not count."""
+        here, there = ocr_event(pageOutputUri="s3://b/1/"), ocr_event(pageOutputUri="s3://b/2/")
+        forms = {
+            self.resolved(here, self.IMAGE, self.WORDS),
+            self.resolved(here, self.WORDS, self.IMAGE),
+            self.resolved(here, self.OTHER, self.WORDS),
+            self.resolved(here, self.IMAGE, self.OTHER),
+        }
+
+        assert 4 == len(forms)
+        assert self.resolved(here, self.IMAGE, self.WORDS) == self.resolved(there, self.IMAGE, self.WORDS)
+
+    def test_the_image_blocks_keep_their_own_digests(self):
+        """P4, P41: blocks come first among the digests, pages behind them."""
+        event = ocr_event("s3://b/block", pageOutputUri="s3://b/1/")
+
+        made = self.resolved(event, self.IMAGE, self.WORDS)
+
+        first, second, third = (made.index(each.sha256) for each in (DIGEST, self.IMAGE, self.WORDS))
+        assert first < second < third
+
+    def test_its_frame_is_a_list_of_two_images(self):
+        """P2, P43: a frame says its type and length, so that no text passes for a page."""
+        made = self.resolved(ocr_event(pageOutputUri="s3://b/1/"), self.IMAGE, self.WORDS)
+        frame = b"l" + (2).to_bytes(8, "big")
+        for digest in (self.IMAGE, self.WORDS):
+            frame += b"x" + digest.size_bytes.to_bytes(8, "big") + digest.sha256
+
+        assert frame in made
+
+
+def test_a_single_value_is_framed_as_in_an_event():
+    """P58: the trace compares components; their bytes are those that the key was made of."""
+    value = {"b": [None, True, False, 0.5, 7], "a": "text"}
+
+    assert value_form(value) in form(with_extra(value))
+    assert value_form([value]) != value_form(value)

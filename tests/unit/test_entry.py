@@ -70,9 +70,54 @@ class TestRoundTrip:
         sealed = SEALER.seal(entry)
 
         assert (size > 350) == (sealed.overflow_name is not None) == ("body" not in sealed.item)
+        assert (sealed.overflow_body == b"") == (sealed.overflow_name is None)
         assert entry == opened(
             sealed.item, fetch=lambda name, bound: {sealed.overflow_name: sealed.overflow_body}[name]
         )
+
+    @pytest.mark.parametrize(("size", "inline"), [(358_400, True), (358_401, False)])
+    def test_the_item_holds_a_body_of_350_kb(self, size, inline):
+        """P49: to the byte; the item's own limit is 400 KB."""
+        assert inline == ("body" in SEALER.seal(replace(ENTRY, body=os.urandom(size))).item)
+
+    @pytest.mark.parametrize(("size", "codec"), [(1_024, "plain"), (1_025, "zlib")])
+    def test_a_body_is_compressed_from_1_kb_on(self, size, codec):
+        """P49: below, a write unit is paid either way; above, level 6."""
+        body = b"a" * size
+        sealed = SEALER.seal(replace(ENTRY, body=body)).item
+
+        assert codec == sealed["codec"]["S"]
+        assert (body if codec == "plain" else zlib.compress(body, 6)) == sealed["body"]["B"]
+
+    def test_the_level_of_compression(self):
+        """P49: level 6 is the one that was measured; this body comes out differently under its neighbours."""
+        body = json.dumps(
+            [{"line": number, "text": f"word {number * 7919 % 1009}"} for number in range(2_000)]
+        ).encode()
+        levels = [zlib.compress(body, level) for level in (5, 6, 7)]
+
+        assert levels[1] not in (levels[0], levels[2])
+        assert levels[1] == SEALER.seal(replace(ENTRY, body=body)).item["body"]["B"]
+
+    def test_noise_is_kept_as_it_is(self):
+        """P49: a body that compression makes longer."""
+        assert "plain" == SEALER.seal(replace(ENTRY, body=os.urandom(3_000))).item["codec"]["S"]
+
+    def test_a_cipher_only_opens_unless_told_to_encrypt(self):
+        """P38: encryption is the operator's choice; what was encrypted before is still read."""
+
+        class Unused:
+            def seal(self, body, place):
+                raise AssertionError("encrypted without being asked to")
+
+        assert "cipher" not in Sealer(b"tag secret", "default/1", Unused()).seal(ENTRY).item
+
+    def test_the_largest_answer_is_kept(self):
+        """P49, S43: 5.9 MB, and nothing above that is ever inflated."""
+        largest = 6_186_598
+
+        assert opened(SEALER.seal(replace(ENTRY, body=b"a" * largest)).item).body == b"a" * largest
+        assert rejected(SEALER.seal(replace(ENTRY, body=b"a" * (largest + 1))).item) is Reason.CORRUPT
 
     def test_a_body_that_shrinks_stays_inline(self):
         """P49, G12: the limit is on what is stored, not on what was answered."""
@@ -228,6 +273,62 @@ class TestWhatOnlyWeCouldWrite:
         """F13, B18: declared sizes are checked against each other and against the bound."""
         assert rejected(Resealed.of(item, **{name: {"N": str(size)}})) is Reason.CORRUPT
 
+    def test_a_size_that_was_counted_wrong(self, item):
+        """F13: the right bytes under a wrong length."""
+        stored_bytes = int(item["stored_bytes"]["N"])
+        assert rejected(Resealed.of(item, stored_bytes={"N": str(stored_bytes + 1)})) is Reason.CORRUPT
+
+    def test_an_empty_answer_is_none(self, item):
+        """F13, P14: an empty body is admitted by nobody, so that nobody of ours can have stored it."""
+        body = zlib.compress(b"")
+        planted = Resealed.of(
+            item,
+            body={"B": body},
+            sha256={"B": hashlib.sha256(body).digest()},
+            stored_bytes={"N": str(len(body))},
+            plain_bytes={"N": "0"},
+        )
+
+        assert rejected(planted) is Reason.CORRUPT
+
+    @pytest.mark.parametrize(("over", "asks"), [(0, 1), (1, 0)])
+    def test_an_object_that_is_too_large_is_not_even_asked_for(self, item, over, asks):
+        """P30, F13: the longest body and what encryption adds, to the byte."""
+        asked = []
+        planted = Resealed.of(item, overflow={"S": "entries/x"}, stored_bytes={"N": str(6_186_598 + 28 + over)})
+
+        assert rejected(planted, fetch=lambda name, bound: asked.append(bound) or b"") is Reason.CORRUPT
+        assert asks == len(asked)
+
+    def test_a_compressed_body_without_its_end(self, item):
+        """F13: all bytes came out, and the checksum that follows them is missing."""
+        body = item["body"]["B"][:-4]
+        planted = Resealed.of(
+            item,
+            body={"B": body},
+            sha256={"B": hashlib.sha256(body).digest()},
+            stored_bytes={"N": str(len(body))},
+        )
+
+        assert rejected(planted) is Reason.CORRUPT
+
+    def test_an_item_of_another_kind(self, item):
+        """P6: an order or a lease under a right tag is no answer."""
+        assert rejected(Resealed.of(item, kind={"S": "CONTROL"})) is Reason.CORRUPT
+
+    def test_an_encrypted_body_where_nothing_decrypts(self, item):
+        """P38, F12: a miss and no alarm."""
+        assert rejected(Resealed.of(item, cipher={"S": "aes-256-gcm"})) is Reason.SCHEMA
+
+    @pytest.mark.parametrize("odd", [{"B": 10**30}, {"B": "text"}, {"B": -1}, {"S": b"text"}, "text", None, {}, 5])
+    def test_a_body_of_another_shape(self, item, odd):
+        """B18: whatever a client library makes of it."""
+        assert rejected(item | {"body": odd}) is Reason.CORRUPT
+
+    def test_words_about_an_answer_that_no_parser_follows(self, item):
+        """B18, P18: deeper than Python's own recursion allows."""
+        assert rejected(Resealed.of(item, about={"S": "[" * 100_000})) is Reason.CORRUPT
+
     def test_a_decompression_bomb_is_not_inflated(self, item):
         """P30, F13: inflating stops one byte after the declared size."""
         bomb = zlib.compress(b"\0" * 50_000_000, 9)
@@ -264,6 +365,120 @@ class TestWhatOnlyWeCouldWrite:
     def test_a_resealed_item_opens(self, item):
         """B18, control: the cases above fail by what they change and not by being sealed anew."""
         assert ENTRY == opened(Resealed.of(item))
+
+
+class TestIsDamaged:
+    def test_what_we_sealed_is_not(self, item):
+        """F39, control: an entry and a tombstone as they were written."""
+        assert SEALER.is_damaged(KEY, item) is False
+        assert SEALER.is_damaged(KEY, SEALER.tombstone(KEY, 9, 1)) is False
+
+    @pytest.mark.parametrize("schema", [str(SCHEMA + 1), "0"])
+    def test_another_release_is_not(self, item, schema):
+        """F12, F39: it is not ours to replace."""
+        assert SEALER.is_damaged(KEY, item | {"schema": {"N": schema}}) is False
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"fence": {"N": "8"}},
+            {"tag": {"B": b""}},
+            {"tag": {"B": "text"}},
+            {"tag": {"B": -1}},
+            {"tag": "text"},
+            {"tag": {}},
+            {"tag": {"S": "text"}},
+            {"fence": {}},
+            {"fence": "7"},
+            {"schema": {}},
+            {"schema": None},
+            {"schema": {"S": "1"}},
+        ],
+        ids=str,
+    )
+    def test_what_nobody_of_ours_sealed_is(self, item, change):
+        """F39, P6: then a fill may replace it, whatever its fence."""
+        assert SEALER.is_damaged(KEY, item | change) is True
+
+    def test_an_entry_in_anothers_place_is(self, item):
+        """F39, F11: sealed by us, for another key."""
+        assert SEALER.is_damaged(b"o" * 32, item) is True
+
+
+class TestWhatLiesInTables:
+    """Pinned to the bit: the next release opens what this one wrote, or raises `SCHEMA` (P43)."""
+
+    def test_an_entry(self):
+        """P43, P6: every attribute, its name and its type, and the tag over them."""
+        entry = Entry(
+            KEY,
+            7,
+            1_700_000_000_000,
+            1_700_000_001_000,
+            1_700_000_002_000,
+            b'{"a": 1}',
+            {"pages": 1, "inputTokens": 2.5},
+            "OCR",
+            "12",
+            {"pages": "0.004"},
+        )
+
+        assert {
+            "pk": {"B": KEY},
+            "kind": {"S": "ENTRY"},
+            "schema": {"N": "1"},
+            "namespace": {"S": "default/1"},
+            "fence": {"N": "7"},
+            "created_ms": {"N": "1700000000000"},
+            "fresh_until_ms": {"N": "1700000001000"},
+            "hard_until_ms": {"N": "1700000002000"},
+            "codec": {"S": "plain"},
+            "plain_bytes": {"N": "8"},
+            "stored_bytes": {"N": "8"},
+            "sha256": {"B": bytes.fromhex("f9d86028c6e0d64e225186f96acb69338b2c59764df79162107f5c4bb34d1310")},
+            "about": {
+                "S": '{"usage":{"pages":1,"inputTokens":2.5},"context":"OCR","backend_version":"12","cost":{"pages":"0.004"}}'
+            },
+            "ttl": {"N": "1700003602"},
+            "body": {"B": b'{"a": 1}'},
+            "tag": {"B": bytes.fromhex("4c4b85ff29c09921477350588fdccb31704e2a7ffb0ad5dac33ca87eaa004cf4")},
+        } == SEALER.seal(entry).item
+
+    def test_a_tombstone(self):
+        """P43, P13."""
+        assert {
+            "pk": {"B": KEY},
+            "kind": {"S": "ENTRY"},
+            "schema": {"N": "1"},
+            "namespace": {"S": "default/1"},
+            "fence": {"N": "9"},
+            "erased": {"BOOL": True},
+            "ttl": {"N": "1700000000"},
+            "tag": {"B": bytes.fromhex("bdcb3c6ef76ae7ee98c44da642a20019433344a70d9e0c9934cfd7ac4712d157")},
+        } == SEALER.tombstone(KEY, 9, 1_700_000_000)
+
+    def test_the_name_of_an_overflow_object(self):
+        """P43, P46: an erase finds all objects of a key by their prefix."""
+        body = os.urandom(400_000)
+        sealed = SEALER.seal(replace(ENTRY, body=body))
+
+        assert f"entries/{KEY.hex()}/7-{hashlib.sha256(body).hexdigest()}" == sealed.overflow_name
+
+
+def test_a_unit_that_costs_nothing_needs_no_price():
+    """P55: nothing was used of it, or the host declares it free."""
+    total, unpriced = replace(ENTRY, usage={"pages": 0, "totalTokens": 1700}, cost={}).saved()
+
+    assert ("0", {}) == (str(total), unpriced)
+
+
+def test_all_of_an_entry_counts_as_held():
+    """P30, S44: body, usage and cost; what they add is at least their content."""
+    held = ENTRY.held_bytes()
+
+    assert replace(ENTRY, body=BODY + b"x" * 1_000).held_bytes() == held + 1_000
+    assert replace(ENTRY, usage={}).held_bytes() < held
+    assert replace(ENTRY, cost={"pages": "0.004", "inputTokens": "0.1"}).held_bytes() > held
 
 
 def test_savings_are_at_the_prices_frozen_in_the_entry():

@@ -133,3 +133,47 @@ def test_every_image_and_the_form_are_indexed_once():
     form, images = KEYER.form_index(sha256(FORM).digest()), [KEYER.image_index(each.sha256) for each in (one, other)]
 
     assert [form, *images, KEYER.shown_index(KEYER.shown(key))] == KEYER.indexes(FORM, [one, other, one], key)
+
+
+def test_what_lies_in_tables_never_changes():
+    """P43, P46: the next release finds what this one wrote: keys, indexes, orders, tags and bodies, to the bit."""
+    key = KEYER.key_of(FORM, IDENTITY, "0")
+    written = {
+        "keys": "63f20b7706d54baca94b54b973fa287874b969bec86b35e3a1005b13ae686bbe",
+        "tags": "d99fbf7c5dfaad126ae280cccded633e9a113fe26de26584d06b0686185737e6",
+        "index": "3fa3ed6b211a0b8831d082e95fa907c63adce2d806d3c8299f4c570ec3398c78",
+        "trace": "6bb80123ba53e469210ed85ba5b2801265806c2dee7a649e71107efe882074a8",
+        "bodies": "8ffe1589e68c565302b2f9ab3a7ba7728ba47309a7b9c8cf72655d2473ce5685",
+    }
+
+    assert written == {name: getattr(SECRETS, name).hex() for name in written}
+    assert "default/03e2b0abede38f7e" == KEYER.namespace
+    assert "eac26264837415fbdca12a1f8401c8e3e856dcb519a2fbb6fd133d5a657b8104" == key.hex()
+    assert "6133a37507976e5e" == KEYER.shown(key)
+    assert "68c063238fa20b62" == KEYER.traced("system", b"value")
+    assert [
+        "a1bcea306286aae55294f4b8e88d4b3934ea7a386edc608910ddff41a210d52c",
+        "b418c8361ea56bb42acec1377e939c89371f5f8ad0323291cb2e0cf4de13b066",
+        "4f008443396cbbcaa82b68f8f98474f91d05785fdc03ed528869aa0b77f223be",
+        "4eeeed0d9287efaf60c3021677e3ae31f3615da6458336282ea99d8cdcde70fe",
+    ] == [
+        digest.hex()
+        for digest in (
+            KEYER.image_index(b"\x01" * 32),
+            KEYER.form_index(b"\x01" * 32),
+            KEYER.shown_index("00ff"),
+            KEYER.control_key("GENAIIDP-ocr"),
+        )
+    ]
+
+
+def test_no_rollout_is_an_empty_one():
+    """P51: the host names none; its keys are those of a caller who says so."""
+    assert KEYER.key_of(FORM, IDENTITY, "0") == KEYER.key_of(FORM, IDENTITY, "0", "")
+
+
+@pytest.mark.parametrize("purpose", ["keys", "tags", "index", "trace", "bodies"])
+def test_no_derived_secret_is_shown(purpose):
+    """P36, T3: each of them opens something; only the key id stands in a message."""
+    assert purpose not in repr(SECRETS)
+    assert repr(getattr(SECRETS, purpose)) not in repr(SECRETS)

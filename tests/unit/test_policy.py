@@ -96,6 +96,23 @@ class TestJudge:
         """P44: and what was made at that very time is."""
         assert use == judge(entry(), START_MS, START_MS + not_before)
 
+    @pytest.mark.parametrize(("stale_before", "use"), [(0, Fresh()), (1, Stale(Reason.INVALIDATED))])
+    def test_what_was_made_before_a_soft_invalidation_is_stale(self, stale_before, use):
+        """P44: it may still stand in for an error, unlike after a hard one, which goes first."""
+        assert use == judge(entry(), START_MS, stale_before=START_MS + stale_before)
+        assert Unusable(Reason.INVALIDATED) == judge(entry(), START_MS, START_MS + 2, stale_before=START_MS + 1)
+
+    def test_without_an_order_nothing_is_invalidated(self):
+        """P44, control: not even what a clock that starts with the epoch has made."""
+        at_the_epoch = Entry(b"k", 1, 0, 1_000, 2_000, b"{}", {}, "OCR", "1", {})
+
+        assert Fresh() == judge(at_the_epoch, 0)
+
+    @pytest.mark.parametrize(("later_ms", "use"), [(60_000, Fresh()), (60_001, Unusable(Reason.EXPIRED))])
+    def test_an_age_counts_to_the_millisecond(self, later_ms, use):
+        """P51: a minute is 60,000 ms."""
+        assert use == judge(entry(fresh=10**6, hard=10**6), START_MS + later_ms, max_age_seconds=60)
+
     @pytest.mark.parametrize(
         ("age", "use"), [(0.5, Fresh()), (0.499, Unusable(Reason.EXPIRED)), (None, Fresh()), (10**6, Fresh())]
     )
@@ -134,6 +151,7 @@ class TestAdmit:
             ({"output": {"message": []}}, Reason.CONTENT),
             ({"output": {"message": {"content": []}}}, Reason.CONTENT),
             ({"output": {"message": {"content": "text"}}}, Reason.CONTENT),
+            ({"output": {"message": {"content": 5}}}, Reason.CONTENT),
             ({"output": {"message": {"content": ["text"]}}}, Reason.CONTENT),
             ({"output": {"message": {"content": [{"text": 5}]}}}, Reason.BLANK_TEXT),
             ({"output": {"message": {"content": [{"toolUse": {}}]}}}, Reason.BLANK_TEXT),
@@ -144,6 +162,8 @@ class TestAdmit:
             (answer("a", "max_tokens"), Reason.TRUNCATED),
             (answer("", "max_tokens"), Reason.TRUNCATED),
             (answer("a", "length"), Reason.TRUNCATED),
+            (answer("a", "max_output_tokens"), Reason.TRUNCATED),
+            (answer("a", "incomplete"), Reason.TRUNCATED),
             (answer("a", "guardrail_intervened"), Reason.STOP_REASON),
             (answer("a", "content_filtered"), Reason.STOP_REASON),
             (answer("a", "tool_use"), Reason.STOP_REASON),
@@ -172,6 +192,21 @@ class TestAdmit:
     def test_no_limit_means_no_cut(self):
         """P14, control: newer hosts send no `maxTokens` for OCR."""
         assert Admit() == decided(answer("a", None, outputTokens=10**6))
+
+    def test_a_limit_without_a_count_means_no_cut(self):
+        """P14, control: services that charge by the page count no tokens."""
+        assert Admit() == decided(answer("a", None, pages=1), request=request_with(temperature=0, maxTokens=100))
+
+    def test_an_image_that_a_page_was_charged_for_was_read(self):
+        """P14, control: one page, or no word about pages."""
+        request = request_with(1, temperature=0)
+
+        assert Admit() == decided(page_answer(pages=1), request=request)
+        assert Admit() == decided(token_answer(), request=request)
+
+    def test_an_answer_of_no_bytes_is_no_answer(self):
+        """P14: a function of this process answered with what cannot be written as JSON."""
+        assert Refuse(Reason.NOT_AN_OBJECT) == decided(token_answer(), body_bytes=0)
 
     @pytest.mark.parametrize(("images", "kept"), [(0, True), (1, False)])
     def test_an_image_that_no_page_was_charged_for_was_not_read(self, images, kept):
@@ -205,6 +240,10 @@ class TestTexts:
             ('Here it is:\n```\n{"a": 1}\n```\nDone.', {"a": 1}),
             ('Here it is: {"a": {"b": 2}} as you asked.', {"a": {"b": 2}}),
             ('{"a": "}"}', {"a": "}"}),
+            ('{"a": 1} is what I found.', {"a": 1}),
+            ("I found [1, 2].", [1, 2]),
+            ('As {asked}:\n```json\n{"a": 1}\n```\n[end]', {"a": 1}),
+            ('{"a": 1} and [1]', None),
             ("no JSON at all", None),
             ("", None),
             ("5", None),
@@ -221,6 +260,14 @@ class TestTexts:
     def test_json_is_found_where_the_host_finds_it(self, text, found):
         """P47, S24: bare, fenced or in prose; a cut answer that contains whole objects is none."""
         assert found == json_in(text)
+
+    def test_the_blocks_of_an_answer_are_read_as_one_text(self):
+        """P47: the host joins them with nothing in between."""
+        response = answer("")
+        response["output"]["message"]["content"] = [{"text": '{"total": 17'}, {"text": "20}"}]
+
+        assert {"total": 1720} == json_in('{"total": 1720}')
+        assert Admit() == decided(response, Rules(require_json=True))
 
     def test_json_is_required_where_the_step_reads_json(self):
         """P47, S24: by default in Classification, Extraction and Assessment; a retry then reaches the backend."""
@@ -270,6 +317,31 @@ def test_modes_say_what_they_do():
     """P50: what each looks up and serves."""
     assert {Mode.ON, Mode.READ_ONLY} == {mode for mode in Mode if mode.serves}
     assert {Mode.ON, Mode.READ_ONLY, Mode.OBSERVE} == {mode for mode in Mode if mode.looks_up}
+
+
+def test_what_the_operator_need_not_say():
+    """P10, P16, P17, P27, P32, P36, P45, P47, P50: the defaults are the careful ones; README lists them."""
+    a_week = 604_800
+    careful = Rules(
+        mode=Mode("on"),
+        fresh_seconds=a_week,
+        hard_seconds=a_week,
+        temperature_ceiling=0,
+        require_json=False,
+        refused_texts=(),
+        blank_pages=False,
+        usage_on_hit="zero",
+        trace=False,
+        resolve_references=(),
+        output_limit=None,
+        negative_errors=frozenset(),
+        delegate_after_wait=False,
+        stale_if_error=False,
+        error_detail="full",
+    )
+
+    assert careful == Rules()
+    assert ["on", "off", "observe", "read_only", "write_only"] == [mode.value for mode in Mode]
 
 
 def test_a_deeply_nested_answer_is_judged_without_an_exception():

@@ -2,6 +2,7 @@
 `hookcache dashboard`: the CloudWatch dashboard drawn from receipts, as one HTML page that opens offline.
 
     receipts -> Collector (ledger rows, table rows) -> page data (JSON) -> page with script, style and uPlot inside
+    CloudWatch's metrics -> ledger rows ------------->  the same, without tables of requests
 
 Filters recompute every chart, tile and table in the browser. Totals of the page are those of `hookcache report`.
 """
@@ -17,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hookcache_ops.dashboard.body import BodyError, default_path, load
-from hookcache_ops.dashboard.data import Collector
+from hookcache_ops.dashboard.data import ROW_LIMIT, Collector
 from hookcache_ops.dashboard.page import build
+from hookcache_ops.ledger.cloudwatch import fill_from_metrics, namespace_of
 from hookcache_ops.ledger.period import Period, parse_period
 from hookcache_ops.ledger.render import headline
 from hookcache_ops.ledger.summary import Report, summarise
@@ -29,13 +31,15 @@ HELP = "draw the CloudWatch dashboard from receipts, as one HTML page that opens
 EXAMPLE = """examples:
   hookcache dashboard function.log -o page.html
   hookcache dashboard export/ --since 30d -o page.html
+  hookcache dashboard logs:/aws/lambda/GENAIIDP-cache-ocr --since 1d -o page.html
+  hookcache dashboard metrics:GenAIIDP/HookCache --since 14d -o page.html
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLE
-    add_source_arguments(parser)
+    add_source_arguments(parser, "; metrics:NAMESPACE asks CloudWatch for the metrics instead (7 days, or --since)")
     parser.add_argument(
         "-o",
         "--output",
@@ -69,7 +73,7 @@ def draw(
     progress: Callable[[Reading], None] | None = None,
 ) -> Drawn:
     """
-    Write the page of all receipts in `sources`.
+    Write the page of all receipts in `sources`, or of the metrics of one namespace.
 
     Raises:
         SourceError: a source cannot be read, or the page not be written.
@@ -77,8 +81,14 @@ def draw(
     """
     widgets = load(body or default_path())
     reading, collector = Reading(), Collector(widgets)
-    for receipt in read_receipts(sources, reading, period=period or Period(), progress=progress):
-        collector.add(receipt)
+    period = period or Period()
+    namespace = namespace_of(sources)
+    if namespace is not None:
+        collector.tables.clear()
+        fill_from_metrics(collector.ledger, reading, namespace, period, int(time.time() * 1000), ROW_LIMIT)
+    else:
+        for receipt in read_receipts(sources, reading, period=period, progress=progress):
+            collector.add(receipt)
     report = summarise(collector.ledger, reading, "step")
     page = build(collector.page_data(report))
     _write(page, output)

@@ -41,6 +41,7 @@ class Collector:
             "schema": SCHEMA,
             "period": report.period,
             "reading": report.reading,
+            "metrics_charge": report.totals["custom_metrics"]["cost"],
             "width": self.ledger.width_seconds,
             "widths": WIDTHS,
             "histogram": {"floor": FLOOR_MS, "ratio": RATIO},
@@ -67,7 +68,11 @@ class Collector:
     def _table_rows(self, at: int, names: dict[str, list[str]]) -> dict[str, Any]:
         table = self.tables.get(at)
         if table is None:
-            return {}
+            return (
+                {}
+                if self.widgets[at].plan is None
+                else {"rows": [], "width": WIDTHS[0], "uncertain": 0, "unknown": True}
+            )
         rows = [
             [
                 group,
@@ -114,7 +119,7 @@ def _units(sums: Sums) -> list[dict[str, float]]:
     ]
 
 
-UNIT_MEMBERS = ("units_spent", "units_saved", "unpriced_units")
+UNIT_MEMBERS = ("units_spent", "units_saved", "unpriced_units", "units_charged")
 
 
 def _state(value: Any) -> Any:

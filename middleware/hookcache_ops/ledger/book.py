@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from hookcache_ops.ledger.bill import MetricHours
 from hookcache_ops.ledger.histogram import Histogram
 from hookcache_ops.ledger.metrics import METRICS
 
@@ -20,7 +21,7 @@ WIDTHS = (1, 5, 15, 60, 300, 900, 3_600, 10_800, 21_600, 43_200, DAY_SECONDS, 7 
 
 _MONEY = frozenset(metric.name for metric in METRICS if metric.is_money)
 _TIMES = frozenset(metric.name for metric in METRICS if metric.is_time)
-_UNIT_MEMBERS = ("units_spent", "units_saved", "unpriced_units", "own_units")
+_UNIT_MEMBERS = ("units_spent", "units_saved", "unpriced_units", "own_units", "units_charged")
 
 
 class RowKey(NamedTuple):
@@ -126,6 +127,7 @@ class Ledger:
     def __init__(self, width_seconds: int = DAY_SECONDS, row_limit: int | None = None) -> None:
         self.width_seconds = width_seconds
         self.rows: dict[RowKey, Sums] = {}
+        self.metric_hours = MetricHours()
         self._row_limit = row_limit
         self._known: dict[str, set[str]] = {"step": set(), "function": set(), "outcome": set()}
         self.first_ms: int | None = None
@@ -133,16 +135,19 @@ class Ledger:
 
     def add(self, receipt: Receipt) -> None:
         time_ms = receipt.time_ms
-        if self.first_ms is None or time_ms < self.first_ms:
-            self.first_ms = time_ms
-        if self.last_ms is None or time_ms > self.last_ms:
-            self.last_ms = time_ms
+        self._note(time_ms)
+        self.metric_hours.add(receipt)
         seconds = time_ms // 1000
         key = RowKey(seconds - seconds % self.width_seconds, receipt.step, receipt.function, receipt.outcome)
         sums = self.rows.get(key)
         if sums is None:
             sums = self._open(key)
         sums.add(receipt)
+
+    def put(self, key: RowKey, sums: Sums) -> None:
+        """A whole row, from a source that has sums and no receipts; its bucket is one of this ledger's."""
+        self._note(key.start * 1000)
+        self.rows.setdefault(key, Sums()).merge(sums)
 
     def totals(self) -> Sums:
         """The sums over everything."""
@@ -154,6 +159,12 @@ class Ledger:
         for key, sums in self.rows.items():
             groups.setdefault(name_of(key), Sums()).merge(sums)
         return dict(sorted(groups.items()))
+
+    def _note(self, time_ms: int) -> None:
+        if self.first_ms is None or time_ms < self.first_ms:
+            self.first_ms = time_ms
+        if self.last_ms is None or time_ms > self.last_ms:
+            self.last_ms = time_ms
 
     def _open(self, key: RowKey) -> Sums:
         key = RowKey(

@@ -33,6 +33,8 @@ def lines_of(source: str, stdin: BinaryIO | None, period: Period) -> Iterator[by
     if source.startswith("logs:"):
         yield from _log_group_lines(source.removeprefix("logs:"), period)
         return
+    if source.startswith("metrics:"):
+        raise SourceError(f"{source}: metrics hold no receipts; draw them with hookcache dashboard, or give logs:GROUP")
     path = Path(source)
     if not path.exists():
         raise SourceError(f"{source}: no such file or folder; give log exports, `-` for standard input or logs:GROUP")

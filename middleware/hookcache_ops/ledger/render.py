@@ -62,11 +62,16 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("Saved by hits", money(totals["saved_cost"])),
         ("Own cost of hookcache", money(totals["own_cost"])),
         ("Net savings", money(totals["net_savings"])),
+        *_standing(totals),
         ("Units spent", _amounts(totals["units_spent"])),
         ("Units saved", _amounts(totals["units_saved"])),
     ]
     if totals["unpriced_units"]:
         rows.append(("Units without a price", f"{_amounts(totals['unpriced_units'])}: not in the money above"))
+    if totals["units_charged"]:
+        rows.append(
+            ("Charged to the host on hits", f"{_amounts(totals['units_charged'])}: by choice, saved all the same")
+        )
     for kind, name in (("hit", "Latency of hits"), ("backend", "Latency with a backend call")):
         found = totals.get("latency_ms", {}).get(kind)
         if found:
@@ -83,6 +88,17 @@ def facts(report: Report) -> list[tuple[str, str]]:
             )
         )
     return rows
+
+
+def _standing(totals: dict[str, Any]) -> list[tuple[str, str]]:
+    """CloudWatch's charge by the hour: of the whole period, in no receipt and so in no row and in no other amount."""
+    charge = totals["custom_metrics"]["cost"]
+    if charge is None:
+        return []
+    return [
+        ("CloudWatch's charge for metrics", f"{money(charge)}, not in the own cost above"),
+        ("Net savings less that charge", money(totals["net_savings"] - charge)),
+    ]
 
 
 def notes(report: Report) -> list[str]:
@@ -166,7 +182,7 @@ def to_csv(report: Report) -> str:
     rows = [*report.groups, {"group": "total"} | report.totals]
     units = [
         (f"{member}.{unit}", member, unit)
-        for member in ("units_spent", "units_saved", "unpriced_units")
+        for member in ("units_spent", "units_saved", "unpriced_units", "units_charged")
         for unit in report.totals[member]
     ]
     out = io.StringIO()

@@ -49,6 +49,7 @@ def summarise(ledger: Ledger, reading: Reading, by: str) -> Report:
     name_of = _name_by(by)
     rows, latency_of = ledger.grouped(name_of), _latencies(ledger, name_of)
     totals = amounts(whole) | _latencies(ledger, lambda _key: "all").get("all", {})
+    totals["custom_metrics"] = dict(ledger.metric_hours.told())
     groups = [{"group": name} | amounts(sums) | latency_of.get(name, {}) for name, sums in rows.items()]
     return Report(by, totals, groups, _reading(reading), {"first": _iso(ledger.first_ms), "last": _iso(ledger.last_ms)})
 
@@ -62,7 +63,8 @@ def amounts(sums: Sums) -> dict[str, Any]:
     cost_without_cache   cost of the units spent + cost of the units saved
     net_savings          cost_without_cache - cost_with_cache = saved - own
 
-    Units without a price are in none of the three; they stand in `unpriced_units` by name (P55).
+    Units without a price are in none of the three; they stand in `unpriced_units` by name (P55). `units_charged` are those
+    that hits returned to the host on purpose (`usage_on_hit=original`, P32): in the host's sums, and in no amount here.
     """
     requests = sums.count("Requests")
     hits = sum(sums.count(name) for name in HITS)
@@ -86,6 +88,7 @@ def amounts(sums: Sums) -> dict[str, Any]:
         "units_saved": _units(sums, "units_saved"),
         "unpriced_units": _units(sums, "unpriced_units"),
         "own_units": _units(sums, "own_units"),
+        "units_charged": _units(sums, "units_charged"),
         "reasons": _words(sums, "reason"),
         "refusals": _words(sums, "refusal"),
         "cold_starts": sums.cold_starts,

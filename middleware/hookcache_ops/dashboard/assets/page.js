@@ -266,7 +266,7 @@
       chart?.destroy();
       plot.querySelector(".none")?.remove();
       chart = new uPlot(options(Math.max(180, plot.clientWidth)), [times, ...(stacked ? piled(series) : series)], plot);
-      if (!rows.length || !series.some((one) => one.some((value) => value !== null))) plot.append(make("div", { class: "none" }, "Nothing in this selection"));
+      if (!rows.length || !series.some((one) => one.some((value) => value !== null))) plot.append(make("div", { class: "none" }, rows.length ? "None of these in this selection" : "Nothing in this selection"));
       values(null);
       table();
     };
@@ -291,7 +291,7 @@
   function tableWidget(widget, at) {
     const { element, when } = card(widget, at, "table");
     const table = make("table");
-    const empty = make("p", { class: "fine" }, "Nothing in this selection");
+    const empty = make("p", { class: "fine" }, widget.unknown ? "Not in the metrics: this table needs receipts. Draw the page from the log, with logs:GROUP." : "None in this selection");
     element.append(make("div", { class: "wide", tabindex: "0", role: "region", "aria-labelledby": `w${at}` }, table), empty);
     const head = make("tr", {}, ...widget.by.map((name) => make("th", { class: "name", scope: "col" }, heading(name))), ...widget.columns.map(([, name]) => make("th", { scope: "col" }, heading(name))));
     const formats = widget.columns.map(([, name]) => (name.endsWith("_ms") ? millis : name.endsWith("_usd") ? money : (value) => number(value)));
@@ -344,7 +344,7 @@
   /* Totals: the same names and sums as `hookcache report --json` ---------------------------------------------------- */
   function totals(rows) {
     const sums = Object.fromEntries(data.metrics.filter(([, unit]) => unit !== "Milliseconds").map(([name]) => [name, 0]));
-    const units = [{}, {}, {}];
+    const units = [{}, {}, {}, {}];
     let receipts = 0;
     for (const row of rows) {
       receipts += row[4];
@@ -368,12 +368,16 @@
       units_spent: units[0],
       units_saved: units[1],
       unpriced_units: units[2],
+      units_charged: units[3],
       metrics: sums,
     };
   }
 
   function showTotals(rows) {
     const found = totals(rows);
+    $("headline").textContent = found.requests
+      ? `${number(found.hits)} of ${number(found.requests)} invocations were answered from the cache. Without it they would have cost ${money(found.cost_without_cache)}; with it, ${money(found.cost_with_cache)}: net savings ${money(found.net_savings)} (estimate).`
+      : "";
     const units = (amounts) => Object.entries(amounts).map(([unit, amount]) => `${number(amount)} ${unit}`).join(", ") || "none";
     const list = [
       ["Invocations", number(found.requests)],
@@ -387,6 +391,7 @@
       ["Units spent", units(found.units_spent)],
       ["Units saved", units(found.units_saved)],
       ["Units without a price (in no amount)", units(found.unpriced_units)],
+      ...(Object.keys(found.units_charged).length ? [["Charged to the host on hits, by choice", units(found.units_charged)]] : []),
       ...["MemoryHits", "TableHits", "Collapsed", "Misses", "Bypasses", "Failures", "Refusals"].map((name) => [name.replace("Hits", " hits"), number(found.metrics[name])]),
     ];
     $("totals").replaceChildren(make("tbody", {}, ...list.map(([label, value]) => make("tr", {}, make("th", { class: "name", scope: "row" }, label), make("td", {}, value)))));
@@ -470,7 +475,10 @@
     else drawn.push(kinds[widget.view](widget, at));
   });
   const reading = data.reading;
-  $("reading").textContent = `${number(reading.receipts)} receipts from ${number(reading.lines)} lines; ${number(reading.duplicates_dropped)} duplicate lines dropped (${reading.de_duplication}).`;
+  $("reading").textContent = data.widgets.some((widget) => widget.unknown)
+    ? `${number(reading.receipts)} invocations as CloudWatch counted them, in steps of ${number(data.width / 60)} min; duplicates dropped: ${reading.de_duplication}. Percentiles over several steps are approximate. Units other than tokens and pages, and units without a price, are not in the metrics.`
+    : `${number(reading.receipts)} receipts from ${number(reading.lines)} lines; ${number(reading.duplicates_dropped)} duplicate lines dropped (${reading.de_duplication}).`;
+  if (data.metrics_charge !== null) $("reading").textContent += ` CloudWatch charges about ${money(data.metrics_charge)} for the metrics of the whole period, in no amount above.`;
   render();
   let wide = window.innerWidth;
   window.addEventListener("resize", () => {

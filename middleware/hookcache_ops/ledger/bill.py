@@ -1,0 +1,83 @@
+"""
+What CloudWatch charges for our own metrics, which no receipt can know: it is a charge by the hour, not by the invocation.
+
+A metric is a name in one value of one dimension set, here `[MeteringKey]` and `[Service]`. It is charged for each hour in
+which it was written at all, at a monthly price spread over the month's hours. Prices: us-east-1, first 10,000 metrics,
+estimates that go out of date (P56). Source: the public price page of Amazon CloudWatch, "Custom metrics".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from hookcache_ops.ledger.metrics import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hookcache_ops.receipts import Receipt
+
+METRIC_MONTH = Decimal("0.30")
+MONTH_HOURS = 730
+LOG_BYTE = Decimal("5.0E-10")
+RECEIPT_BYTES = 2_600
+HOUR_MS = 3_600_000
+CELLS = 200_000  # (hour, dimension value) remembered, about 25 MB: a year of 20 functions; beyond, no sum is told
+
+BUSY = sum(metric.lean or metric.name == "BackendLatency" for metric in METRICS)
+"""Metrics of a dimension value in an hour that had a hit and a call to the backend, and no trouble."""
+
+_BIT = {metric.name: 1 << at for at, metric in enumerate(METRICS)}
+
+
+@dataclass(frozen=True, slots=True)
+class MonthlyBill:
+    """USD a month for one wrapper that is used in every hour."""
+
+    metrics: int
+    custom_metrics: Decimal
+    receipts: Decimal
+
+
+def monthly_bill(steps: int, invocations: int = 0) -> MonthlyBill:
+    """The charge for a wrapper that `steps` of the host use; health metrics add to it in hours that have trouble."""
+    metrics = BUSY * (steps + 1)
+    return MonthlyBill(metrics, metrics * METRIC_MONTH, invocations * RECEIPT_BYTES * LOG_BYTE)
+
+
+class MetricHours:
+    """Counts the hours of metrics that receipts caused: each name once for each hour and dimension value."""
+
+    def __init__(self) -> None:
+        self._written: dict[str, dict[int, int]] = {}
+        self._cells = 0
+        self._names: dict[tuple[str, ...], int] = {}
+        self._complete = True
+
+    def add(self, receipt: Receipt) -> None:
+        hour, names = receipt.time_ms // HOUR_MS, tuple(receipt.metrics)
+        bits = self._names.get(names)
+        if bits is None:
+            bits = sum(_BIT[name] for name in names)
+            self._names[names] = bits
+        for dimension in ("MeteringKey", "Service"):
+            self._note(f"{dimension}={receipt.members.get(dimension)}", hour, bits)
+
+    def _note(self, dimension: str, hour: int, bits: int) -> None:
+        hours = self._written.get(dimension, {})
+        if hour not in hours:
+            if self._cells >= CELLS:
+                self._complete = False
+                return
+            self._cells += 1
+        hours[hour] = hours.get(hour, 0) | bits
+        self._written[dimension] = hours
+
+    def told(self) -> Mapping[str, Any]:
+        """Metric-hours and their price; None for both where there were too many hours to remember, or none."""
+        if not self._complete or not self._written:
+            return {"metric_hours": None, "cost": None}
+        hours = sum(bits.bit_count() for of_hour in self._written.values() for bits in of_hour.values())
+        return {"metric_hours": hours, "cost": float(round(hours * METRIC_MONTH / MONTH_HOURS, 9))}

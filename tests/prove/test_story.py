@@ -1,0 +1,28 @@
+"""G14, once more, for the table: the quick suite plays the same story, and a run of `make prove` starts with no figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from figures import record
+from simulation.test_forty_four import PAGES, Story
+
+pytestmark = pytest.mark.prove
+
+
+def test_the_story_of_the_44_invocations():
+    """G14, S38: 5 pages, a backend slower than the host's patience; with the wrapper, and without it as the control."""
+    with_us, without = Story(wrapped=True).play(), Story(wrapped=False).play()
+    calls, pages = with_us.calls.total(), len(with_us.finished)
+    record(
+        "G14",
+        "5 pages, 75 s backend, host with 60 s timeout",
+        "5 backend calls, 5 finished pages",
+        f"{calls} calls, {pages} pages",
+        met=calls == PAGES == pages,
+        note=f"virtual time; without the wrapper {without.calls.total()} calls and {len(without.finished)} pages",
+    )
+
+    assert (PAGES, PAGES) == (calls, pages)
+    assert 0 == len(without.finished)
+    assert without.calls.total() >= 44

@@ -1,0 +1,63 @@
+"""The table of figures: what it shows, and what its exit status depends on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import prove_table
+
+LINE = {"what": "", "target": "t", "measured": 1, "unit": "", "met": True, "note": "", "time": "", "machine": ""}
+
+
+@pytest.fixture
+def run_of(tmp_path, monkeypatch):
+    """The exit status after a run that recorded these lines."""
+
+    def run(*lines, **told):
+        file = tmp_path / "figures.jsonl"
+        file.write_text("".join(json.dumps(LINE | line) + "\n" for line in lines))
+        monkeypatch.setattr("figures.FILE", file)
+        monkeypatch.setattr(prove_table, "SUMMARY", tmp_path / "summary.json")
+        return prove_table.main(["--partial"] if told.get("partial", True) else [])
+
+    return run
+
+
+def test_every_figure_has_a_row_even_where_nobody_measured_it(run_of, capsys, tmp_path):
+    """G1-G19: a table that leaves one out would not be honest."""
+    run_of({"figure": "G5", "what": "p99 of all callers"})
+    rows = json.loads((tmp_path / "summary.json").read_text())["figures"]
+
+    assert list(prove_table.NUMBERS) == [row["figure"] for row in rows]
+    assert 18 == capsys.readouterr().out.count("not measured")
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ({"figure": "G1", "what": "memory hit", "met": False}, 0),
+        ({"figure": "G5", "what": "p99 of all callers", "met": False}, 0),
+        ({"figure": "G5", "what": "rounds with exactly one backend call", "met": False}, 1),
+        ({"figure": "G5", "what": "rounds with exactly one backend call"}, 0),
+        ({"figure": "G15", "what": "units", "met": False}, 1),
+        ({"figure": "G19", "what": "net savings", "met": None}, 0),
+    ],
+)
+def test_what_must_hold_decides_the_exit_status(run_of, capsys, line, status):
+    """A missed target of speed is shown as NO and is no failure; a wrong answer is one."""
+    assert status == run_of(line)
+    assert (line.get("met", True) is False) == ("NO" in capsys.readouterr().out.split())
+
+
+def test_a_whole_run_without_a_figure_that_must_hold_fails(run_of, capsys):
+    """Silence is no proof."""
+    assert 1 == run_of({"figure": "G1", "what": "memory hit"}, partial=False)
+    assert "G15: not measured" in capsys.readouterr().err
+
+
+def test_a_damaged_file_is_bad_input(run_of, capsys):
+    """One line that names the remedy, no traceback."""
+    assert 2 == run_of({"figure": "G1", "what": None})
+    assert "make prove" in capsys.readouterr().err
