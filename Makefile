@@ -57,7 +57,9 @@ check: $(DEV) $(SAM) engines ## format, lint, types, template, then the suite
 	@$(MAKE) test
 
 prove: $(DEV) $(SAM) $(MINISTACK) engines ## the long proofs: engines, processes, faults, models, a deployed stack; each check named
-	@.venv/bin/python -m pytest -m prove --verbose --durations=5 $(PYTEST_ARGS)
+	@rm -f build/prove/figures.jsonl
+	@.venv/bin/python -m pytest -m prove --verbose --durations=5 $(PYTEST_ARGS); proved=$$?; \
+		.venv/bin/python tests/prove_table.py $(if $(PYTEST_ARGS),--partial) && exit $$proved
 
 bench: engines | $(INSTALLER) ## figures of this machine beside others', into build/bench/latest.json (BENCH_ARGS="--only table")
 	@if [ ! .venv-bench/.ready -nt requirements/bench.lock ]; then $(say) "Setting up .venv-bench with the peers"; \

@@ -143,7 +143,13 @@ class Assembly:
     def _secret_reader(self) -> Callable[[], str]:
         settings = self.settings
         if settings.secret_arn:
-            return from_secrets_manager(self.clients.secrets_manager, settings.secret_arn)
+            read = from_secrets_manager(self.clients.secrets_manager, settings.secret_arn)
+
+            def counted() -> str:
+                self.spending.add("secret_requests", 1)
+                return read()
+
+            return counted
         return lambda: settings.secret
 
 

@@ -275,7 +275,9 @@ class CachingHook:
             receipt.units_saved = entry.usage
             receipt.saved_cost, receipt.unpriced = entry.saved()
         if lookup.rules.usage_on_hit == "original":
-            return postable(metered(response).response, entry.body)
+            charged = metered(response)
+            receipt.units_charged = charged.units
+            return postable(charged.response, entry.body)
         return postable(without_charge(response), entry.body)
 
 

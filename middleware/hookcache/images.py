@@ -160,6 +160,7 @@ class ImageReader:
         try:
             self._spending.add("s3_requests", 1)
             reply = self._s3().get_object(**_where(image, account))
+            self._spending.add_object(reply)
             expected = reply["ContentLength"]
             body = reply["Body"]
             try:

@@ -37,12 +37,9 @@ from hookcache.spending import Spending
 from hookcache.usage import shown_units
 
 RECEIPT_SCHEMA = 1
-MOST = 1e100
-"""No cost is written larger: CloudWatch refuses a record with a value past 2**360, and JSON has no infinity."""
-TYPICAL_LINE_BYTES = 2_600
-"""A receipt counts the log bytes of the one before it, the first of an environment this many: an estimate (P56)."""
-DEFAULT_NAMESPACE = "GenAIIDP/HookCache"
-DEFAULT_SERVICE = "hookcache"
+MOST = 1e100  # no cost is written larger: CloudWatch refuses a value past 2**360, and JSON has no infinity
+TYPICAL_LINE_BYTES = 2_600  # a receipt counts the log bytes of the one before it, the first of an environment this many
+DEFAULT_NAMESPACE, DEFAULT_SERVICE = "GenAIIDP/HookCache", "hookcache"
 
 _COUNT, _MILLISECONDS, _NONE = "Count", "Milliseconds", "None"
 _COUNTED_AS = {
@@ -64,7 +61,8 @@ class Receipt:
     """
     What is known of one invocation while it runs; closed and written when it ends.
 
-    `units_spent` are the backend's units of the call made here, `units_saved` those of the answer served instead of one;
+    `units_spent` are the backend's units of the call made here, `units_saved` those of the answer served instead of one,
+    `units_charged` those that such an answer returned to the host all the same, where the operator chose that (P32);
     `saved_cost` and `cost` map units to currency, `unpriced` counts the units without a price. Times are milliseconds.
     """
 
@@ -84,6 +82,7 @@ class Receipt:
     image_bytes: int = 0
     units_spent: Mapping[str, float] = field(default_factory=dict)
     units_saved: Mapping[str, float] = field(default_factory=dict)
+    units_charged: Mapping[str, float] = field(default_factory=dict)
     cost: Decimal = Decimal(0)
     saved_cost: Decimal = Decimal(0)
     own_cost: Decimal = Decimal(0)
@@ -110,7 +109,7 @@ class Receipt:
 
     def failed(self, error: BaseException) -> None:
         self.outcome, self.reason, self.error_type = Outcome.FAILED, _reason_of(error), type(error).__name__
-        self.units_saved = {}
+        self.units_saved, self.units_charged, self.saved_cost = {}, {}, Decimal(0)
 
 
 def _reason_of(error: BaseException) -> Reason:
@@ -266,6 +265,7 @@ def _members(receipt: Receipt) -> dict[str, Any]:
         "replay": receipt.replay or None,
         "would_hit": receipt.would_hit,
         "agrees": receipt.agrees,
+        "units_charged": shown_units(receipt.units_charged) or None,
         "usage_removed": receipt.usage_removed or None,
         "control_ignored": receipt.control_ignored or None,
     }

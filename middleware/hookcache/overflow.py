@@ -30,7 +30,9 @@ class Overflow:
 
     def put(self, name: str, body: bytes) -> None:
         """Raises `TierUnavailable` if the bucket did not take it."""
-        self._ask(OBJECT_SECONDS, lambda: self._s3().put_object(Bucket=self._bucket, Key=name, Body=body))
+        self._spending.add_object(
+            self._ask(OBJECT_SECONDS, lambda: self._s3().put_object(Bucket=self._bucket, Key=name, Body=body))
+        )
 
     def get(self, name: str, size_bytes: int) -> bytes:
         """
@@ -42,11 +44,13 @@ class Overflow:
 
         def read() -> bytes:
             try:
-                body = self._s3().get_object(Bucket=self._bucket, Key=name)["Body"]
+                reply = self._s3().get_object(Bucket=self._bucket, Key=name)
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") in {"NoSuchKey", "404"}:
                     return b""
                 raise
+            self._spending.add_object(reply)
+            body = reply["Body"]
             try:
                 content: bytes = body.read(size_bytes + 1)
                 return content

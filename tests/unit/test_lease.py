@@ -382,3 +382,95 @@ class TestNegativeNotes:
         clock.advance(0.001)
 
         assert isinstance(book.acquire(KEY, "you"), Lease)
+
+
+class Hiding(MemoryItems):
+    """An engine that does not return the item in the way of the first write; `absent` when it is asked for it as well."""
+
+    def __init__(self, absent=False):
+        super().__init__()
+        self.reads = []
+        self.hides = False
+        self.absent = absent
+
+    def exchange(self, *told):
+        done = super().exchange(*told)
+        if isinstance(done, Conflict) and self.hides:
+            self.hides = False
+            return Conflict(None)
+        return done
+
+    def get(self, key, kind, *, consistent=False):
+        self.reads.append(consistent)
+        return None if self.absent else super().get(key, kind, consistent=consistent)
+
+
+class TestHiddenItems:
+    """F9: without the item in the way one read decides; an eventual one might show what was there before."""
+
+    def test_an_acquire_reads_consistently(self, clock):
+        """P23, F9: and learns who holds it."""
+        items = Hiding()
+        book = LeaseBook(items, clock, 30)
+        book.acquire(KEY, "other")
+        items.hides = True
+
+        assert "other" == book.acquire(KEY, "me").item.owner
+        assert [True] == items.reads
+
+    def test_a_release_reads_consistently(self, clock):
+        """P25, F9: and learns that the lease was lost."""
+        items = Hiding()
+        book = LeaseBook(items, clock, 30)
+        lease = book.acquire(KEY, "me")
+        book.fence_off(KEY, above=lease.fence)
+        items.hides = True
+
+        assert book.release(lease, State.DONE) is False
+        assert [True] == items.reads
+
+    def test_an_erase_reads_consistently(self, clock):
+        """P13, F9: and goes above what stands there."""
+        items = Hiding()
+        book = LeaseBook(items, clock, 30)
+        lease = book.acquire(KEY, "other")
+        clock.set_back(5)
+        items.hides = True
+
+        assert lease.fence + 1 == book.fence_off(KEY)
+        assert [True] == items.reads
+
+    def test_an_erase_that_is_shown_the_item_reads_nothing(self, clock):
+        """P13, control: the usual case costs two writes."""
+        items = Hiding()
+        book = LeaseBook(items, clock, 30)
+        lease = book.acquire(KEY, "other")
+        clock.set_back(5)
+
+        assert lease.fence + 1 == book.fence_off(KEY)
+        assert [] == items.reads
+
+    def test_an_erase_whose_obstacle_has_gone_tries_again(self, clock):
+        """P13, F9: neither the write nor the read shows it; the next try does."""
+        items = Hiding(absent=True)
+        book = LeaseBook(items, clock, 30)
+        lease = book.acquire(KEY, "other")
+        clock.set_back(5)
+        items.hides = True
+
+        assert lease.fence + 1 == book.fence_off(KEY)
+        assert [True] == items.reads
+
+    def test_a_followers_poll_is_eventual_unless_it_asks(self, clock):
+        """P23: half the price, and what is old is no news."""
+        items = Hiding()
+        book = LeaseBook(items, clock, 30)
+        book.read(KEY)
+        book.read(KEY, consistent=True)
+
+        assert [False, True] == items.reads
+
+
+def test_a_lease_without_a_note_has_no_times():
+    """P48: zero is no time at which anything was refused."""
+    assert LeaseItem(State.FREE, "", 1, 1, "", 0, 0) == LeaseItem(State.FREE, "", 1, 1)

@@ -96,7 +96,7 @@ def _standing(totals: dict[str, Any]) -> list[tuple[str, str]]:
     if charge is None:
         return []
     return [
-        ("CloudWatch's charge for metrics", f"{money(charge)}, not in the own cost above"),
+        ("CloudWatch's metric charge", f"{money(charge)}, not in the own cost above"),
         ("Net savings less that charge", money(totals["net_savings"] - charge)),
     ]
 
