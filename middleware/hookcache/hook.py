@@ -186,14 +186,14 @@ class CachingHook:
             return Alone(Reason.INTERNAL)
 
     def _lead(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader) -> Any:
-        """Look again, fetch, keep, tell the followers."""
         if leader.lease is None:
+            # The table gave no lease; a look-up that failed was counted before, and who never waits was not refused.
+            call.receipt.table_errors += lookup.trouble is None and _manner(lookup) is not Manner.TRY
             lookup.trouble = leader.reason
         try:
             with leader:
                 if leader.lease is not None and lookup.mode.serves and not lookup.control.refresh:
-                    # Two callers may both miss, one fetch and store, and the other lead only then: without this second
-                    # look the backend would be asked twice (P24).
+                    # Two callers may both miss, one store, and the other lead only then: look again (P24).
                     known = self._recall(call, cache, lookup, leader)
                     if known is not None:
                         return known

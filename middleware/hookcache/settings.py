@@ -74,7 +74,7 @@ class _ContextSettings(BaseModel):
 
 class Settings(BaseModel):
     """
-    What the environment says. Field `x` is the variable `HOOKCACHE_X`; docs/settings.md and the README list them all.
+    What the environment says. Field `x` is the variable `HOOKCACHE_X`; the README lists them all.
 
     Raises (from `of`):
         ConfigurationError: a variable is missing, malformed, out of bounds or contradicts another.

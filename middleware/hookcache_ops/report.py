@@ -26,7 +26,7 @@ HELP = "what was spent and saved, and what it would have cost without the cache"
 EXAMPLE = """examples:
   hookcache report function.log
   hookcache report export/ --by step --since 30d
-  hookcache report logs:/aws/lambda/GENAIIDP-cache-ocr --format html -o report.html
+  hookcache report logs:/hookcache-ocr/lambda/HookFunction --format html -o report.html
   zcat *.gz | hookcache report - --by function --json
 """
 

@@ -35,28 +35,35 @@ _COMPUTED: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitAnd: ast.BitOr,
 }
 
+WIDEST = 90
+"""Characters of code in the name of a mutant."""
+
 Change = Callable[[Any], Any]
 """Takes a copy of a node and returns what stands in its place; None where a statement goes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One changed module: `line` and `what` say where and how, `source` is the whole changed text."""
+    """One changed module: `where` (`entry.Sealer.open`), `line` and `what` say how, `source` is the whole changed text."""
 
-    module: str
+    where: str
     line: int
     what: str
     source: str
 
     @property
+    def module(self) -> str:
+        return self.where.split(".")[0]
+
+    @property
     def name(self) -> str:
-        return f"{self.module}:{self.line} {self.what}"
+        return f"{self.where}:{self.line} {self.what}"
 
 
 def mutants_of(module: str, source: str) -> list[Mutant]:
     """Every mutant of a module, in order of lines; two changes that give the same code are one mutant."""
     tree = ast.parse(source)
-    skipped = _skipped(tree)
+    skipped, owners = _skipped(tree), _owners(tree, module)
     found: dict[str, Mutant] = {ast.unparse(tree): Mutant(module, 0, "unchanged", source)}
     for place, node in enumerate(ast.walk(tree)):
         if id(node) in skipped:
@@ -68,14 +75,42 @@ def mutants_of(module: str, source: str) -> list[Mutant]:
             replacement = change(target)
             _replace(changed, target, replacement)
             text = ast.unparse(ast.fix_missing_locations(changed))
-            what = f"{_short(before)} -> {_short(ast.unparse(replacement)) if replacement else 'nothing'}"
-            found.setdefault(text, Mutant(module, getattr(node, "lineno", 0), what, text))
+            what = _shown(before, ast.unparse(replacement) if replacement else None)
+            found.setdefault(text, Mutant(owners[id(node)], getattr(node, "lineno", 0), what, text))
     return sorted(list(found.values())[1:], key=lambda mutant: (mutant.line, mutant.what))
 
 
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 90 else f"{line[:60]} ... {line[-25:]}"
+def _shown(before: str, after: str | None) -> str:
+    """The change in words: both texts, or what differs in them with a little around it where they are long."""
+    before = " ".join(before.split())
+    if after is None:
+        return f"{_cut(before)} -> nothing"
+    after = " ".join(after.split())
+    if len(before) <= WIDEST:
+        return f"{before} -> {after}"
+    same = _same_letters(before, after)
+    same_behind = min(_same_letters(before[::-1], after[::-1]), min(len(before), len(after)) - same)
+    start, end = max(0, same - 20), max(0, same_behind - 20)
+    was, is_now = (text[start : len(text) - end] for text in (before, after))
+    return f"{_cut(before, 30)}: {was} -> {is_now}"
+
+
+def _same_letters(one: str, other: str) -> int:
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _cut(text: str, width: int = WIDEST) -> str:
+    return text if len(text) <= width else f"{text[:width]} ..."
+
+
+def _owners(tree: ast.AST, module: str) -> dict[int, str]:
+    """The function or class that each node, by identity, stands in."""
+    found = {id(tree): module}
+    for node in ast.walk(tree):
+        for inner in ast.iter_child_nodes(node):
+            inside = isinstance(inner, ast.FunctionDef | ast.ClassDef)
+            found[id(inner)] = f"{found[id(node)]}.{inner.name}" if inside else found[id(node)]
+    return found
 
 
 def _skipped(tree: ast.AST) -> set[int]:

@@ -397,6 +397,26 @@ class TestResolvedReferences:
         assert frame in made
 
 
+@pytest.mark.parametrize(
+    ("value", "frame"),
+    [
+        (None, b"n"),
+        (True, b"t"),
+        (False, b"f"),
+        ("a", b"s" + (1).to_bytes(8, "big") + b"a"),
+        (7, b"i" + (1).to_bytes(8, "big") + b"\x07"),
+        (-128, b"i" + (2).to_bytes(8, "big") + b"\xff\x80"),
+        (0.5, b"d?\xe0\0\0\0\0\0\0"),
+        ([], b"l" + bytes(8)),
+        ({}, b"o" + bytes(8)),
+    ],
+    ids=repr,
+)
+def test_the_frames_of_the_description(value, frame):
+    """P2, P43: as the table at the head of the module has them."""
+    assert frame == value_form(value)
+
+
 def test_a_single_value_is_framed_as_in_an_event():
     """P58: the trace compares components; their bytes are those that the key was made of."""
     value = {"b": [None, True, False, 0.5, 7], "a": "text"}

@@ -112,6 +112,19 @@ class TestRoundTrip:
 
         assert "cipher" not in Sealer(b"tag secret", "default/1", Unused()).seal(ENTRY).item
 
+    def test_the_place_of_an_encrypted_body(self):
+        """P38, P43: its key and its fence, for writers and readers of every release alike."""
+        places = []
+
+        class Noting:
+            def seal(self, body, place):
+                places.append(place)
+                return body
+
+        Sealer(b"tag secret", "default/1", Noting(), encrypts=True).seal(ENTRY)
+
+        assert [KEY + b"7"] == places
+
     def test_the_largest_answer_is_kept(self):
         """P49, S43: 5.9 MB, and nothing above that is ever inflated."""
         largest = 6_186_598
@@ -324,6 +337,24 @@ class TestWhatOnlyWeCouldWrite:
     def test_a_body_of_another_shape(self, item, odd):
         """B18: whatever a client library makes of it."""
         assert rejected(item | {"body": odd}) is Reason.CORRUPT
+
+    @pytest.mark.parametrize("name", ["fence", "schema", "about", "tag"])
+    @pytest.mark.parametrize("odd", ["text", None, {}, 5, [1]])
+    def test_an_attribute_of_no_shape_at_all(self, item, name, odd):
+        """B18: never an exception of another kind."""
+        assert rejected(item | {name: odd}) is Reason.CORRUPT
+
+    def test_a_compressed_body_that_is_none(self, item):
+        """F13, B18: the right digest of bytes that nothing inflates."""
+        body = b"no zlib stream"
+        planted = Resealed.of(
+            item,
+            body={"B": body},
+            sha256={"B": hashlib.sha256(body).digest()},
+            stored_bytes={"N": str(len(body))},
+        )
+
+        assert rejected(planted) is Reason.CORRUPT
 
     def test_words_about_an_answer_that_no_parser_follows(self, item):
         """B18, P18: deeper than Python's own recursion allows."""

@@ -275,6 +275,10 @@ class TestWhatLiesInTables:
         """P13: above the fence of the entry it removes, though our clock be behind that."""
         assert clock.now_ms() + 101 == book.fence_off(KEY, above=clock.now_ms() + 100)
 
+    def test_an_erase_that_is_told_nothing_takes_the_time(self, items):
+        """P13: fences begin at 1, and so does a clock that begins with the epoch."""
+        assert 1 == LeaseBook(items, FakeClock(0), 30).fence_off(KEY)
+
     def test_an_erase_goes_one_above_what_stands_there(self, book, clock):
         """P13, P25: and never below its own."""
         lease = book.acquire(KEY, "me")

@@ -31,7 +31,7 @@ HELP = "draw the CloudWatch dashboard from receipts, as one HTML page that opens
 EXAMPLE = """examples:
   hookcache dashboard function.log -o page.html
   hookcache dashboard export/ --since 30d -o page.html
-  hookcache dashboard logs:/aws/lambda/GENAIIDP-cache-ocr --since 1d -o page.html
+  hookcache dashboard logs:/hookcache-ocr/lambda/HookFunction --since 1d -o page.html
   hookcache dashboard metrics:GenAIIDP/HookCache --since 14d -o page.html
 """
 

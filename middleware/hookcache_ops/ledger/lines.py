@@ -88,7 +88,9 @@ def _log_group_lines(group: str, period: Period) -> Iterator[bytes]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     if not group:
-        raise SourceError("logs: names no log group; give logs:/aws/lambda/GENAIIDP-cache-NAME")
+        raise SourceError(
+            "logs: names no log group; give the stack's output LogGroupName, as logs:/STACK/lambda/HookFunction"
+        )
     times: dict[str, int] = {}
     if period.since_ms is not None:
         times["startTime"] = max(0, period.since_ms - LATE_MS)
