@@ -527,6 +527,15 @@ class TestTable:
 
         assert ("bypass", "unleased", []) == (rig.last["outcome"], rig.last["reason"], rig.entries)
 
+    @pytest.mark.parametrize(("mode", "counted"), [("on", 1), ("observe", 0)])
+    def test_a_lease_that_the_table_refuses_is_a_table_error(self, make_rig, mode, counted):
+        """F5, P54: the alarm on the table hears of it, although every look-up works; who never waits asked for little."""
+        rig = make_rig(HOOKCACHE_MODE=mode)
+        rig.dynamodb.misbehave(refusal("AccessDeniedException"), operation="update_item", kind="LEASE")
+        rig.call(summarization_event())
+
+        assert counted == metric(rig.last, "TableErrors")
+
     def test_an_answer_that_an_erase_could_not_find_is_not_kept(self, rig):
         """P46, P54: its index could not be written."""
         rig.dynamodb.misbehave(refusal("ThrottlingException"), operation="batch_write_item")
