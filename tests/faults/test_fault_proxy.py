@@ -13,7 +13,7 @@ from hookcache_ops.local.fault_proxy import AwsError, FaultProxy, Faults
 from hookcache_ops.local.lambda_service import Function, LambdaService
 from ops.local_rig import write_code
 
-ONCE = Config(retries={"total_max_attempts": 1}, read_timeout=1, connect_timeout=1)
+ONCE = Config(retries={"total_max_attempts": 1}, read_timeout=5, connect_timeout=5)
 
 
 class TestErrors:
