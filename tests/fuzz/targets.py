@@ -6,7 +6,6 @@ arises and that what is accepted keeps its promise. Any other exception is a fin
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -26,8 +25,6 @@ from hookcache.policy import Admit, Bypass, LookUp, Refuse, Rules, admit, may_lo
 from hookcache.request import parse
 from hookcache.settings import Settings
 from hookcache.usage import metered
-
-logging.getLogger("hookcache").setLevel(logging.CRITICAL)  # warnings about odd settings are meant
 
 EVENTS = [*(make() for make in STEPS.values()), ocr_event("s3://b/temp/1", "s3://b/temp/2")]
 DIGEST = ImageDigest(b"\x07" * 32, 7, "", "")

@@ -232,7 +232,7 @@ def test_a_log_group_that_cannot_be_read_is_named_with_the_remedy(source, monkey
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
 
-    with pytest.raises(SourceError, match=r"logs:.*(give logs:/aws/lambda|check name, region and the right)"):
+    with pytest.raises(SourceError, match=r"logs:.*(give the stack|check name, region and the right)"):
         read(source)
 
 
