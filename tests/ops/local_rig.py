@@ -104,7 +104,7 @@ def require_engine(name: str) -> None:
     pytest.skip(found.reason)
 
 
-def eventually(condition: Callable[[], bool], within_seconds: float = 5.0) -> bool:
+def eventually(condition: Callable[[], bool], within_seconds: float = 30) -> bool:
     """Whether `condition` comes true in time; for what the system does in its own time, such as ending a process."""
     end = time.monotonic() + within_seconds
     while not condition():
