@@ -230,7 +230,7 @@ class Bench:
 
         key = {"pk": {"B": b"none"}, "kind": {"S": "NONE"}}
         environ = self.stage.tls_environ
-        slim = Clients(slim=True).dynamodb()
+        slim = Clients(environ, slim=True).dynamodb()
         plain = boto3.client("dynamodb", endpoint_url=self.stage.tls_url, config=Config(max_pool_connections=16))
 
         def connect(client: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import boto3
@@ -23,10 +23,12 @@ class Clients:
     One client per use, shared by all threads (boto3 clients are thread-safe, sessions are not).
 
     Args:
+        environ: where the slim clients find their place; boto3 reads the process's own.
         slim: True takes the slim clients for what they know, and boto3 for the rest (`HOOKCACHE_CLIENT`).
     """
 
-    def __init__(self, *, slim: bool = False) -> None:
+    def __init__(self, environ: Mapping[str, str] = os.environ, *, slim: bool = False) -> None:
+        self._environ = environ
         self._slim = slim
         for name in ("boto3", "botocore", "urllib3"):  # at DEBUG they log whole requests: prompts and answers (P36)
             logging.getLogger(name).setLevel(logging.INFO)
@@ -71,7 +73,7 @@ class Clients:
             return None
         from hookcache.slim import Place, SlimDynamoDB, SlimLambda, SlimS3, SlimSecrets
 
-        place = Place.of(os.environ)
+        place = Place.of(self._environ)
         made = {"dynamodb": SlimDynamoDB, "s3": SlimS3, "secretsmanager": SlimSecrets, "lambda": SlimLambda}.get(
             service
         )
