@@ -1,0 +1,9 @@
+"""functions/ocr: reads the page image itself, with RapidOCR or tesseract."""
+
+from __future__ import annotations
+
+from hookcache_ops.backends import Backend
+
+BACKEND = Backend(
+    name="ocr", folder="ocr", environment=lambda _server, _aws: {}, units=("inputTokens", "outputTokens", "pages")
+)
