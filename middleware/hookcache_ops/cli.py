@@ -64,6 +64,11 @@ COMMANDS: tuple[Command, ...] = (
         "hookcache_ops.mode",
         "switch the cache between on, observe, read_only, write_only and off, without a redeploy",
     ),
+    Command(
+        "workflow",
+        "hookcache_ops.workflow",
+        "run the Step Functions workflows on this machine, twice each: the second time without the backend",
+    ),
 )
 
 
