@@ -30,6 +30,7 @@ def answer_to(image: bytes) -> dict[str, Any]:
 class FakeStage:
     """A wrapper in this process with both tiers; `alter(calls, answer, hit)` may change what the host gets."""
 
+    wrapper = "GENAIIDP-cache-ocr"
     bucket = "working"
 
     def __init__(self, *, keeps: bool = True, alter: Any = None) -> None:
@@ -110,7 +111,7 @@ class TestPasses:
         status, summary = play(FakeStage(), tmp_path)
         assert status == 0
         assert counts(summary) == [(3, 3, 0, 0, True), (3, 0, 3, 0, True), (3, 0, 0, 3, True)]
-        assert list(summary) == ["pages", "passes", "receipts"]
+        assert list(summary) == ["pages", "passes", "receipts", "wrapper"]
         assert summary["pages"] == 3
         assert list(summary["passes"][0]) == [
             "requests",
@@ -225,6 +226,8 @@ class TestCommand:
             (["no-such.pdf"], "no such file"),
             (["--document", "no-such.pdf"], "no such file"),
             (["a.pdf", "--document", "b.pdf"], "give one"),
+            (["--backend", "abbyy"], "ocr, bedrock, sagemaker, triton, chandra, openai"),
+            (["--backend", ""], "name one of"),
         ],
     )
     def test_bad_input_is_status_2_and_one_line(self, tmp_path, capsys, arguments, told):
