@@ -6,17 +6,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import socket
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest import mock
+
+from fakes import BackendRaised
+from hookcache_ops.backends.serving import Reply, Request, WireServer
 
 FUNCTIONS = Path(__file__).resolve().parents[2] / "functions"
 
@@ -49,8 +48,7 @@ def load_function(folder: str, **environment: str) -> ModuleType:
 @dataclass(frozen=True, slots=True)
 class Says:
     """
-    One reply. `way`: `whole`; `cut` (half the body, then the connection ends); `reset` (no reply at all);
-    `silent` (nothing, until the service closes).
+    One reply. `way`: `whole`; `cut` (half the body, then the connection ends); `silent` (nothing until the service closes).
     """
 
     body: Any = field(default_factory=dict)
@@ -63,61 +61,39 @@ class Says:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
 
-@dataclass(slots=True)
-class ScriptedService:
-    """Replies in the order of `script`, its last one again and again; what was asked is in `asked`."""
+class ScriptedService(WireServer):
+    """Replies in the order of `script`, its last one again and again; what was asked is in `requests`."""
 
-    script: list[Says]
-    url: str = ""
-    asked: list[tuple[str, str, Mapping[str, str], bytes]] = field(default_factory=list)
-    closing: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, script: tuple[Says, ...]) -> None:
+        super().__init__()
+        self.script = list(script)
 
-    def next(self) -> Says:
-        return self.script.pop(0) if len(self.script) > 1 else self.script[0]
+    def reply(self, request: Request) -> Reply:
+        self.requests.append(request)
+        says = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if says.way == "silent":
+            self._closing.wait(30)
+        headers = {"Content-Type": "application/json", **says.headers}
+        return Reply(says.status, says.encoded, headers, cut=says.way in {"cut", "silent"})
+
+    @property
+    def sent(self) -> list[Any]:
+        """The bodies of all requests, parsed from JSON."""
+        return [request.json() for request in self.requests]
 
 
-@contextmanager
-def scripted(*script: Says) -> Iterator[ScriptedService]:
-    """The service for as long as the `with` block."""
-    service = ScriptedService(list(script))
+def scripted(*script: Says) -> ScriptedService:
+    """To be used in a `with` block."""
+    return ScriptedService(script)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_: Any) -> None:
-            return
+def put_behind(rig: Any, handler: Any, error_type: type[Exception]) -> None:
+    """Put a function behind the rig's wrapper; what it raises reaches the wrapper as Lambda would report it."""
 
-        def do_GET(self) -> None:
-            length = int(self.headers.get("Content-Length", 0))
-            service.asked.append((self.command, self.path, dict(self.headers), self.rfile.read(length)))
-            says = service.next()
-            if says.way == "silent":
-                service.closing.wait(30)
-            if says.way in {"silent", "reset"}:
-                self.close_connection = True
-                with suppress(OSError):
-                    self.connection.shutdown(socket.SHUT_RDWR)
-                return
-            body = says.encoded
-            self.send_response(says.status)
-            for name, value in {"Content-Type": "application/json", **says.headers}.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body[: len(body) // 2] if says.way == "cut" else body)
-            self.close_connection = says.way == "cut"
+    def answer(event: Any) -> Any:
+        try:
+            return handler(event, None)
+        except error_type as error:
+            return BackendRaised(type(error).__name__, str(error))
 
-        do_POST = do_GET  # noqa: N815 - the name that http.server calls
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    service.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield service
-    finally:
-        service.closing.set()
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+    rig.backend.handler = answer

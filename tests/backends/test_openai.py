@@ -9,9 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from scripted_service import Says, load_function, scripted
+from scripted_service import Says, load_function, put_behind, scripted
 
 from fakes import CANARY, FakeSecrets, event_of, image_block, ocr_event, refusal
+from hookcache_ops.backends.openai import MODEL, OpenAiServer
+from hookcache_ops.backends.page_reader import Read
 
 ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:model-key-abc123"
 KEY = "sk-canary-4711"
@@ -35,19 +37,6 @@ def function(rig: Any, service: Any, secrets: FakeSecrets | None = None, left: f
     )
 
 
-def behind(rig: Any, handler: Any) -> None:
-    """Put the function behind the wrapper; what it raises reaches the wrapper as Lambda would report it."""
-    from fakes import BackendRaised
-
-    def answer(event: Any) -> Any:
-        try:
-            return handler(event, None)
-        except errors.BackendError as error:
-            return BackendRaised(type(error).__name__, str(error))
-
-    rig.backend.handler = answer
-
-
 class TestRequest:
     def test_every_block_stands_in_its_place(self, rig):
         """Text, image, text keep their order; the image is a data URL of its own bytes and media type."""
@@ -61,8 +50,7 @@ class TestRequest:
         ]
         with scripted(Says(completion())) as service:
             function(rig, service)(event_of("OCR", blocks, maxTokens=100, topK=5, topP=0.1), None)
-        [(method, path, headers, body)] = service.asked
-        sent = json.loads(body)
+        [request], [sent] = service.requests, service.sent
 
         def url(kind: str, data: bytes) -> dict[str, Any]:
             return {
@@ -70,8 +58,8 @@ class TestRequest:
                 "image_url": {"url": f"data:image/{kind};base64,{base64.b64encode(data).decode()}"},
             }
 
-        assert (method, path) == ("POST", "/v1/chat/completions")
-        assert headers["Authorization"] == f"Bearer {KEY}"
+        assert (request.method, request.target) == ("POST", "/v1/chat/completions")
+        assert request.headers["authorization"] == f"Bearer {KEY}"
         assert sent["messages"] == [
             {"role": "system", "content": f"You work on {CANARY}'s papers."},
             {
@@ -97,13 +85,13 @@ class TestRequest:
         with scripted(Says(completion())) as service:
             laid = '{"top_k": null, "temperature": null, "seed": 7}'
             function(rig, service, OPENAI_BODY=laid)(event_of("OCR", ["x"], topK=5), None)
-        sent = json.loads(service.asked[0][3])
+        sent = service.sent[0]
         assert sorted(sent) == ["messages", "model", "seed"]
 
     def test_without_a_secret_no_key_is_sent(self, rig):
         with scripted(Says(completion())) as service:
             function(rig, service, OPENAI_API_KEY_SECRET_ARN="")(event_of("OCR", ["x"]), None)
-        assert "Authorization" not in service.asked[0][2]
+        assert "authorization" not in service.requests[0].headers
 
     def test_a_block_of_another_kind_is_an_error_and_not_left_out(self, rig):
         with (
@@ -111,7 +99,7 @@ class TestRequest:
             pytest.raises(errors.BadRequestError, match="neither text nor image"),
         ):
             function(rig, service)(event_of("OCR", ["x", {"document": {"format": "pdf"}}]), None)
-        assert service.asked == []
+        assert len(service.requests) == 0
 
     @pytest.mark.parametrize(
         ("break_it", "told"),
@@ -130,7 +118,7 @@ class TestRequest:
         break_it(rig, uri)
         with scripted(Says(completion())) as service, pytest.raises(errors.NoImageError, match=told) as error:
             function(rig, service)(ocr_event(uri), None)
-        assert service.asked == []
+        assert len(service.requests) == 0
         assert uri not in str(error.value)
 
 
@@ -203,7 +191,6 @@ BAD = {
     "429 for an hour": (Says({}, 429, {"Retry-After": "3600"}), "ServiceThrottledError"),
     "500": (Says({"detail": CANARY}, 500), "ServiceFailedError"),
     "503": (Says(b"busy", 503), "ServiceFailedError"),
-    "reset": (Says(way="reset"), "ServiceFailedError"),
 }
 
 
@@ -212,7 +199,7 @@ def test_a_bad_answer_raises_its_own_type_and_nothing_is_stored(rig, bad):
     """P14, P17, P36: typed, with a remedy, without the service's prose; the next good answer is kept as ever."""
     says, expected = BAD[bad]
     with scripted(says) as service:
-        behind(rig, function(rig, service, MAX_RETRIES="2"))
+        put_behind(rig, function(rig, service, MAX_RETRIES="2"), errors.BackendError)
         uri = rig.image(b"a page")
         with pytest.raises(Exception, match=r"\w") as error:
             rig.call(ocr_event(uri))
@@ -231,7 +218,7 @@ def test_a_bad_answer_raises_its_own_type_and_nothing_is_stored(rig, bad):
 def test_a_text_cut_by_its_limit_reaches_the_host_as_such_and_is_not_kept(rig):
     """P14: Assessment asks again in smaller batches when it reads `max_tokens`."""
     with scripted(Says(completion("Account 1", "length"))) as service:
-        behind(rig, function(rig, service))
+        put_behind(rig, function(rig, service), errors.BackendError)
         answer = rig.call(ocr_event(rig.image(b"a page")))
     assert answer["stopReason"] == "max_tokens"
     assert rig.last["refusal"] == "truncated"
@@ -241,9 +228,9 @@ def test_a_text_cut_by_its_limit_reaches_the_host_as_such_and_is_not_kept(rig):
 class TestRetries:
     def test_what_may_pass_is_asked_again_with_growing_pauses(self, rig):
         """Pauses double and are drawn from their upper half."""
-        with scripted(Says({}, 503), Says(way="reset"), Says({}, 500), Says(completion())) as service:
+        with scripted(Says({}, 503), Says(way="cut"), Says({}, 500), Says(completion())) as service:
             function(rig, service)(ocr_event(rig.image(b"p")), None)
-        assert len(service.asked) == 4
+        assert len(service.requests) == 4
         assert [longest / 2 <= pause <= longest for longest, pause in zip((1, 2, 4), rig.clock.slept, strict=True)] == [
             True
         ] * 3
@@ -252,7 +239,7 @@ class TestRetries:
     def test_what_will_not_pass_is_asked_once(self, rig, status):
         with scripted(Says({}, status)) as service, pytest.raises(errors.ServiceRefusedError):
             function(rig, service)(ocr_event(rig.image(b"p")), None)
-        assert len(service.asked) == 1
+        assert len(service.requests) == 1
 
     @pytest.mark.parametrize("told", ["7", "Mon, 21 Sep 2026 13:33:27 GMT"], ids=["seconds", "date"])
     def test_the_services_own_time_is_waited_for(self, rig, told):
@@ -275,12 +262,19 @@ class TestRetries:
         """The server may have done the work, and would be paid twice."""
         with scripted(Says(way="silent")) as service, pytest.raises(errors.OutOfTimeError, match="REQUEST_TIMEOUT"):
             function(rig, service, REQUEST_TIMEOUT="1")(ocr_event(rig.image(b"p")), None)
-        assert len(service.asked) == 1
+        assert len(service.requests) == 1
+
+    def test_a_server_that_is_not_there_is_told_with_what_to_check(self, rig):
+        with scripted(Says(completion())) as service:
+            made = function(rig, service, MAX_RETRIES="1")
+        with pytest.raises(errors.ServiceFailedError, match="check its URL and this function's network"):
+            made(ocr_event(rig.image(b"p")), None)
+        assert len(rig.clock.slept) == 1
 
     def test_without_time_left_nothing_is_sent(self, rig):
         with scripted(Says(completion())) as service, pytest.raises(errors.OutOfTimeError):
             function(rig, service, left=1)(ocr_event(rig.image(b"p")), None)
-        assert service.asked == []
+        assert len(service.requests) == 0
 
 
 class TestKey:
@@ -288,7 +282,7 @@ class TestKey:
     def test_the_secret_is_the_key_or_an_object_that_holds_it(self, rig, text):
         with scripted(Says(completion())) as service:
             function(rig, service, FakeSecrets(text))(event_of("OCR", ["x"]), None)
-        assert service.asked[0][2]["Authorization"] == f"Bearer {KEY}"
+        assert service.requests[0].headers["authorization"] == f"Bearer {KEY}"
 
     @pytest.mark.parametrize("text", ["", "{}", '{"a": "b", "c": "d"}', "two\nlines", "[]"])
     def test_a_secret_without_a_key_is_told_by_its_setting(self, rig, text):
@@ -297,7 +291,7 @@ class TestKey:
             pytest.raises(errors.SettingsError, match="OPENAI_API_KEY_SECRET_ARN"),
         ):
             function(rig, service, FakeSecrets(text))(event_of("OCR", ["x"]), None)
-        assert service.asked == []
+        assert len(service.requests) == 0
 
     def test_it_is_read_once_and_again_after_a_refusal(self, rig):
         """A rotated key is found by the host's next attempt, without a redeployment."""
@@ -312,7 +306,7 @@ class TestKey:
                 made(event, None)
             made(event, None)
         assert secrets.reads == 2
-        assert service.asked[3][2]["Authorization"] == f"Bearer {KEY}"
+        assert service.requests[3].headers["authorization"] == f"Bearer {KEY}"
 
     def test_a_secret_that_may_not_be_read_names_the_right(self, rig):
         secrets = FakeSecrets()
@@ -364,3 +358,52 @@ class TestSettings:
             OPENAI_BASE_URL="http://vllm.internal:8000/v1",
             OPENAI_API_KEY_SECRET_ARN="",
         )
+
+
+@pytest.fixture(scope="module")
+def server():
+    with OpenAiServer() as server:
+        server._reader = SimpleNamespace(read=lambda image: Read(f"Account {len(image)}", 100, 3))
+        yield server
+
+
+class TestServer:
+    """The server of the demo speaks the same language, and misbehaves as told."""
+
+    def ask(self, rig: Any, server: Any, **environment: str) -> Any:
+        made = function(rig, server, FakeSecrets(server.key), OPENAI_MODEL=MODEL, **environment)
+        return made(ocr_event(rig.image(b"\x00\r\n page")), None)
+
+    def test_it_reads_the_very_bytes_and_counts_a_prompt_seen_before_as_cached(self, rig, server):
+        first, again = self.ask(rig, server), self.ask(rig, server)
+        assert first["output"]["message"]["content"] == [{"text": "Account 8"}]
+        assert first["stopReason"] == "end_turn"
+        assert again["usage"]["cacheReadInputTokens"] == first["usage"]["inputTokens"] - 100
+        assert again["usage"]["totalTokens"] == first["usage"]["totalTokens"]
+
+    def test_it_cuts_at_the_limit_of_tokens(self, rig, server):
+        answer = self.ask(rig, server, OPENAI_BODY='{"max_tokens": 1}')
+        assert answer["output"]["message"]["content"] == [{"text": "Acco"}]
+        assert answer["stopReason"] == "max_tokens"
+
+    @pytest.mark.parametrize(
+        ("how", "expected"),
+        [
+            ("server_error", "ServiceFailedError"),
+            ("malformed", "BadAnswerError"),
+            ("cut", "ServiceFailedError"),
+            ("empty", "BadAnswerError"),
+            ("filtered", "BadAnswerError"),
+            ("error_200", "ServiceFailedError"),
+            ("throttle", "ServiceThrottledError"),
+        ],
+    )
+    def test_it_misbehaves_as_told(self, rig, server, how, expected):
+        server.misbehave(how)
+        with pytest.raises(errors.BackendError) as error:
+            self.ask(rig, server, MAX_RETRIES="0")
+        assert type(error.value).__name__ == expected
+
+    def test_it_knows_its_key(self, rig, server):
+        with pytest.raises(errors.ServiceRefusedError, match="401"):
+            function(rig, server, FakeSecrets("another"), OPENAI_MODEL=MODEL)(ocr_event(rig.image(b"p")), None)
