@@ -30,14 +30,14 @@ def converse_answer(told: Any, *, blank_pages: bool) -> dict[str, Any]:
         BadAnswerError: no text where one must be, or nothing that says how it ended.
     """
     if not isinstance(told, dict):
-        raise BadAnswerError("the model server's answer is no JSON object: check OPENAI_BASE_URL")
+        raise BadAnswerError("the model server's answer is no JSON object: check its address and what it speaks")
     if told.get("error"):
         raise ServiceFailedError("the model server answered with an error in place of a completion: see its own log")
     choices = told.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise BadAnswerError("the model server's answer holds no message: check that OPENAI_BASE_URL ends in /v1")
+        raise BadAnswerError("the model server's answer holds no message: check its address, and that it speaks chat completions")
     finish = choice.get("finish_reason")
     if not isinstance(finish, str) or not finish:
         raise BadAnswerError(
