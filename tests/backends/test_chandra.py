@@ -12,6 +12,7 @@ from scripted_service import Says, load_function, put_behind, scripted
 
 from fakes import CANARY, FakeSecrets, event_of, ocr_event
 from hookcache_ops.backends.chandra import ChandraServer
+from hookcache_ops.backends.reading import Told
 
 ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:chandra-key-abc123"
 KEY = "chandra-canary-4711"
@@ -196,7 +197,7 @@ def test_a_wrong_setting_stops_the_function_at_its_start_and_is_named(rig, name,
 @pytest.fixture(scope="module")
 def server():
     with ChandraServer() as server:
-        server._reader = SimpleNamespace(read=lambda image: SimpleNamespace(text=f"Account {len(image)}\nTotal <9>"))
+        server.tell = lambda texts, images: Told(f"Account {len(images[0])}\nTotal <9>", 1, 1, 1)
         yield server
 
 
@@ -212,6 +213,10 @@ class TestServer:
         assert self.ask(rig, server) == "Account 8\n\nTotal <9>"
         assert self.ask(rig, server, OUTPUT_FORMAT="html") == "<p>Account 8</p><p>Total &lt;9&gt;</p>"
         assert json.loads(self.ask(rig, server, OUTPUT_FORMAT="json"))["children"][0]["html"] == "Account 8"
+
+    def test_a_blank_page_is_read_as_blank(self, rig, server):
+        server.misbehave("blank")
+        assert self.ask(rig, server) == ""
 
     @pytest.mark.parametrize(
         ("how", "expected"),

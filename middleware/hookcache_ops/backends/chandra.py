@@ -14,7 +14,7 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
 from hookcache_ops.backends import Backend
-from hookcache_ops.backends.page_reader import PageReader
+from hookcache_ops.backends.reading import BLANK, UnreadableError, tell
 from hookcache_ops.backends.serving import Reply, Request, WireServer
 from hookcache_ops.local.aws import LocalAws
 
@@ -45,7 +45,7 @@ class ChandraServer(WireServer):
     def __init__(self) -> None:
         super().__init__()
         self.key = f"local-{secrets.token_hex(8)}"
-        self._reader = PageReader()
+        self.tell = tell
         self._jobs: dict[str, Job] = {}
 
     def answer(self, request: Request) -> Reply:
@@ -95,9 +95,9 @@ class ChandraServer(WireServer):
         if job.fate == "never_ends":
             return
         try:
-            text = "" if job.fate == "blank" else self._reader.read(image).text
+            text = BLANK if job.fate == "blank" else self.tell((), [image]).text
             failed = job.fate == "job_failed"
-        except ValueError:
+        except UnreadableError:
             text, failed = "", True
         if failed:
             job.result = {"status": "failed", "success": False, "error": "the page could not be read"}
@@ -111,7 +111,7 @@ class ChandraServer(WireServer):
 
 def _written(text: str, output_format: str) -> Any:
     """A page's text in one of the formats, a paragraph or block to a line."""
-    lines = text.splitlines()
+    lines = [] if text == BLANK else text.splitlines()
     if output_format == "html":
         return "".join(f"<p>{html.escape(line)}</p>" for line in lines)
     if output_format == "json":

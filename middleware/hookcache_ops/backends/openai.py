@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import secrets
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hookcache_ops.backends import Backend
-from hookcache_ops.backends.page_reader import PageReader
+from hookcache_ops.backends.reading import UnreadableError, tell
 from hookcache_ops.backends.serving import Reply, Request, WireServer
 from hookcache_ops.local.aws import LocalAws
 
@@ -21,7 +20,7 @@ MOST_TOKENS = 16_384
 
 class OpenAiServer(WireServer):
     """
-    POST /v1/chat/completions with images as data URLs; the answer's text is what is printed on them.
+    POST /v1/chat/completions with images as data URLs; what it answers with is told in `reading`.
 
     A text that was sent before counts as cached, as servers with prefix caching count it. Adds the misfortunes
     `filtered` (the content filter spoke) and `error_200` (an error with a good status).
@@ -30,7 +29,7 @@ class OpenAiServer(WireServer):
     def __init__(self) -> None:
         super().__init__()
         self.key = f"sk-local-{secrets.token_hex(8)}"
-        self._reader = PageReader()
+        self.tell = tell
         self._seen: set[str] = set()
 
     def answer(self, request: Request) -> Reply:
@@ -41,18 +40,18 @@ class OpenAiServer(WireServer):
         try:
             asked = request.json()
             images = [_image_of(part) for part in _parts(asked) if part.get("type") == "image_url"]
-            pages = [self._reader.read(image) for image in images]
-        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+            texts = [part["text"] for part in _parts(asked) if part.get("type") == "text"]
+            told = self.tell(texts, images)
+        except (ValueError, KeyError, TypeError, AttributeError, UnreadableError):
             return _error(400, "invalid_request")
-        if not pages or asked.get("model") != MODEL:
-            return _error(400 if pages else 422, "model_not_found" if pages else "image_expected")
-        prompt = "\n".join(part["text"] for part in _parts(asked) if part.get("type") == "text")
-        text = "\n\n".join(page.text for page in pages)
-        whole = text[: CHARACTERS_PER_TOKEN * int(asked.get("max_tokens") or MOST_TOKENS)]
+        if asked.get("model") != MODEL:
+            return _error(404, "model_not_found")
+        whole = told.text[: CHARACTERS_PER_TOKEN * int(asked.get("max_tokens") or MOST_TOKENS)]
+        prompt = "\n".join(texts)
         cached = _tokens(prompt) if prompt in self._seen else 0
         self._seen.add(prompt)
-        spent = sum(page.input_tokens for page in pages) + _tokens(prompt)
-        return Reply.of_json(_completion(whole, "stop" if whole == text else "length", spent, cached))
+        finish = "stop" if whole == told.text else "length"
+        return Reply.of_json(_completion(whole, finish, told.input_tokens, min(cached, told.input_tokens)))
 
     def misfortune(self, how: str, request: Request) -> Reply:  # noqa: ARG002 - every server is told
         match how:
