@@ -37,7 +37,9 @@ def converse_answer(told: Any, *, blank_pages: bool) -> dict[str, Any]:
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise BadAnswerError("the model server's answer holds no message: check its address, and that it speaks chat completions")
+        raise BadAnswerError(
+            "the model server's answer holds no message: check its address, and that it speaks chat completions"
+        )
     finish = choice.get("finish_reason")
     if not isinstance(finish, str) or not finish:
         raise BadAnswerError(

@@ -54,14 +54,10 @@ def fetch(s3: Any, image: Mapping[str, Any]) -> PageImage:
     Raises:
         NoImageError: no S3 location, an unknown format, denied, gone or empty; the message names the remedy.
     """
-    source = image.get("source")
-    location = source.get("s3Location") if isinstance(source, dict) else None
-    location = location if isinstance(location, dict) else {}
-    uri = urlsplit(str(location.get("uri", "")))
-    if uri.scheme != "s3" or not uri.path.strip("/"):
-        raise NoImageError("an image came without its S3 location: check that the host can write to its working bucket")
+    uri = urlsplit(address(image))
     if image.get("format") not in FORMATS:
         raise NoImageError(f"an image is of an unknown format: send {', '.join(FORMATS)}")
+    location = image["source"]["s3Location"]
     owner = {"ExpectedBucketOwner": location["bucketOwner"]} if location.get("bucketOwner") else {}
     try:
         answer = s3.get_object(Bucket=uri.netloc, Key=uri.path.removeprefix("/"), **owner)
@@ -75,3 +71,19 @@ def fetch(s3: Any, image: Mapping[str, Any]) -> PageImage:
     if not data:
         raise NoImageError("a page image is empty: check what the host uploads to its working bucket")
     return PageImage(data, image["format"])
+
+
+def address(image: Mapping[str, Any]) -> str:
+    """
+    Where the image lies, as `s3://bucket/key`.
+
+    Raises:
+        NoImageError: it came without such an address.
+    """
+    source = image.get("source")
+    location = source.get("s3Location") if isinstance(source, dict) else None
+    told = str(location.get("uri", "")) if isinstance(location, dict) else ""
+    uri = urlsplit(told)
+    if uri.scheme != "s3" or not uri.netloc or not uri.path.strip("/"):
+        raise NoImageError("an image came without its S3 location: check that the host can write to its working bucket")
+    return told

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hookcache_ops.backends.reading import Model, Told
+from hookcache_ops.backends.reading import Told, UnreadableError, tell
 from hookcache_ops.backends.serving import Reply, Request, WireServer
 
 MOST_CACHE_POINTS = 4
@@ -45,11 +45,16 @@ class Prompt:
 
 
 class ConverseServer(WireServer):
-    """For the time of its `with` block; `url` is what AWS_ENDPOINT_URL_BEDROCK_RUNTIME takes."""
+    """
+    For the time of its `with` block; `url` is what AWS_ENDPOINT_URL_BEDROCK_RUNTIME takes.
+
+    Attributes:
+        tell: what the model makes of texts and images, for tests that need no OCR.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._model = Model()
+        self.tell = tell
         self._prefixes: set[str] = set()
 
     def answer(self, request: Request) -> Reply:
@@ -68,8 +73,8 @@ class ConverseServer(WireServer):
                 return _error(404, "UnknownOperationException", "")
         try:
             prompt = read(request.json())
-            told = self._model.tell(prompt.texts, prompt.images)
-        except (InvalidError, ValueError) as error:
+            told = self.tell(prompt.texts, prompt.images)
+        except (InvalidError, UnreadableError, ValueError) as error:
             return _error(400, "ValidationException", str(error))
         return wrap(*_ended(told, prompt, how), self._usage(told, prompt))
 

@@ -1,6 +1,6 @@
 """
-What the model behind a test server does with a prompt: it reads the images, and answers from what it read. The same prompt
-gives the same answer.
+What the model behind a test server does: it reads the images it is sent with the OCR engine of functions/ocr, and answers
+from what it read. The same request gives the same answer.
 
     images, no word of JSON in the prompt    the text of the pages
     the prompt asks for JSON                 the `Label: value` lines of pages and prompt, as an object
@@ -11,16 +11,22 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from hookcache_ops.backends.page_reader import PageReader
-
+OCR_FOLDER = Path(__file__).resolve().parents[3] / "functions" / "ocr"
 BLANK = "[blank page]"  # what models say about one; an empty text would be no answer
 SUMMARY_WORDS = 60
 CHARACTERS_PER_TOKEN = 4
 _FACT = re.compile(r"^\W*([A-Z][A-Za-z /.-]{1,30}?)\s*:\s+(\S.*?)\s*$", re.MULTILINE)
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +39,47 @@ class Told:
     pages: int
 
 
-class Model:
-    """Answers prompts; loads the OCR engine when it sees its first image."""
-
-    def __init__(self) -> None:
-        self._reader = PageReader()
-
-    def tell(self, texts: Sequence[str], images: Sequence[bytes]) -> Told:
-        """
-        Raises:
-            ValueError: one of the images is none.
-        """
-        pages = [self._reader.read(image) for image in images]
-        text = _said("\n".join(texts), [page.text for page in pages])
-        spent = sum(page.input_tokens for page in pages) + ceil(sum(map(len, texts)) / CHARACTERS_PER_TOKEN)
-        return Told(text, spent, ceil(len(text) / CHARACTERS_PER_TOKEN), len(pages))
+class UnreadableError(Exception):
+    """Bytes that are no image."""
 
 
-def _said(prompt: str, pages: list[str]) -> str:
-    read = "\n\n".join(page if page.strip() else BLANK for page in pages)
+def tell(texts: Sequence[str], images: Sequence[bytes]) -> Told:
+    """
+    The model's answer to a prompt of `texts` and `images`.
+
+    Raises:
+        UnreadableError: one of the images is none.
+    """
+    engines, replies = _ocr_modules()
+    with _ONE_AT_A_TIME:  # the engines are no place for threads, and a second one would only share the processor
+        try:
+            pages = [_engine(engines).read(image) for image in images]
+        except ValueError as error:
+            raise UnreadableError(str(error)) from None
+    answer = replies.reply({"messages": [{"content": [{"text": text} for text in texts]}]}, pages, "")
+    text = _said(texts, answer["output"]["message"]["content"][0]["text"], len(pages))
+    return Told(text, answer["usage"]["inputTokens"], -(-len(text) // CHARACTERS_PER_TOKEN), len(pages))
+
+
+def _said(texts: Sequence[str], page: str, pages: int) -> str:
+    prompt = "\n".join(texts)
     if "JSON" in prompt:
-        return json.dumps(dict(_FACT.findall(f"{prompt}\n{read}")), ensure_ascii=False)
-    return read if pages else " ".join(prompt.split()[:SUMMARY_WORDS])
+        return json.dumps(dict(_FACT.findall(f"{prompt}\n{page}")), ensure_ascii=False)
+    if pages:
+        return page if page.strip() else BLANK
+    return " ".join(prompt.split()[:SUMMARY_WORDS])
+
+
+@cache
+def _ocr_modules() -> tuple[ModuleType, ModuleType]:
+    """The OCR function's modules; its folder is no package, so it is on the path while they load."""
+    sys.path.append(str(OCR_FOLDER))
+    try:
+        return import_module("ocr_engines"), import_module("ocr_reply")
+    finally:
+        sys.path.remove(str(OCR_FOLDER))
+
+
+@cache
+def _engine(engines: ModuleType) -> Any:
+    return engines.choose_engine("", 1)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hookcache_ops.backends.reading import Model, Told
+from hookcache_ops.backends.reading import Told, UnreadableError, tell
 from hookcache_ops.backends.serving import Reply, Request, WireServer
 
 ERRORS = {
@@ -35,11 +35,16 @@ _MARKDOWN_IMAGE = re.compile(r"!\[\]\(data:image/[a-z]+;base64,([A-Za-z0-9+/=]+)
 
 
 class SageMakerServer(WireServer):
-    """For the time of its `with` block; `url` is what AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME takes."""
+    """
+    For the time of its `with` block; `url` is what AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME takes.
+
+    Attributes:
+        tell: what the model makes of texts and images, for tests that need no OCR.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = Model()
+        self.tell = tell
 
     def answer(self, request: Request) -> Reply:
         return self._answer(request, "")
@@ -58,13 +63,13 @@ class SageMakerServer(WireServer):
         if how == "error_200":
             return Reply.of_json({"error": "CUDA out of memory", "error_type": "generation"})
         if "messages" in body:
-            return Reply.of_json(_chat(self._told(*_chat_prompt(body), body.get("max_tokens"), how)))
+            return Reply.of_json(_chat(self.told(*_chat_prompt(body), body.get("max_tokens"), how)))
         parameters = body.get("parameters") or {}
         if parameters.get("temperature") == 0:
             raise ValueError("temperature must be strictly positive")
         prompt = _MARKDOWN_IMAGE.sub("", body["inputs"])
         images = [_decoded(data) for data in _MARKDOWN_IMAGE.findall(body["inputs"])]
-        return Reply.of_json(_generated(self._told([prompt], images, parameters.get("max_new_tokens"), how)))
+        return Reply.of_json(_generated(self.told([prompt], images, parameters.get("max_new_tokens"), how)))
 
     def _answer(self, request: Request, how: str) -> Reply:
         match request.parts:
@@ -74,12 +79,12 @@ class SageMakerServer(WireServer):
                 return Reply.of_json({"message": "unknown operation"}, 404, {"x-amzn-ErrorType": "UnknownOperation"})
         try:
             return self.container(request, how)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, UnreadableError) as error:
             return model_error(400, f"{type(error).__name__}: {error}")
 
-    def _told(self, texts: list[str], images: list[bytes], most: int | None, how: str) -> tuple[Told, str, str]:
+    def told(self, texts: list[str], images: list[bytes], most: int | None, how: str) -> tuple[Told, str, str]:
         """What the model says, the text that is sent of it, and why it stopped."""
-        told = self.model.tell(texts, images)
+        told = self.tell(texts, images)
         if how == "empty":
             return told, "", "stop"
         most = told.output_tokens // 2 if how == "max_tokens" else most

@@ -139,8 +139,8 @@ class WireServer:
             how = (self._orders.popleft() if self._orders else self._standing) if counted else ""
         if isinstance(how, Reply):
             return how
-        if how == "slow":
-            self._closing.wait(self.slow_seconds)
+        if how == "slow" and self._closing.wait(self.slow_seconds):
+            return Reply(503)  # nobody listens any more, and an answer may be work
         if how in ("", "slow"):
             return self.answer(request)
         if how == "cut":
