@@ -23,7 +23,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import boto3
-from api_key import ApiKey
+from api_key import SECRET_SECONDS, ApiKey
+from aws_service import config, s3_client
 from backend_errors import OutOfTimeError, ServiceRefusedError
 from backend_settings import address, choice, number
 from chandra_jobs import FORMATS, MODES, answer, check_url, form, result_of
@@ -39,7 +40,7 @@ class ChandraFunction:
     The handler with what it keeps while its environment lives.
 
     Args:
-        clients: gives a boto3 client by the name of its service.
+        clients: gives a boto3 client by the name of its service and a `config`.
         deadline: of an invocation, from its Lambda context.
 
     Raises:
@@ -49,7 +50,7 @@ class ChandraFunction:
     def __init__(
         self,
         environment: Mapping[str, str],
-        clients: Callable[[str], Any] = boto3.client,
+        clients: Callable[..., Any] = boto3.client,
         deadline: Callable[[Any], Deadline] = Deadline.of,
     ) -> None:
         secret_arn = environment.get("CHANDRA_API_KEY_SECRET_ARN", "").strip()
@@ -63,7 +64,11 @@ class ChandraFunction:
         )
         self._service = Service("Chandra", number(environment, "REQUEST_TIMEOUT", 60, 1, 900), retries, time.time)
         self._clients, self._deadline = clients, deadline
-        self._key = ApiKey(lambda: clients("secretsmanager"), secret_arn, "CHANDRA_API_KEY_SECRET_ARN")
+        self._key = ApiKey(
+            lambda: clients("secretsmanager", config=config(SECRET_SECONDS, attempts=2)),
+            secret_arn,
+            "CHANDRA_API_KEY_SECRET_ARN",
+        )
         self._s3: Any = None
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -73,7 +78,7 @@ class ChandraFunction:
         """
         deadline = self._deadline(context)
         if self._s3 is None:
-            self._s3 = self._clients("s3")
+            self._s3 = s3_client(self._clients)
         images = [fetch(self._s3, block) for block in require_images(event)]
         key = self._key.get()
         headers = {"X-API-Key": key} if key else {}

@@ -23,7 +23,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import boto3
-from api_key import ApiKey
+from api_key import SECRET_SECONDS, ApiKey
+from aws_service import config, s3_client
 from backend_errors import ServiceRefusedError
 from backend_settings import address, choice, json_object, number, text
 from chat_answer import converse_answer
@@ -38,7 +39,7 @@ class OpenAiFunction:
     The handler with what it keeps while its environment lives.
 
     Args:
-        clients: gives a boto3 client by the name of its service.
+        clients: gives a boto3 client by the name of its service and a `config`.
         deadline: of an invocation, from its Lambda context.
 
     Raises:
@@ -48,7 +49,7 @@ class OpenAiFunction:
     def __init__(
         self,
         environment: Mapping[str, str],
-        clients: Callable[[str], Any] = boto3.client,
+        clients: Callable[..., Any] = boto3.client,
         deadline: Callable[[Any], Deadline] = Deadline.of,
     ) -> None:
         secret_arn = environment.get("OPENAI_API_KEY_SECRET_ARN", "").strip()
@@ -63,7 +64,11 @@ class OpenAiFunction:
             "The model server", number(environment, "REQUEST_TIMEOUT", 120, 1, 900), retries, time.time
         )
         self._clients, self._deadline = clients, deadline
-        self._key = ApiKey(lambda: clients("secretsmanager"), secret_arn, "OPENAI_API_KEY_SECRET_ARN")
+        self._key = ApiKey(
+            lambda: clients("secretsmanager", config=config(SECRET_SECONDS, attempts=2)),
+            secret_arn,
+            "OPENAI_API_KEY_SECRET_ARN",
+        )
         self._s3: Any = None
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -73,7 +78,7 @@ class OpenAiFunction:
         """
         deadline = self._deadline(context)
         if self._s3 is None:
-            self._s3 = self._clients("s3")
+            self._s3 = s3_client(self._clients)
         request = chat_request(event, self._model, self._body, lambda block: fetch(self._s3, block))
         headers = {"Content-Type": "application/json"}
         if key := self._key.get():

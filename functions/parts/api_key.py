@@ -7,6 +7,8 @@ from typing import Any
 from backend_errors import SettingsError
 from botocore.exceptions import BotoCoreError, ClientError
 
+SECRET_SECONDS = 10  # longest wait for the secret, and for a second try of it
+
 
 class ApiKey:
     """

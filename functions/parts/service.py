@@ -1,8 +1,9 @@
 """
 A service over HTTPS: one JSON answer per call, retries with jitter inside the deadline, errors of our own types.
 
-What is asked again: 408, 429, 500, 502, 503, 504 and a connection that failed. What is not: other refusals, and a call
-that was sent and not answered within `request_seconds`, for the service may have done the work, and would be paid twice.
+What is asked again: 408, 429, 500, 502, 503, 504, a connection that failed, and a look (GET) that was not answered. What is
+not: other refusals, and a request for work (POST) that was sent and not answered within `request_seconds`, for the service
+may have done the work, and would be paid twice.
 """
 
 import json
@@ -61,6 +62,14 @@ class Reply:
     body: bytes
 
 
+class _AskAgain(Exception):
+    """Another try may help: `error` where there is none, seconds that the service asks for."""
+
+    def __init__(self, error: BackendError, retry_after: float = 0.0) -> None:
+        super().__init__(str(error))
+        self.error, self.retry_after = error, retry_after
+
+
 @dataclass(slots=True)
 class Service:
     """
@@ -89,40 +98,45 @@ class Service:
         """
         number = 0
         while True:
-            reply, trouble = self._ask(method, url, headers, deadline, body)
-            if trouble is None and reply is not None:
-                return self._json(reply)
-            assert trouble is not None  # noqa: S101 - one of the two is there
-            number += 1
-            if number > self.retries.times or not self._may_ask_again(reply):
-                raise trouble
-            retry_after = self._retry_after(reply)
-            pause = self.retries.pause(number, retry_after)
-            logger.warning("%s; retry %d in %.1f s", trouble, number, pause)
             try:
-                deadline.wait(pause, str(trouble))
-            except OutOfTimeError as error:
-                raise type(trouble)(str(error)) from None
+                return self._json(self._ask(method, url, headers, deadline, body))
+            except _AskAgain as again:
+                number += 1
+                if number > self.retries.times:
+                    raise again.error from None
+                pause = self.retries.pause(number, again.retry_after)
+                logger.warning("%s; retry %d in %.1f s", again.error, number, pause)
+                try:
+                    deadline.wait(pause, str(again.error))
+                except OutOfTimeError as error:
+                    raise type(again.error)(str(error)) from None
 
     def _ask(
         self, method: str, url: str, headers: Mapping[str, str], deadline: Deadline, body: Mapping[str, Any]
-    ) -> tuple[Reply | None, BackendError | None]:
-        """A good reply; or none, or a bad one, and what to raise for it."""
+    ) -> Reply:
+        """A good reply; raises `_AskAgain` where another try may help, else what there is to raise."""
         seconds = min(self.request_seconds, deadline.left())
         if seconds <= 0:
             raise OutOfTimeError(f"no time is left to ask {self.name}: raise the function's timeout")
         try:
             reply = within(seconds, lambda: self._send(method, url, headers, seconds, body))
         except (TimeoutError, urllib3.exceptions.ReadTimeoutError):
-            raise OutOfTimeError(
+            late = OutOfTimeError(
                 f"{self.name} did not answer within {seconds:.0f} s: raise REQUEST_TIMEOUT and the function's timeout, "
                 "or ask it for less"
-            ) from None
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            return None, ServiceFailedError(
-                f"{self.name} cannot be reached or broke off ({type(error).__name__}): check its URL and this function's network"
             )
-        return reply, self._trouble(reply)
+            raise (_AskAgain(late) if method == "GET" else late) from None
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise _AskAgain(
+                ServiceFailedError(
+                    f"{self.name} cannot be reached or broke off ({type(error).__name__}): "
+                    "check its URL and this function's network"
+                )
+            ) from None
+        if 200 <= reply.status < 300:
+            return reply
+        error = self._refusal(reply)
+        raise _AskAgain(error, self._retry_after(reply)) if reply.status in AGAIN else error
 
     def _send(
         self, method: str, url: str, headers: Mapping[str, str], seconds: float, body: Mapping[str, Any]
@@ -141,9 +155,7 @@ class Service:
         answer.release_conn()
         return Reply(answer.status, answer.headers, data)
 
-    def _trouble(self, reply: Reply) -> BackendError | None:
-        if 200 <= reply.status < 300:
-            return None
+    def _refusal(self, reply: Reply) -> BackendError:
         told = f"{self.name} answered {reply.status}{_code_of(reply.body)}"
         if reply.status == 429:
             return ServiceThrottledError(
@@ -157,12 +169,9 @@ class Service:
             return ServiceRefusedError(f"{told}: it has moved, correct its URL")
         return ServiceRefusedError(f"{told}: it does not accept this request, check URL and settings")
 
-    def _may_ask_again(self, reply: Reply | None) -> bool:
-        return reply is None or reply.status in AGAIN
-
-    def _retry_after(self, reply: Reply | None) -> float:
+    def _retry_after(self, reply: Reply) -> float:
         """What the service asks for in seconds, 0 where it says nothing that can be read."""
-        told = reply.headers.get("Retry-After", "").strip() if reply is not None else ""
+        told = reply.headers.get("Retry-After", "").strip()
         if told.isdecimal():
             return float(told)
         try:

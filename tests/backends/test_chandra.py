@@ -39,7 +39,9 @@ def function(rig: Any, service: Any, left: float = 300, secrets: Any = None, **e
     clients = {"s3": rig.s3, "secretsmanager": secrets or FakeSecrets(KEY)}
     settings = {"CHANDRA_API_URL": f"{service.url}/api/v1/marker", "CHANDRA_API_KEY_SECRET_ARN": ARN}
     return app.ChandraFunction(
-        settings | environment, clients.__getitem__, lambda _: Deadline(left, rig.clock.elapsed, rig.clock.sleep)
+        settings | environment,
+        lambda name, config: clients[name],
+        lambda _: Deadline(left, rig.clock.elapsed, rig.clock.sleep),
     )
 
 
@@ -149,6 +151,17 @@ class TestTime:
         with scripted(TAKEN, WORKING) as service, pytest.raises(errors.OutOfTimeError, match="MAX_POLL_ATTEMPTS"):
             function(rig, service, MAX_POLL_ATTEMPTS="4")(ocr_event(rig.image(b"p")), None)
         assert [request.method for request in service.requests] == ["POST"] + ["GET"] * 4
+
+    def test_a_look_without_an_answer_is_repeated(self, rig):
+        """Looking costs nothing; submitting again would."""
+        with scripted(TAKEN, Says(way="silent"), done()) as service:
+            function(rig, service, REQUEST_TIMEOUT="1")(ocr_event(rig.image(b"p")), None)
+        assert [request.method for request in service.requests] == ["POST", "GET", "GET"]
+
+    def test_a_submission_without_an_answer_is_not(self, rig):
+        with scripted(Says(way="silent"), TAKEN) as service, pytest.raises(errors.OutOfTimeError):
+            function(rig, service, REQUEST_TIMEOUT="1")(ocr_event(rig.image(b"p")), None)
+        assert len(service.requests) == 1
 
     def test_polling_ends_before_the_invocation_does(self, rig):
         """P21: 10 s left, 2 s of them for raising, a look every 3 s: two looks, and the error says what to raise."""

@@ -33,7 +33,9 @@ def function(rig: Any, service: Any, secrets: FakeSecrets | None = None, left: f
     clients = {"s3": rig.s3, "secretsmanager": secrets or FakeSecrets(KEY)}
     settings = {"OPENAI_BASE_URL": f"{service.url}/v1", "OPENAI_MODEL": "reader-7b", "OPENAI_API_KEY_SECRET_ARN": ARN}
     return app.OpenAiFunction(
-        settings | environment, clients.__getitem__, lambda _: Deadline(left, rig.clock.elapsed, rig.clock.sleep)
+        settings | environment,
+        lambda name, config: clients[name],
+        lambda _: Deadline(left, rig.clock.elapsed, rig.clock.sleep),
     )
 
 
