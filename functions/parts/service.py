@@ -153,6 +153,14 @@ class Service:
         )
         data = answer.read(ANSWER_BYTES + 1)
         answer.release_conn()
+        length = answer.headers.get("Content-Length", "")
+        # urllib3 1.26, which Lambda's own boto3 may bring, takes a cut body for a whole one.
+        if (
+            "Content-Encoding" not in answer.headers
+            and length.isdecimal()
+            and len(data) < min(int(length), ANSWER_BYTES)
+        ):
+            raise urllib3.exceptions.ProtocolError("the answer broke off")
         return Reply(answer.status, answer.headers, data)
 
     def _refusal(self, reply: Reply) -> BackendError:
