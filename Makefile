@@ -14,6 +14,7 @@ export UV := $(or $(uv_on_path),$(CURDIR)/.uv/bin/uv)
 export SAM_CLI_TELEMETRY := 0
 
 DOCUMENT ?=
+BACKEND ?=
 PYTEST_ARGS ?=
 say := printf '%s\n'
 
@@ -40,8 +41,8 @@ help: ## this list
 
 setup: $(DEV) $(SAM) engines ## everything that the other targets need, and nothing else
 
-demo: $(RUN) ## the path on this machine: miss, memory hit, table hit, receipts (DOCUMENT=file.pdf: your own pages)
-	@.venv/bin/hookcache demo $(if $(DOCUMENT),"$(DOCUMENT)")
+demo: $(RUN) ## miss, memory hit, table hit, receipts (DOCUMENT=file.pdf; BACKEND=bedrock|sagemaker|triton|chandra|openai|ocr)
+	@.venv/bin/hookcache demo $(if $(BACKEND),--backend "$(BACKEND)") $(if $(DOCUMENT),"$(DOCUMENT)")
 
 test: $(DEV) $(SAM) engines ## the whole suite but the long proofs (PYTEST_ARGS="-k lease")
 	@.venv/bin/python -m pytest -m "not prove" $(PYTEST_ARGS)
