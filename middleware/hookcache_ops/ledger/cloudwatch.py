@@ -85,7 +85,7 @@ def fill_from_metrics(
         found = _fetched(cloudwatch, namespace, keys, since, until, width)
     except (BotoCoreError, ClientError) as error:
         raise SourceError(
-            f"{PREFIX}{namespace}: {error}; check region and the rights cloudwatch:ListMetrics, cloudwatch:GetMetricData"
+            f"{PREFIX}{namespace}: {str(error).rstrip('.')}; check region and the rights cloudwatch:ListMetrics, cloudwatch:GetMetricData"
         ) from error
     for (metering_key, start), values in sorted(found.items()):
         step, _, rest = metering_key.partition("/")

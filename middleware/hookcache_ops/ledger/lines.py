@@ -102,7 +102,9 @@ def _log_group_lines(group: str, period: Period) -> Iterator[bytes]:
             for event in page["events"]:
                 yield event["message"].encode("utf-8", "replace")
     except (BotoCoreError, ClientError) as error:
-        raise SourceError(f"logs:{group}: {error}; check name, region and the right logs:FilterLogEvents") from error
+        raise SourceError(
+            f"logs:{group}: {str(error).rstrip('.')}; check name, region and the right logs:FilterLogEvents"
+        ) from error
 
 
 def default_sources(given: list[str]) -> list[str]:
