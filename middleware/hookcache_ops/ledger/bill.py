@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 METRIC_MONTH = Decimal("0.30")
 MONTH_HOURS = 730
 LOG_BYTE = Decimal("5.0E-10")
-RECEIPT_BYTES = 2_600
+RECEIPT_BYTES = 2_000
 HOUR_MS = 3_600_000
 CELLS = 200_000  # (hour, dimension value) remembered, about 25 MB: a year of 20 functions; beyond, no sum is told
 
