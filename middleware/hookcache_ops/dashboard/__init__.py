@@ -113,7 +113,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"hookcache dashboard: {error}", file=sys.stderr)
         return 2
     if args.json:
-        told = {"page": drawn.path and str(drawn.path), "bytes": drawn.size_bytes, "bucket_seconds": drawn.bucket_seconds}
+        told = {
+            "page": drawn.path and str(drawn.path),
+            "bytes": drawn.size_bytes,
+            "bucket_seconds": drawn.bucket_seconds,
+        }
         print(json.dumps(told | {"totals": drawn.report.totals, "widgets": drawn.widgets}, indent=2))
     elif drawn.path is not None:
         print(f"{headline(drawn.report)}\n{drawn.path} ({drawn.size_bytes / 1024:,.0f} KiB)")
