@@ -122,7 +122,7 @@ def reach_of(args: argparse.Namespace, client: Any = None, environ: Mapping[str,
             return Through(client, eraser, f"through {eraser}")
         return _direct(variables, f"the table of {args.function}")
     except (NoCredentialsError, NoRegionError) as error:
-        raise ReachError(f"{error}; set AWS_PROFILE and AWS_REGION, or log in") from None
+        raise ReachError(f"{str(error).rstrip('.')}; set AWS_PROFILE and AWS_REGION, or log in") from None
     except BotoCoreError as error:
         raise ReachError(f"AWS cannot be asked ({type(error).__name__}); check the network and AWS_REGION") from None
 
