@@ -22,6 +22,7 @@ from hookcache.clock import SystemClock
 from hookcache.errors import Unkeyable
 from hookcache.images import ImageReader
 from hookcache.outcome import Reason
+from hookcache.references import with_references
 from hookcache.request import parse
 from hookcache.spending import Spending
 from hookcache_ops import invalidate
@@ -213,6 +214,10 @@ def _form_digest(name: str, s3: Callable[[], Any] | None) -> str:
         raise InputError(f"--event {name} is not JSON; give the request as the host sent it") from None
     try:
         request = parse(event)
+        # A member that names a page counts by its content where the step's policy says so; where it does not, such a
+        # request is never cached, so that nothing is missed by resolving it here.
+        named = [name for name, value in request.event.items() if isinstance(value, str) and value.startswith("s3://")]
+        request = with_references(request, sorted(set(named) - {"context", "modelId"}))
         buckets = sorted({image.uri.split("/")[2] for image in request.images if image.uri.startswith("s3://")})
         reader = ImageReader(s3 or Clients().s3, [f"s3://{bucket}" for bucket in buckets], SystemClock(), Spending())
         form = canonical_form(request, reader.digest(request.images))

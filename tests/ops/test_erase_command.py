@@ -9,7 +9,7 @@ import sys
 import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
-from fakes import CANARY, ocr_event, refusal
+from fakes import CANARY, answer, ocr_event, refusal
 from hookcache_ops import erase
 from hookcache_ops.reach import Direct, ReachError, Through, reach_of
 from operator_rig import OperatedRig, arguments, operator_of, reach_to
@@ -110,6 +110,24 @@ def test_a_request_is_erased_by_its_event(rig, operator, tmp_path, capsys):
     said = json.loads(capsys.readouterr().out)
     assert (1, 1) == (said["keys"], said["entries"])
     assert CANARY not in json.dumps(said)
+
+
+def test_a_request_that_names_its_page_is_erased_by_its_event(tmp_path, capsys):
+    """P41, P46: what the step's policy resolves counts by its content, here as in the hook."""
+    policy = json.dumps({"Classification": {"resolve_references": ["pageOutputUri"]}})
+    with OperatedRig(HOOKCACHE_POLICY=policy) as rig, operator_of(rig) as commands:
+        page = rig.image(b"pixels", name="temp/lambdahook/1/image.jpg").removesuffix("image.jpg")
+        rig.image(b"text", name="temp/lambdahook/1/rawText.json")
+        event = ocr_event() | {"context": "Classification", "pageOutputUri": page}
+        rig.backend.handler = lambda asked: answer('{"class": "letter"}')
+        rig.call(event)
+        path = tmp_path / "event.json"
+        path.write_text(json.dumps(event))
+        status = erase_with(reach_to(commands), "--event", str(path), "--yes", "--json", s3=lambda: rig.s3)
+
+    assert ("miss", "") == (rig.last["outcome"], rig.last["refusal"])
+    assert 0 == status
+    assert 1 == json.loads(capsys.readouterr().out)["entries"]
 
 
 def test_nothing_found_is_said_and_is_no_failure(operator, page, capsys):
