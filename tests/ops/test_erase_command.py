@@ -141,7 +141,10 @@ def test_a_dry_run_asks_for_nothing_else(page, capsys):
     assert 0 == erase_with(reach, "--image", page, "--dry-run")
 
     assert [True] == [asked["dry_run"] for asked in reach.asked]
-    assert "Would be erased:" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Would be erased:" in told
+    assert "kept" in told
+    assert "removed" not in told
 
 
 def test_a_long_erase_is_asked_to_go_on_until_it_is_done(page, capsys):
@@ -201,6 +204,7 @@ def test_without_a_terminal_it_does_not_erase_unasked(page, monkeypatch):
         (["--key-id", "short"], "16 hexadecimal digits"),
         (["--key-id", "9cad8744072ba47c", "--before", "2h"], "two commands"),
         (["--before", "2h"], "--context STEP"),
+        (["--soft"], "--namespace NAME"),
         (["--context", "OCR", "--before", "2999-01-01"], "leave it out"),
         (["--key-id", "9cad8744072ba47c", "--through", "a", "--direct"], "one of them"),
         (["--key-id", "9cad8744072ba47c"], "--function"),
@@ -222,6 +226,7 @@ def test_bad_input_is_one_line_that_names_the_remedy(argv, remedy, capsys, monke
     ("text", "remedy"),
     [
         ("", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
         ("[]", "never cached (event_shape)"),
         (json.dumps(ocr_event("https://elsewhere/page.jpeg")), "never cached (image_not_allowed)"),
         (json.dumps(ocr_event("s3://bucket/gone.jpeg")), "give the pages themselves with --image"),
