@@ -1,0 +1,79 @@
+"""
+The settings under which a log was made: those told, those that the log itself betrays, and the defaults for the rest.
+
+A hit of age a says that freshness is above a; a miss because of `expired`, so long after the answer was stored, that it is
+not above that. Where the default lies outside, the roundest value in between stands for it: all of them explain the log.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hookcache.outcome import Outcome, Reason
+from hookcache.policy import DAY_SECONDS
+from hookcache_ops.receipts import SourceError
+from hookcache_ops.simulate.scenario import SIMULATED, Scenario, scenario_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from hookcache.key import CacheKey
+    from hookcache_ops.simulate.trace import Request
+
+DEPLOYED = "deployed"
+DEFAULT_SECONDS = 7 * DAY_SECONDS
+MOST_SECONDS = 30 * DAY_SECONDS
+_ROUND = (30 * DAY_SECONDS, 7 * DAY_SECONDS, DAY_SECONDS, 43_200, 21_600, 3_600, 1_800, 900, 600, 300, 60, 30, 10, 5, 1)
+
+
+def deployed(told: Mapping[str, Any], requests: Iterable[Request]) -> tuple[Scenario, dict[str, int]]:
+    """
+    The scenario that the log was made under, and the freshness by step that the log betrayed.
+
+    Raises:
+        SourceError: a value that was told is none that hookcache takes.
+    """
+    unknown = told.keys() - set(SIMULATED)
+    if unknown:
+        raise SourceError(f"{', '.join(sorted(unknown))} is no setting to simulate; use {', '.join(SIMULATED)}")
+    found = {} if "fresh_seconds" in told or "policy" in told else freshness(requests)
+    if not found:
+        return scenario_of({"name": DEPLOYED, **told}), {}
+    policy = {step: {"fresh_seconds": seconds} for step, seconds in found.items()}
+    return scenario_of({"name": DEPLOYED, **told, "policy": policy}), found
+
+
+def freshness(requests: Iterable[Request]) -> dict[str, int]:
+    """Seconds by step, where requests in the order of their starts contradict the default."""
+    stored: dict[CacheKey, int] = {}
+    above: dict[str, float] = {}
+    below: dict[str, float] = {}
+    for request in requests:
+        key, step = request.key, request.context
+        if key is None:
+            continue
+        if request.created_ms is not None and request.outcome is not Outcome.STALE:
+            above[step] = max(above.get(step, 0.0), (request.start_ms - request.created_ms) / 1000)
+            stored[key] = request.created_ms
+        elif request.kept:
+            if request.reason == Reason.EXPIRED.value and key in stored:
+                below[step] = min(below.get(step, float(MOST_SECONDS)), (request.start_ms - stored[key]) / 1000)
+            stored[key] = request.start_ms
+    return {
+        step: seconds
+        for step in above.keys() | below.keys()
+        if (seconds := _roundest(above.get(step, 0.0), below.get(step))) != DEFAULT_SECONDS
+    }
+
+
+def _roundest(above: float, below: float | None) -> int:
+    """The roundest number of seconds that is over `above` and not over `below`."""
+    if above < DEFAULT_SECONDS <= (below if below is not None else MOST_SECONDS):
+        return DEFAULT_SECONDS
+    if below is None:
+        return MOST_SECONDS  # hits older than the default, and nothing that ever expired
+    for unit in _ROUND:
+        candidate = int(above // unit + 1) * unit
+        if candidate <= below:
+            return candidate
+    return max(1, min(MOST_SECONDS, int(below)))
