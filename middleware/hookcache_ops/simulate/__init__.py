@@ -22,7 +22,7 @@ from hookcache_ops.receipts import SourceError, default_sources
 from hookcache_ops.report import add_source_arguments, progress_to_terminal
 from hookcache_ops.simulate import page, render
 from hookcache_ops.simulate.curve import curve, usual_sizes
-from hookcache_ops.simulate.deployed import DEPLOYED, deployed
+from hookcache_ops.simulate.deployed import DEPLOYED, Deployed, deployed
 from hookcache_ops.simulate.log import Log, read_log
 from hookcache_ops.simulate.payloads import Payloads, folder_of, read_payloads
 from hookcache_ops.simulate.progress import ReplayProgress
@@ -105,10 +105,10 @@ def run(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return 1
-        base, guessed = deployed(told, log.in_time if not log.payloads else ())
+        base = deployed(told, log.in_time if not log.payloads else ())
         scenarios = _scenarios(base, log, args, wished)
         verdict, points = _replay(base, scenarios, log, args)
-        shown = (verdict, log, points, guessed)
+        shown = (verdict, log, points, base)
         if args.output:
             page.write(page.build(*shown), Path(args.output))
         print(json.dumps(render.to_json(*shown), indent=2) if args.json else render.text(*shown), end="")
@@ -146,9 +146,9 @@ def _read(args: argparse.Namespace, told: Mapping[str, Any]) -> Log:
         log = read_log(sources, _sample(args.sample), period, progress)
         if log.requests or "-" in sources:
             return log
-    base, _ = deployed(told, ())
+    base = deployed(told, ())
     return read_payloads(
-        sources, Payloads(base, _prices(args), folder_of(args.images)), _sample(args.sample), period, progress
+        sources, Payloads(base.scenario, _prices(args), folder_of(args.images)), _sample(args.sample), period, progress
     )
 
 
@@ -172,14 +172,14 @@ def _prices(args: argparse.Namespace) -> Prices | None:
     return Prices(args.price_as, lambda: table)
 
 
-def _scenarios(base: Scenario, log: Log, args: argparse.Namespace, wished: list[Mapping[str, Any]]) -> list[Scenario]:
-    found = [check_traced(scenario_of(entry, base), log) for entry in wished]
-    found += asked_for(base, log, args)
+def _scenarios(base: Deployed, log: Log, args: argparse.Namespace, wished: list[Mapping[str, Any]]) -> list[Scenario]:
+    found = [check_traced(scenario_of(entry, base.scenario), log) for entry in wished]
+    found += asked_for(base.scenario, log, args)
     return distinct(found or usual(base, log))
 
 
-def _replay(base: Scenario, scenarios: list[Scenario], log: Log, args: argparse.Namespace) -> tuple[Verdict, list[Any]]:
-    sizes = sorted({*usual_sizes(base, log), *(args.memory_bytes or ())})
+def _replay(base: Deployed, scenarios: list[Scenario], log: Log, args: argparse.Namespace) -> tuple[Verdict, list[Any]]:
+    sizes = sorted({*usual_sizes(base.scenario, log), *(args.memory_bytes or ())})
     progress = ReplayProgress(len(log.in_time) * (1 + len(scenarios) + len(sizes)))
     verdict = compare(base, scenarios, log, progress.on)
     points = curve(base, log, sizes, lambda done: progress.on("memory curve", done))

@@ -20,6 +20,7 @@ from hookcache_ops.simulate.tally import Estimate, Figure
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from hookcache_ops.simulate.deployed import Deployed
     from hookcache_ops.simulate.log import Log
     from hookcache_ops.simulate.scenario import Scenario
     from hookcache_ops.simulate.trace import Request
@@ -44,9 +45,11 @@ class Point:
         }
 
 
-def curve(base: Scenario, log: Log, sizes: Sequence[int], progress: Callable[[int], None] | None = None) -> list[Point]:
+def curve(
+    deployed: Deployed, log: Log, sizes: Sequence[int], progress: Callable[[int], None] | None = None
+) -> list[Point]:
     """The points at `sizes`, ascending."""
-    requests, rate = log.in_time, log.sample.rate
+    base, requests, rate = deployed.scenario, log.in_time, log.sample.rate
     asked = list(looked_up(base, log))
     ascending = distances((tier, key, size) for tier, key, size in asked)
     look_ups = _look_ups(log, base)
@@ -55,7 +58,8 @@ def curve(base: Scenario, log: Log, sizes: Sequence[int], progress: Callable[[in
     found = []
     for size in sorted(set(sizes)):
         scenario = base.but(f"{size}", memory_bytes=size)
-        tally = Replay(scenario, log.experience, rate, log.first_ms).run(requests, progress)
+        replay = Replay(scenario, log.experience, rate, log.first_ms, deployed.changed, counts_only=True)
+        tally = replay.run(requests, progress)
         hits = Estimate(log.tally, log.sampled, tally, rate).figure(
             lambda sums: sums.outcomes[Outcome.HIT_MEMORY.value]
         )

@@ -3,10 +3,13 @@ The settings under which a log was made: those told, those that the log itself b
 
 A hit of age a says that freshness is above a; a miss because of `expired`, so long after the answer was stored, that it is
 not above that. Where the default lies outside, the roundest value in between stands for it: all of them explain the log.
+Where nothing lies in between, the settings were changed meanwhile: then each expiry of the log is taken as it was.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hookcache.outcome import Outcome, Reason
@@ -15,7 +18,7 @@ from hookcache_ops.receipts import SourceError
 from hookcache_ops.simulate.scenario import SIMULATED, Scenario, scenario_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from hookcache.key import CacheKey
     from hookcache_ops.simulate.trace import Request
@@ -26,25 +29,39 @@ MOST_SECONDS = 30 * DAY_SECONDS
 _ROUND = (30 * DAY_SECONDS, 7 * DAY_SECONDS, DAY_SECONDS, 43_200, 21_600, 3_600, 1_800, 900, 600, 300, 60, 30, 10, 5, 1)
 
 
-def deployed(told: Mapping[str, Any], requests: Iterable[Request]) -> tuple[Scenario, dict[str, int]]:
+@dataclass(frozen=True, slots=True)
+class Deployed:
     """
-    The scenario that the log was made under, and the freshness by step that the log betrayed.
+    The scenario a log was made under.
 
+    `guessed` is the freshness by step that the log betrayed; `changed` are the steps in which it contradicts itself.
+    """
+
+    scenario: Scenario
+    guessed: Mapping[str, int] = field(default_factory=dict)
+    changed: frozenset[str] = frozenset()
+
+
+def deployed(told: Mapping[str, Any], requests: Iterable[Request]) -> Deployed:
+    """
     Raises:
         SourceError: a value that was told is none that hookcache takes.
     """
     unknown = told.keys() - set(SIMULATED)
     if unknown:
         raise SourceError(f"{', '.join(sorted(unknown))} is no setting to simulate; use {', '.join(SIMULATED)}")
-    found = {} if "fresh_seconds" in told or "policy" in told else freshness(requests)
-    if not found:
-        return scenario_of({"name": DEPLOYED, **told}), {}
-    policy = {step: {"fresh_seconds": seconds} for step, seconds in found.items()}
-    return scenario_of({"name": DEPLOYED, **told, "policy": policy}), found
+    if "fresh_seconds" in told or "policy" in told:
+        return Deployed(scenario_of({"name": DEPLOYED, **told}))
+    found = freshness(requests)
+    changed = frozenset(step for step, seconds in found.items() if seconds is None)
+    guessed = {step: seconds for step, seconds in found.items() if seconds not in {None, DEFAULT_SECONDS}}
+    policy = {step: {"fresh_seconds": seconds} for step, seconds in guessed.items()}
+    scenario = scenario_of({"name": DEPLOYED, **told, **({"policy": policy} if policy else {})})
+    return Deployed(scenario, {step: seconds for step, seconds in guessed.items() if seconds}, changed)
 
 
-def freshness(requests: Iterable[Request]) -> dict[str, int]:
-    """Seconds by step, where requests in the order of their starts contradict the default."""
+def freshness(requests: Iterable[Request]) -> dict[str, int | None]:
+    """Seconds by step, from requests in the order of their starts; None where the log contradicts itself."""
     stored: dict[CacheKey, int] = {}
     above: dict[str, float] = {}
     below: dict[str, float] = {}
@@ -59,21 +76,14 @@ def freshness(requests: Iterable[Request]) -> dict[str, int]:
             if request.reason == Reason.EXPIRED.value and key in stored:
                 below[step] = min(below.get(step, float(MOST_SECONDS)), (request.start_ms - stored[key]) / 1000)
             stored[key] = request.start_ms
-    return {
-        step: seconds
-        for step in above.keys() | below.keys()
-        if (seconds := _roundest(above.get(step, 0.0), below.get(step))) != DEFAULT_SECONDS
-    }
+    return {step: _roundest(above.get(step, 0.0), below.get(step)) for step in above.keys() | below.keys()}
 
 
-def _roundest(above: float, below: float | None) -> int:
-    """The roundest number of seconds that is over `above` and not over `below`."""
+def _roundest(above: float, below: float | None) -> int | None:
+    """The roundest number of seconds that is over `above` and not over `below`; None if there is none."""
     if above < DEFAULT_SECONDS <= (below if below is not None else MOST_SECONDS):
         return DEFAULT_SECONDS
     if below is None:
         return MOST_SECONDS  # hits older than the default, and nothing that ever expired
-    for unit in _ROUND:
-        candidate = int(above // unit + 1) * unit
-        if candidate <= below:
-            return candidate
-    return max(1, min(MOST_SECONDS, int(below)))
+    candidates = (int(above // unit + 1) * unit for unit in _ROUND)
+    return next((seconds for seconds in candidates if seconds <= below), None)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from hookcache.clock import EpochMillis
 from hookcache.entry import Entry, Fence
 from hookcache.memory import MemoryTier
-from hookcache.outcome import Outcome
+from hookcache.outcome import Outcome, Reason
 from hookcache.policy import Fresh, Mode, Stale, judge
 from hookcache_ops.simulate.environments import TOLERANCE_MS
 from hookcache_ops.simulate.tally import Tally
@@ -86,16 +86,29 @@ class Replay:
 
     Args:
         rate: of the sample; memory tiers are made as much smaller.
-        extra_gigabytes: that the function must be given for a larger memory tier.
+        first_ms: the beginning of the log: entries made earlier are in the table when the replay begins.
+        as_expired: steps in which an answer that had expired in the log has expired in the replay.
+        counts_only: leave money and time aside, which is faster.
     """
 
-    def __init__(self, scenario: Scenario, experience: Experience, rate: float, first_ms: int) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        experience: Experience,
+        rate: float,
+        first_ms: int,
+        as_expired: frozenset[str] = frozenset(),
+        *,
+        counts_only: bool = False,
+    ) -> None:
         self.tally = Tally()
         self._scenario = scenario
         self._experience = experience
         self._bytes = max(1, round(scenario.settings.memory_bytes * rate))
         self._seconds = scenario.settings.memory_seconds
         self._first_ms = first_ms
+        self._as_expired = as_expired
+        self._counts_only = counts_only
         self._extra = extra_gigabytes(scenario.settings.memory_bytes, experience.gigabytes) * GB_SECOND / 1000
         self._clock = ReplayClock()
         self._tiers: dict[int, MemoryTier] = {}
@@ -121,7 +134,8 @@ class Replay:
         if key is None or mode is Mode.OFF or request.outcome is Outcome.BYPASS or _samples(request, rules):
             self._count(request, Outcome.BYPASS, asked=True)
             return
-        if request.reason in FORGETS:
+        expired = request.reason == Reason.EXPIRED.value and request.context in self._as_expired
+        if request.reason in FORGETS or expired:
             self._forget(key)
         stale = None
         if mode.looks_up and request.outcome is not Outcome.REFRESH:
@@ -239,6 +253,9 @@ class Replay:
         worth: float | None = None,
         latency_ms: float | None = None,
     ) -> None:
+        if self._counts_only:
+            self.tally.groups[request.group].outcomes[outcome] += 1
+            return
         if latency_ms is None:
             latency_ms = self._experience.latency_ms(request, outcome)
         own = self._experience.own_cost(request, outcome) + self._extra * (latency_ms or 0.0)

@@ -58,6 +58,7 @@ class Experience:
     def __init__(self) -> None:
         self._times: dict[tuple[str, str], _Seen] = {}
         self._own: dict[tuple[str, str], _Seen] = {}
+        self._means: dict[tuple[str, str], float] = {}
         self._answers: dict[CacheKey, tuple[float | None, int]] = {}
         self._sizes = _Seen()
         self._chance = random.Random(0)
@@ -118,7 +119,12 @@ class Experience:
     def own_cost(self, request: Request, outcome: Outcome) -> float:
         if outcome is request.outcome:
             return request.own_cost
-        wanted = outcome.value
+        told = self._means.get((request.context, outcome))
+        if told is None:
+            told = self._means[request.context, outcome] = self._mean_own(request, outcome.value)
+        return told
+
+    def _mean_own(self, request: Request, wanted: str) -> float:
         for name in (wanted, *(_INSTEAD.get(wanted, ())), Outcome.MISS.value):
             for context in (request.context, ANY):
                 seen = self._own.get((context, name))

@@ -17,16 +17,17 @@ from hookcache_ops.simulate.render import COLUMNS, headline, notes, rows, to_jso
 from hookcache_ops.simulate.whatifs import mebibytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from hookcache_ops.simulate.curve import Point
+    from hookcache_ops.simulate.deployed import Deployed
     from hookcache_ops.simulate.log import Log
     from hookcache_ops.simulate.verdict import Verdict
 
 ASSETS = Path(__file__).with_name("assets")
 
 
-def build(verdict: Verdict, log: Log, points: Sequence[Point], guessed: Mapping[str, int]) -> str:
+def build(verdict: Verdict, log: Log, points: Sequence[Point], base: Deployed) -> str:
     """The whole page. Names come from files and logs: each is escaped, and none may end the data's script element."""
     best = "" if verdict.best is None else verdict.best.scenario.name
     head = "".join(f'<th scope="col">{escape(title)}</th>' for title in COLUMNS)
@@ -40,8 +41,8 @@ def build(verdict: Verdict, log: Log, points: Sequence[Point], guessed: Mapping[
             f"<td>{percent(point.unexpiring)}</td></tr>"
             for point in points
         ),
-        "<!--{notes}-->": "<br>".join(escape(note) for note in notes(verdict, log, guessed)),
-        "/*{data}*/": json.dumps(to_json(verdict, log, points, guessed), separators=(",", ":")).replace("<", "\\u003c"),
+        "<!--{notes}-->": "<br>".join(escape(note) for note in notes(verdict, log, base)),
+        "/*{data}*/": json.dumps(to_json(verdict, log, points, base), separators=(",", ":")).replace("<", "\\u003c"),
         "/*{style}*/": _asset(DASHBOARD / "page.css"),
         "/*{uplot}*/": f"/*! uPlot\n{_asset(DASHBOARD / 'uPlot.LICENSE')}*/\n{_asset(DASHBOARD / 'uPlot.iife.min.js')}",
         "/*{script}*/": _asset(ASSETS / "curve.js"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hookcache_ops.simulate.curve import Point
+    from hookcache_ops.simulate.deployed import Deployed
     from hookcache_ops.simulate.log import Log
     from hookcache_ops.simulate.tally import Figure
     from hookcache_ops.simulate.verdict import Verdict
@@ -27,7 +28,7 @@ _TIERS = (("memory", Outcome.HIT_MEMORY), ("table", Outcome.HIT_TABLE), ("collap
 COLUMNS = ("hit ratio", *(name for name, _ in _TIERS), "backend calls", "net savings", "gain", "mean", "p50", "p99")
 
 
-def to_json(verdict: Verdict, log: Log, points: Sequence[Point], guessed: Mapping[str, int]) -> dict[str, Any]:
+def to_json(verdict: Verdict, log: Log, points: Sequence[Point], base: Deployed) -> dict[str, Any]:
     """The stable form (schema 1). `error_95` is the half width at 95 %, 0 where every request was replayed."""
     settings = verdict.deployed.scenario.settings
     return {
@@ -53,7 +54,7 @@ def to_json(verdict: Verdict, log: Log, points: Sequence[Point], guessed: Mappin
             "memory_bytes": settings.memory_bytes,
             "memory_seconds": settings.memory_seconds,
             "fresh_seconds": {step: verdict.deployed.scenario.rules(step).fresh_seconds for step in _steps(log)},
-            "guessed_from_the_log": dict(guessed),
+            "guessed_from_the_log": dict(base.guessed),
             "disagreement": round(disagreement(log, verdict), 6) if not log.payloads else None,
         },
         "actual": None if log.payloads else _actual(log),
@@ -63,7 +64,7 @@ def to_json(verdict: Verdict, log: Log, points: Sequence[Point], guessed: Mappin
         if verdict.best is None
         else {"name": verdict.best.scenario.name, "advice": verdict.best.scenario.advice},
         "curve": [point.to_json() for point in points],
-        "notes": notes(verdict, log, guessed),
+        "notes": notes(verdict, log, base),
     }
 
 
@@ -104,7 +105,9 @@ def headline(verdict: Verdict) -> str:
         "backend_calls": f"{count(round(best.gain))} backend calls fewer",
         "own_cost": f"{money(best.gain)} less own cost",
     }[verdict.measure]
-    return f"Recommended: {best.scenario.name} ({gain} over this log). {best.scenario.advice}."
+    return (
+        f"Recommended: {best.scenario.name} ({gain} over this log): {best.scenario.advice or 'as the scenario says'}."
+    )
 
 
 def rows(verdict: Verdict, log: Log) -> list[tuple[str, list[str]]]:
@@ -155,12 +158,17 @@ def _money(figure: Mapping[str, float]) -> str:
     return money(figure["value"]) + (f" ±{money(error)}" if error else "")
 
 
-def notes(verdict: Verdict, log: Log, guessed: Mapping[str, int]) -> list[str]:
+def notes(verdict: Verdict, log: Log, base: Deployed) -> list[str]:
     """What a reader must know about how the figures came about."""
     found = [_about_sample(log)]
-    if guessed:
-        told = ", ".join(f"{step} {seconds:,} s" for step, seconds in sorted(guessed.items()))
+    if base.guessed:
+        told = ", ".join(f"{step} {seconds:,} s" for step, seconds in sorted(base.guessed.items()))
         found.append(f"Freshness as the log betrays it: {told}. Say --deployed fresh_seconds=N if it is otherwise.")
+    if base.changed:
+        found.append(
+            f"In {', '.join(sorted(base.changed))} answers expired younger than others were served: the freshness was changed "
+            "meanwhile. The replay of the deployed settings lets each expire as it did."
+        )
     if not log.payloads and (apart := disagreement(log, verdict)) > AGREES:
         found.append(
             f"The replay of the deployed settings counts {percent(apart)} of the requests otherwise than the log does: "
@@ -196,7 +204,7 @@ def _about_sample(log: Log) -> str:
     )
 
 
-def text(verdict: Verdict, log: Log, points: Sequence[Point], guessed: Mapping[str, int]) -> str:
+def text(verdict: Verdict, log: Log, points: Sequence[Point], base: Deployed) -> str:
     """For a terminal; plain characters where the output is no terminal."""
     out = io.StringIO()
     console = Console(file=out, width=150, highlight=False, emoji=False, markup=False)
@@ -211,7 +219,7 @@ def text(verdict: Verdict, log: Log, points: Sequence[Point], guessed: Mapping[s
     if points:
         console.print("\nMemory tier: the share of look-ups that it does not answer, by size of each environment's")
         console.print(_curve_table(points, verdict.deployed.scenario.settings.memory_bytes))
-    console.print("\n" + "\n".join(notes(verdict, log, guessed)), soft_wrap=True)
+    console.print("\n" + "\n".join(notes(verdict, log, base)), soft_wrap=True)
     return out.getvalue()
 
 

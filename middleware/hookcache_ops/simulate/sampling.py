@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from hookcache_ops.simulate.trace import Request
 
 SPAN = 1 << 64
-MOST_REQUESTS = 150_000
-"""Replayed at most unless told otherwise: about 90 MiB."""
+MOST_REQUESTS = 100_000
+"""Replayed at most unless told otherwise: about 60 MiB."""
 FEWEST_KEYS = 1_000
 T_95 = 2.04
 """Student's t for 95 % with one degree of freedom less than there are groups (32)."""

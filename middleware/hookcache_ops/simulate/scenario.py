@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from hookcache.errors import ConfigurationError
@@ -42,6 +41,7 @@ class Scenario:
         images_only: steps whose key is made of the page images alone.
         merge_namespaces: requests of all functions in the log share answers where all but the namespace agrees.
         split: `function` or `context`: these share no answers with one another.
+        sets_freshness: it says something about freshness of its own.
     """
 
     name: str
@@ -51,7 +51,9 @@ class Scenario:
     images_only: frozenset[str] = frozenset()
     merge_namespaces: bool = False
     split: str = ""
+    sets_freshness: bool = False
     _rules: dict[str, Rules] = field(default_factory=dict, repr=False, compare=False)
+    _modes: dict[tuple[str, str], Mode] = field(default_factory=dict, repr=False, compare=False)
 
     def rules(self, context: str) -> Rules:
         rules = self._rules.get(context)
@@ -61,7 +63,11 @@ class Scenario:
 
     def mode(self, request: Request) -> Mode:
         """The mode that this scenario says, else the one in which the request was made."""
-        return self._said_mode(request.context) or _mode(request.mode)
+        mode = self._modes.get((request.context, request.mode))
+        if mode is None:
+            mode = self._said_mode(request.context) or (Mode(request.mode) if request.mode in set(Mode) else Mode.ON)
+            self._modes[request.context, request.mode] = mode
+        return mode
 
     def _said_mode(self, context: str) -> Mode | None:
         told = [self.settings.policy[name] for name in (context, ANY_CONTEXT) if name in self.settings.policy]
@@ -81,6 +87,10 @@ class Scenario:
             return key
         return short(key, (request.function if self.split == "function" else request.context).encode())
 
+    def makes_keys(self, step: str) -> bool:
+        """Are keys of this step others than those of the log?"""
+        return step in self.images_only or self.merge_namespaces or bool(self.split)
+
     def environment_of(self, request: Request) -> int:
         if self.environments is None:
             return request.environment
@@ -89,11 +99,6 @@ class Scenario:
     def but(self, name: str, advice: str = "", **changes: Any) -> Scenario:
         """This one with other settings or keys; `changes` are members of a scenario file's entry."""
         return scenario_of({"name": name, **changes}, self, advice)
-
-
-@cache
-def _mode(word: str) -> Mode:
-    return Mode(word) if word in set(Mode) else Mode.ON
 
 
 _OWN = ("environments", "images_only", "merge_namespaces", "split")
@@ -115,11 +120,14 @@ def scenario_of(told: Mapping[str, Any], base: Scenario | None = None, advice: s
         )
     settings = _settings(name, told, base.settings if base is not None else None)
     scenario = (
-        replace(base, name=name, settings=settings, advice=advice or str(told.get("advice") or ""), _rules={})
+        replace(
+            base, name=name, settings=settings, advice=advice or str(told.get("advice") or ""), _rules={}, _modes={}
+        )
         if (base is not None)
         else Scenario(name, settings, advice)
     )
-    return replace(scenario, **_keying(name, told))
+    freshness = "fresh_seconds" in told or "fresh_seconds" in json.dumps(told.get("policy"))
+    return replace(scenario, **_keying(name, told), sets_freshness=freshness)
 
 
 def _settings(name: str, told: Mapping[str, Any], base: Settings | None) -> Settings:

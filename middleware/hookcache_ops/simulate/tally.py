@@ -70,7 +70,7 @@ class Tally:
         `asked` tells that the backend was called; what that cost is spent, what a hit's answer cost is saved (P57).
         """
         sums = self.groups[group]
-        sums.outcomes[outcome.value] += 1
+        sums.outcomes[outcome] += 1  # an outcome is its own word
         sums.own += own
         if asked:
             sums.calls += 1

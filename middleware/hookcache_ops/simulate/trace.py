@@ -184,9 +184,14 @@ def _identified(members: Mapping[str, Any], step: str) -> tuple[CacheKey | None,
     return digests_of(traced, step)
 
 
+_NO_CONTENT = frozenset({"namespace", "shapes"})
+"""Components that say who shares answers, and how texts differ: two requests may differ in them and ask the same."""
+
+
 def digests_of(traced: Mapping[str, Any], step: str) -> tuple[CacheKey, CacheKey | None]:
     """Of the components of one request: all together, and its images under the same step, backend and generation."""
-    whole = short(step.encode(), json.dumps(traced, sort_keys=True, separators=(",", ":")).encode())
+    keyed = {name: value for name, value in traced.items() if name not in _NO_CONTENT}
+    whole = short(step.encode(), json.dumps(keyed, sort_keys=True, separators=(",", ":")).encode())
     images = traced.get("images")
     if not images:
         return whole, None

@@ -18,6 +18,7 @@ from hookcache_ops.simulate.tally import COUNTED, Estimate, Sums, Tally
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hookcache_ops.simulate.deployed import Deployed
     from hookcache_ops.simulate.log import Log
     from hookcache_ops.simulate.scenario import Scenario
 
@@ -64,12 +65,13 @@ class Verdict:
 
 
 def compare(
-    base: Scenario, scenarios: Sequence[Scenario], log: Log, progress: Callable[[str, int], None] | None = None
+    deployed: Deployed, scenarios: Sequence[Scenario], log: Log, progress: Callable[[str, int], None] | None = None
 ) -> Verdict:
     """Replay them all."""
-    tallies = []
+    tallies, base = [], deployed.scenario
     for scenario in (base, *scenarios):
-        replay = Replay(scenario, log.experience, log.sample.rate, log.first_ms)
+        as_expired = frozenset(step for step in deployed.changed if _same_keys(scenario, base, step))
+        replay = Replay(scenario, log.experience, log.sample.rate, log.first_ms, as_expired)
         tallies.append(replay.run(log.in_time, _named(progress, scenario.name)))
     in_money = log.tally.total(lambda sums: sums.spent + sums.saved) > 0
     verdict = _judged((base, *scenarios), tallies, log, _money if in_money else _calls)
@@ -87,6 +89,11 @@ def _judged(scenarios: Sequence[Scenario], tallies: Sequence[Tally], log: Log, m
         estimate = Estimate(log.tally, log.sampled, tally, rate)
         told.append(Told(scenario, estimate, sum(changes) / rate, error_95(changes, rate)))
     return Verdict(told, _best(told, measure), measure.name)
+
+
+def _same_keys(scenario: Scenario, base: Scenario, step: str) -> bool:
+    """Do answers of this step live under the same keys and as long as in the log? What-ifs on freshness say otherwise."""
+    return scenario is base or not (scenario.sets_freshness or scenario.makes_keys(step))
 
 
 def _named(progress: Callable[[str, int], None] | None, name: str) -> Callable[[int], None] | None:

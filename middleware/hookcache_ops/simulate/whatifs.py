@@ -12,6 +12,7 @@ from hookcache_ops.receipts import SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from hookcache_ops.simulate.deployed import Deployed
     from hookcache_ops.simulate.log import Log
     from hookcache_ops.simulate.scenario import Scenario
 
@@ -24,8 +25,9 @@ UNTRACED = (
 )
 
 
-def usual(base: Scenario, log: Log) -> list[Scenario]:
+def usual(deployed: Deployed, log: Log) -> list[Scenario]:
     """What-ifs that fit the log: those that change nothing are left out."""
+    base = deployed.scenario
     found: list[Scenario] = []
     if log.modes - {"on"}:
         found.append(base.but("mode on", "set HOOKCACHE_MODE=on, and no other mode in HOOKCACHE_POLICY", mode="on"))
@@ -34,7 +36,7 @@ def usual(base: Scenario, log: Log) -> list[Scenario]:
     found += [
         fresh(base, seconds, [step for step in steps if base.rules(step).fresh_seconds > seconds])
         for seconds in (days * DAY_SECONDS for days in DAYS)
-        if seconds > shortest
+        if seconds > shortest or (deployed.changed and seconds >= shortest)
     ]
     found += [memory(base, times * base.settings.memory_bytes) for times in MEMORY_TIMES]
     if base.settings.memory_seconds < HOUR_SECONDS <= shortest:
