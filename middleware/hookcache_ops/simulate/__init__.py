@@ -22,7 +22,7 @@ from hookcache_ops.receipts import SourceError, default_sources
 from hookcache_ops.report import add_source_arguments, progress_to_terminal
 from hookcache_ops.simulate import page, render
 from hookcache_ops.simulate.curve import curve, usual_sizes
-from hookcache_ops.simulate.deployed import DEPLOYED, Deployed, deployed
+from hookcache_ops.simulate.deployed import DEPLOYED, Deployed, deployed, fitted
 from hookcache_ops.simulate.log import Log, read_log
 from hookcache_ops.simulate.payloads import Payloads, folder_of, read_payloads
 from hookcache_ops.simulate.progress import ReplayProgress
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return 1
-        base = deployed(told, log.in_time if not log.payloads else ())
+        base = fitted(deployed(told, log.in_time if not log.payloads else ()), told, log)
         scenarios = _scenarios(base, log, args, wished)
         verdict, points = _replay(base, scenarios, log, args)
         shown = (verdict, log, points, base)

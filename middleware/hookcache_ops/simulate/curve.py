@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from hookcache.memory import SLOT_BYTES
 from hookcache.outcome import Outcome
 from hookcache_ops.simulate.engine import Replay
+from hookcache_ops.simulate.sampling import Figure
 from hookcache_ops.simulate.stack import distances, hits_within
-from hookcache_ops.simulate.tally import Estimate, Figure
+from hookcache_ops.simulate.tally import Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

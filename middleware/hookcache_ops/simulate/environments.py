@@ -48,5 +48,10 @@ class Environments:
         return number
 
     @property
+    def are_named(self) -> bool:
+        """Does the log itself say which is which?"""
+        return bool(self._named)
+
+    @property
     def count(self) -> int:
         return self._next + len(self._named)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hookcache_ops.simulate.curve import Point
     from hookcache_ops.simulate.deployed import Deployed
     from hookcache_ops.simulate.log import Log
-    from hookcache_ops.simulate.tally import Figure
+    from hookcache_ops.simulate.sampling import Figure
     from hookcache_ops.simulate.verdict import Verdict
 
 SCHEMA = 1
@@ -38,7 +38,7 @@ def to_json(verdict: Verdict, log: Log, points: Sequence[Point], base: Deployed)
             "requests": log.requests,
             "first_ms": log.first_ms,
             "last_ms": log.last_ms,
-            "environments": log.environments,
+            "environments": base.scenario.environments or log.environments,
             "payloads": log.payloads,
             "traced": log.traced,
             "lines": log.reading.lines,
@@ -54,7 +54,11 @@ def to_json(verdict: Verdict, log: Log, points: Sequence[Point], base: Deployed)
             "memory_bytes": settings.memory_bytes,
             "memory_seconds": settings.memory_seconds,
             "fresh_seconds": {step: verdict.deployed.scenario.rules(step).fresh_seconds for step in _steps(log)},
-            "guessed_from_the_log": dict(base.guessed),
+            "guessed_from_the_log": {
+                "fresh_seconds": dict(base.guessed),
+                "memory_bytes": base.guessed_bytes,
+                "settings_changed_in": sorted(base.changed),
+            },
             "disagreement": round(disagreement(log, verdict), 6) if not log.payloads else None,
         },
         "actual": None if log.payloads else _actual(log),
@@ -160,10 +164,15 @@ def _money(figure: Mapping[str, float]) -> str:
 
 def notes(verdict: Verdict, log: Log, base: Deployed) -> list[str]:
     """What a reader must know about how the figures came about."""
-    found = [_about_sample(log)]
+    found = [_about_sample(log, base)]
     if base.guessed:
         told = ", ".join(f"{step} {seconds:,} s" for step, seconds in sorted(base.guessed.items()))
         found.append(f"Freshness as the log betrays it: {told}. Say --deployed fresh_seconds=N if it is otherwise.")
+    if base.guessed_bytes is not None:
+        found.append(
+            f"The memory tier as the log betrays it: about {mebibytes(base.guessed_bytes)}. Say --deployed memory_bytes=N "
+            "if it is otherwise."
+        )
     if base.changed:
         found.append(
             f"In {', '.join(sorted(base.changed))} answers expired younger than others were served: the freshness was changed "
@@ -193,9 +202,9 @@ def notes(verdict: Verdict, log: Log, base: Deployed) -> list[str]:
     return found
 
 
-def _about_sample(log: Log) -> str:
-    environments = "environment" if log.environments == 1 else "environments"
-    whole = f"{count(log.requests)} requests in {count(log.environments)} {environments}"
+def _about_sample(log: Log, base: Deployed) -> str:
+    number = base.scenario.environments or log.environments
+    whole = f"{count(log.requests)} requests in {count(number)} environment{'s' if number > 1 else ''}"
     if log.sample.is_exact:
         return f"{whole}, every one replayed: counts are exact for the model, latency and own cost are those observed."
     return (

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from hookcache_ops.simulate.trace import Request
 
@@ -80,6 +80,52 @@ class Sample:
 
 def _start(request: Request) -> int:
     return request.start_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """An amount and its half width at 95 %, 0 where it is exact."""
+
+    value: float
+    error: float = 0.0
+
+    def over(self, whole: float) -> Figure:
+        return Figure(self.value / whole, self.error / whole) if whole else Figure(0.0)
+
+    def to_json(self) -> dict[str, float]:
+        return {"value": round(self.value, 9), "error_95": round(self.error, 9)}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A sum that is known of the whole log, and its part in each group of the sample."""
+
+    whole: float
+    groups: Sequence[float]
+
+
+def scaled(changes: Sequence[float], known: Iterable[Known], rate: float) -> Figure:
+    """
+    The sum of `changes`, one for each group of sampled keys, for the whole log.
+
+    Scaled by 1 / `rate`, or by how much larger a known sum is in the log than in the sample, whichever leaves the groups
+    closest together: what a setting changes goes with the log's backend calls, say, and of these the sample may by chance
+    hold too few or too many.
+    """
+    total = sum(changes)
+    best = Figure(total / rate, error_95(changes, rate))
+    if rate >= 1 or not best.error:
+        return best
+    for each in known:
+        held = sum(each.groups)
+        if held <= 0:
+            continue
+        ratio = total / held
+        rest = [change - ratio * part for change, part in zip(changes, each.groups, strict=True)]
+        error = error_95(rest, rate) * (each.whole * rate / held)
+        if error < best.error:
+            best = Figure(ratio * each.whole, error)
+    return best
 
 
 def error_95(differences: Iterable[float], rate: float) -> float:

@@ -87,10 +87,6 @@ class Scenario:
             return key
         return short(key, (request.function if self.split == "function" else request.context).encode())
 
-    def makes_keys(self, step: str) -> bool:
-        """Are keys of this step others than those of the log?"""
-        return step in self.images_only or self.merge_namespaces or bool(self.split)
-
     def environment_of(self, request: Request) -> int:
         if self.environments is None:
             return request.environment

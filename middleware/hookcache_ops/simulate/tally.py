@@ -1,11 +1,11 @@
 """
 What a replay, or the log itself, adds up to; and how a sample's sums become an estimate for the whole log.
 
-    estimate = the log's own sum + (the replay's sum over the sample - the log's own sum over the sample) / rate
+    estimate = the log's own sum + (the replay's sum over the sample - the log's own sum over the sample) * scale
 
 The log's own sums are exact, for every receipt is read. So only what a setting changes is estimated, and a popular key
-that the sample holds or lacks by chance drops out. Payload logs have no outcomes of their own; with "all answered"
-in their place the same line is the correction known as SHARDS-adj.
+that the sample holds or lacks by chance drops out. The scale is 1 / rate or better (`sampling.scaled`). Payload logs have
+no outcomes of their own; with "all answered" in their place and 1 / rate this is the correction known as SHARDS-adj.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hookcache.outcome import Outcome
 from hookcache_ops.ledger.histogram import Histogram
-from hookcache_ops.simulate.sampling import error_95
+from hookcache_ops.simulate.sampling import Figure, Known, scaled
 from hookcache_ops.simulate.trace import GROUPS
 
 if TYPE_CHECKING:
@@ -89,18 +89,20 @@ class Tally:
 _EARNS = frozenset(HITS)
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """An amount and its half width at 95 %, 0 where it is exact."""
+def _calls(sums: Sums) -> float:
+    return sums.calls
 
-    value: float
-    error: float = 0.0
 
-    def over(self, whole: float) -> Figure:
-        return Figure(self.value / whole, self.error / whole) if whole else Figure(0.0)
+def _hits(sums: Sums) -> float:
+    return sums.hits
 
-    def to_json(self) -> dict[str, float]:
-        return {"value": round(self.value, 9), "error_95": round(self.error, 9)}
+
+def _requests(sums: Sums) -> float:
+    return sums.requests
+
+
+_KNOWN = (_calls, _hits, _requests)
+"""Sums of the whole log that a change may go with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +120,16 @@ class Estimate:
     rate: float
 
     def figure(self, of: Callable[[Sums], float]) -> Figure:
-        changes = [of(new) - of(old) for new, old in zip(self.replay.groups, self.sampled.groups, strict=True)]
-        return Figure(self.log.total(of) + sum(changes) / self.rate, error_95(changes, self.rate))
+        change = self.change(self.sampled, of)
+        return Figure(self.log.total(of) + change.value, change.error)
+
+    def change(self, since: Tally, of: Callable[[Sums], float]) -> Figure:
+        """By how much the replay differs from `since`, another tally of the same sample, for the whole log."""
+        changes = [of(new) - of(old) for new, old in zip(self.replay.groups, since.groups, strict=True)]
+        return scaled(changes, self._known(), self.rate)
+
+    def _known(self) -> list[Known]:
+        return [Known(self.log.total(of), [of(sums) for sums in self.sampled.groups]) for of in _KNOWN]
 
     @property
     def requests(self) -> float:

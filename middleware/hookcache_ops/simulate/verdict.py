@@ -2,7 +2,7 @@
 All scenarios of one log side by side, and which of them to take.
 
 The best is the largest gain in net savings over the deployed settings; where the log has no prices, the fewest backend
-calls, and if these stay the same, the least own cost. A gain counts only beyond its own error and beyond one part in a thousand of what the backend costs, and of gains
+calls; and if neither changes to speak of, the least own cost, which memory hits in place of table hits lower. A gain counts only beyond its own error and beyond one part in a thousand of what the backend costs, and of gains
 that lie within a fiftieth of the best the smaller change wins: it stands first.
 """
 
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hookcache_ops.simulate.engine import Replay
-from hookcache_ops.simulate.sampling import error_95
 from hookcache_ops.simulate.tally import COUNTED, Estimate, Sums, Tally
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 NEAR = 0.98
 LEAST_GAIN = 0.001
-LEAST_OF_OWN = 0.02
+LEAST_OF_OWN = 0.002
 """A gain in own cost alone, such as fewer table reads, counts from this share of the own cost on."""
 
 
@@ -70,30 +69,26 @@ def compare(
     """Replay them all."""
     tallies, base = [], deployed.scenario
     for scenario in (base, *scenarios):
-        as_expired = frozenset(step for step in deployed.changed if _same_keys(scenario, base, step))
+        # What expired in the log has expired here, but where the scenario has a freshness of its own.
+        as_expired = frozenset() if scenario.sets_freshness and scenario is not base else deployed.changed
         replay = Replay(scenario, log.experience, log.sample.rate, log.first_ms, as_expired)
         tallies.append(replay.run(log.in_time, _named(progress, scenario.name)))
     in_money = log.tally.total(lambda sums: sums.spent + sums.saved) > 0
     verdict = _judged((base, *scenarios), tallies, log, _money if in_money else _calls)
-    if verdict.best is None and not in_money:
-        own = _judged((base, *scenarios), tallies, log, _own_money)
-        return own if own.best is not None else verdict
-    return verdict
+    if verdict.best is not None:
+        return verdict
+    own = _judged((base, *scenarios), tallies, log, _own_money)
+    return verdict if own.best is None else own
 
 
 def _judged(scenarios: Sequence[Scenario], tallies: Sequence[Tally], log: Log, measure: Measure) -> Verdict:
-    rate, told = log.sample.rate, []
+    told = []
     for scenario, tally in zip(scenarios, tallies, strict=True):
+        estimate = Estimate(log.tally, log.sampled, tally, log.sample.rate)
         # Both of the same sample, so that what they share drops out of the error.
-        changes = [measure.of(old) - measure.of(new) for old, new in zip(tallies[0].groups, tally.groups, strict=True)]
-        estimate = Estimate(log.tally, log.sampled, tally, rate)
-        told.append(Told(scenario, estimate, sum(changes) / rate, error_95(changes, rate)))
+        change = estimate.change(tallies[0], measure.of)
+        told.append(Told(scenario, estimate, -change.value, change.error))
     return Verdict(told, _best(told, measure), measure.name)
-
-
-def _same_keys(scenario: Scenario, base: Scenario, step: str) -> bool:
-    """Do answers of this step live under the same keys and as long as in the log? What-ifs on freshness say otherwise."""
-    return scenario is base or not (scenario.sets_freshness or scenario.makes_keys(step))
 
 
 def _named(progress: Callable[[str, int], None] | None, name: str) -> Callable[[int], None] | None:
@@ -109,12 +104,6 @@ def _best(told: Sequence[Told], measure: Measure) -> Told | None:
     return next(each for each in worth if each.gain >= NEAR * most)
 
 
-def _least_money(deployed: Estimate) -> float:
-    own = LEAST_OF_OWN * deployed.figure(_own).value
-    spent = LEAST_GAIN * deployed.figure(_spent).value
-    return min(own, spent) if own else spent
-
-
 def _own(sums: Sums) -> float:
     return sums.own
 
@@ -127,7 +116,9 @@ def _asked(sums: Sums) -> float:
     return sums.calls
 
 
-_money = Measure("money", lambda sums: sums.spent + sums.own, _least_money)
+_money = Measure(
+    "money", lambda sums: sums.spent + sums.own, lambda deployed: LEAST_GAIN * deployed.figure(_spent).value
+)
 _calls = Measure("backend_calls", _asked, lambda deployed: LEAST_GAIN * deployed.figure(_asked).value)
 _own_money = Measure("own_cost", _own, lambda deployed: LEAST_OF_OWN * deployed.figure(_own).value)
 
