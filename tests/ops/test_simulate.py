@@ -223,6 +223,19 @@ def test_callers_who_overlap_share_a_flight_and_no_environment(tmp_path, capsys)
     assert 3 == told["log"]["environments"]
 
 
+def test_a_fetch_without_a_lease_is_good_for_those_who_wait_beside_it(tmp_path, capsys):
+    """P54: with the table down a caller of the same environment still shares the flight, and nobody later does."""
+    down = {"reason": "table_down", "Latency": 2_000, "BackendLatency": 1_990, "environment": "one"}
+    log = [
+        receipt("bypass", **_facts(0, "a" * 16), **down),
+        receipt("collapsed", **_facts(0, "a" * 16) | {"request_id": "c"}, Latency=1_500, environment="one"),
+        _miss(1, "a" * 16, environment="one"),
+    ]
+    told = simulate(capsys, str(write_log(log, tmp_path / "log")))
+
+    assert {"bypass": 1, "collapsed": 1, "miss": 1} == _outcomes(told["scenarios"][0])
+
+
 # ------------------------------------------------------------ payloads of the host
 
 

@@ -70,7 +70,11 @@ class StandIn(Entry):
 
 @dataclass(slots=True)
 class Flight:
-    """One fetch in progress: who waits for it, and the entry it will store, None if it stores nothing."""
+    """
+    One fetch in progress: who waits for it, and the entry it will bring, None if it brings none that may be kept.
+
+    `stores` is False where it had no lease: then it is good for those of its own environment who wait, and for no tier (P54).
+    """
 
     key: CacheKey
     end_ms: int
@@ -78,6 +82,7 @@ class Flight:
     entry: StandIn | None
     fails: bool
     followers: list[int]
+    stores: bool = True
 
 
 class Replay:
@@ -133,6 +138,8 @@ class Replay:
         rules = self._scenario.rules(request.context)
         if key is None or mode is Mode.OFF or request.outcome is Outcome.BYPASS or _samples(request, rules):
             self._count(request, Outcome.BYPASS, asked=True)
+            if key is not None and request.reason in _ALONE:
+                self._take_off(request, key, self._entry(request, key, rules, request.start_ms), stores=False)
             return
         expired = request.reason == Reason.EXPIRED.value and request.context in self._as_expired
         if request.reason in FORGETS or expired:
@@ -173,7 +180,7 @@ class Replay:
     def _follow(self, request: Request, key: CacheKey) -> bool:
         """Join a flight of this key, if there is one."""
         flight = self._flights.get(key)
-        if flight is None:
+        if flight is None or not (flight.stores or flight.environment == self._scenario.environment_of(request)):
             return False
         waited = float(flight.end_ms - request.start_ms)
         if request.outcome is Outcome.COLLAPSED and request.latency_ms is not None:
@@ -197,9 +204,12 @@ class Replay:
         if mode is Mode.READ_ONLY:
             return
         keeps = request.kept and not request.fails
+        self._take_off(request, key, self._entry(request, key, rules, request.start_ms) if keeps else None)
+
+    def _take_off(self, request: Request, key: CacheKey, entry: StandIn | None, *, stores: bool = True) -> None:
         end_ms = request.start_ms + round(self._experience.fetch_ms(request) or 0)
-        entry = self._entry(request, key, rules, request.start_ms) if keeps else None
-        flight = Flight(key, end_ms, self._scenario.environment_of(request), entry, request.fails, [])
+        environment = self._scenario.environment_of(request)
+        flight = Flight(key, end_ms, environment, entry, request.fails, [], stores)
         self._flights.setdefault(key, flight)
         self._number += 1
         heapq.heappush(self._landing, (end_ms, self._number, flight))
@@ -210,7 +220,7 @@ class Replay:
             end_ms, _, flight = heapq.heappop(self._landing)
             if self._flights.get(flight.key) is flight:
                 del self._flights[flight.key]
-            if flight.entry is None:
+            if flight.entry is None or not flight.stores:
                 continue
             self._clock.ms = EpochMillis(end_ms)
             self._table[flight.key] = flight.entry
@@ -263,6 +273,10 @@ class Replay:
         self.tally.add(request.group, outcome, asked=asked, cost=cost, own=own, latency_ms=latency_ms)
 
 
+_ALONE = frozenset({Reason.TABLE_DOWN.value, Reason.UNLEASED.value})
+"""Bypassed for want of a lease: the fetch is a flight all the same, of its own environment."""
+
+
 def _samples(request: Request, rules: Rules) -> bool:
     """Is it bypassed as a sampling request under these rules (P16)? Only payload logs say what was asked for."""
     temperature, ceiling = request.temperature, rules.temperature_ceiling
@@ -276,22 +290,3 @@ def extra_gigabytes(memory_bytes: int, function_gigabytes: float) -> float:
     if not function_gigabytes:
         return 0.0
     return max(0.0, memory_bytes / 1024**3 + RUNTIME_GIGABYTES - function_gigabytes)
-
-
-def as_logged(requests: Iterable[Request]) -> Tally:
-    """The sums of the requests as they ended; where the log does not say, as if all had been answered (`tally`)."""
-    tally = Tally()
-    for request in requests:
-        count_logged(tally, request)
-    return tally
-
-
-def count_logged(tally: Tally, request: Request) -> None:
-    tally.add(
-        request.group,
-        request.outcome or Outcome.HIT_TABLE,
-        asked=request.asked and request.outcome is not None,
-        cost=request.cost,
-        own=request.own_cost,
-        latency_ms=request.latency_ms if request.outcome is not None else None,
-    )

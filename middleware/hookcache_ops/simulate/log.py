@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from hookcache.outcome import Outcome
 from hookcache_ops.receipts import Reading, read_receipts
-from hookcache_ops.simulate.engine import as_logged, count_logged
 from hookcache_ops.simulate.environments import Environments
 from hookcache_ops.simulate.experience import Experience
 from hookcache_ops.simulate.sampling import Sample
@@ -103,3 +102,22 @@ def read_log(
 
 
 _OUTCOMES = frozenset(outcome.value for outcome in Outcome)
+
+
+def as_logged(requests: Iterable[Request]) -> Tally:
+    """The sums of the requests as they ended; where the log does not say, as if all had been answered (`tally`)."""
+    tally = Tally()
+    for request in requests:
+        count_logged(tally, request)
+    return tally
+
+
+def count_logged(tally: Tally, request: Request) -> None:
+    tally.add(
+        request.group,
+        request.outcome or Outcome.HIT_TABLE,
+        asked=request.asked and request.outcome is not None,
+        cost=request.cost,
+        own=request.own_cost,
+        latency_ms=request.latency_ms if request.outcome is not None else None,
+    )
