@@ -47,6 +47,11 @@ COMMANDS: tuple[Command, ...] = (
         "draw the CloudWatch dashboard from receipts, as one HTML page that opens offline",
     ),
     Command(
+        "simulate",
+        "hookcache_ops.simulate",
+        "replay a log under other settings: hit ratio, backend calls, money and latency of each",
+    ),
+    Command(
         "doctor", "hookcache_ops.doctor", "examine a deployed wrapper, layer or decorator, and say what to correct"
     ),
     Command(
