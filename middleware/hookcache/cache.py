@@ -141,8 +141,9 @@ class Cache:
     def _digests(
         self, request: HookRequest, account: str | None, receipt: Receipt, seconds: float
     ) -> tuple[ImageDigest, ...]:
-        name = self._memo.name_of(request)
-        known = self._memo.recall(name)
+        if not request.images:
+            return ()
+        known = self._memo.recall(name := self._memo.name_of(request))
         if known is not None and not self._images.unchanged(request.images, known, account):
             known = None  # written once by the host, and yet somebody wrote it again
         receipt.replay = known is not None

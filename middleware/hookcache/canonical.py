@@ -52,6 +52,29 @@ _DIGESTED = frozenset({"uri", "bucketOwner"})
 Writer = Callable[[Any, int], None]
 
 
+def _length(count: int) -> bytes:
+    return count.to_bytes(8, "big")
+
+
+def _text_frame(text: str) -> bytes:
+    encoded = _utf8(text)
+    return b"s" + _length(len(encoded)) + encoded
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+# The host's own member names make up most frames of an event: they are spelt once.
+_NAMES = {
+    name: _text_frame(name)
+    for name in (
+        *("modelId", "messages", "system", "inferenceConfig", "context", "role", "content", "text", "image", "format"),
+        *("source", "s3Location", "temperature", "topP", "topK", "maxTokens"),
+    )
+}
+
+
 def canonical_form(request: HookRequest, digests: Sequence[ImageDigest]) -> bytes:
     """
     The bytes that stand for `request` in its key.
@@ -119,17 +142,16 @@ class _Form:
 
     def _object_of(self, known: Mapping[str, Writer]) -> Writer:
         def write(members: Any, depth: int) -> None:
-            if not isinstance(members, Mapping):
+            if type(members) is not dict and not isinstance(members, Mapping):
                 self._value(members, depth)
                 return
             if depth >= MAX_DEPTH:
                 raise Unkeyable(Reason.EVENT_SIZE)
-            self._out.append(b"o" + _length(len(members)))
+            out, value = self._out, self._value
+            out.append(b"o" + _length(len(members)))
             for name in _sorted_names(members):
-                if _REFERENCE.match(name):
-                    raise Unkeyable(Reason.REFERENCE)
-                self._text(name, depth)
-                known.get(name, self._value)(members[name], depth + 1)
+                out.append(_NAMES.get(name) or _name_frame(name))
+                known.get(name, value)(members[name], depth + 1)
 
         return write
 
@@ -165,7 +187,7 @@ class _Form:
         if not isinstance(text, str):
             self._value(text, depth)
             return
-        encoded = text.encode("utf-8", "surrogatepass")
+        encoded = _utf8(text)
         self._out.append(b"s" + _length(len(encoded)))
         self._out.append(encoded)
 
@@ -208,15 +230,17 @@ def number_frame(number: float) -> bytes:
     return b"i" + _length(len(encoded)) + encoded
 
 
-def _sorted_names(members: Mapping[Any, Any]) -> list[str]:
+def _sorted_names(members: Mapping[Any, Any]) -> list[Any]:
     try:
-        names = sorted(members)
+        return sorted(members)
     except TypeError:
         raise Unkeyable(Reason.EVENT_SHAPE) from None
-    if not all(isinstance(name, str) for name in names):
+
+
+def _name_frame(name: Any) -> bytes:
+    """The frame of a member name that the host does not use itself."""
+    if not isinstance(name, str):
         raise Unkeyable(Reason.EVENT_SHAPE)
-    return names
-
-
-def _length(count: int) -> bytes:
-    return count.to_bytes(8, "big")
+    if _REFERENCE.match(name):
+        raise Unkeyable(Reason.REFERENCE)
+    return _text_frame(name)

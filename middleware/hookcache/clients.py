@@ -1,15 +1,15 @@
-"""boto3 clients with the time limits of each use, made when first needed: a hit pays for none that it does not use."""
+"""
+AWS clients with the time limits of each use, made when first needed: a hit pays for none that it does not use.
+
+boto3 itself is imported with the first client of its own.
+"""
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
-
-import boto3
-from botocore.config import Config
 
 from hookcache.backend import ClientPool
 from hookcache.items import ATTEMPT_SECONDS, WORKERS
@@ -30,8 +30,6 @@ class Clients:
     def __init__(self, environ: Mapping[str, str] = os.environ, *, slim: bool = False) -> None:
         self._environ = environ
         self._slim = slim
-        for name in ("boto3", "botocore", "urllib3"):  # at DEBUG they log whole requests: prompts and answers (P36)
-            logging.getLogger(name).setLevel(logging.INFO)
         self._lock = threading.RLock()
         self._session: Any = None
         self._made: dict[str, Any] = {}
@@ -80,8 +78,12 @@ class Clients:
         return None if place is None or made is None else made(place, plain, attempts=attempts, **limits)
 
     def _make(self, service: str, *, connect_timeout: float, read_timeout: float, attempts: int) -> Any:
+        import boto3
+        from botocore.config import Config
+
         with self._lock:
             if self._session is None:
+                _keep_quiet()
                 self._session = boto3.session.Session()
             return self._session.client(
                 service,
@@ -93,3 +95,11 @@ class Clients:
                     tcp_keepalive=True,
                 ),
             )
+
+
+def _keep_quiet() -> None:
+    """At DEBUG the SDK logs whole requests: prompts and answers (P36)."""
+    import logging
+
+    for name in ("boto3", "botocore", "urllib3"):
+        logging.getLogger(name).setLevel(logging.INFO)

@@ -18,7 +18,7 @@ Only the backend's own errors, a deadline and a loop leave here; whatever else f
 from __future__ import annotations
 
 import json
-import uuid
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -170,7 +170,7 @@ class CachingHook:
         try:
             return cache.flights.board(
                 lookup.key,
-                OwnerId(f"{call.receipt.request_id}/{uuid.uuid4().hex}"),
+                OwnerId(f"{call.receipt.request_id}/{os.urandom(16).hex()}"),
                 call.deadline,
                 lambda: cache.recall(lookup, call.receipt, again=True).entry,
                 manner=_manner(lookup),

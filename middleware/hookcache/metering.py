@@ -1,28 +1,24 @@
 """
 The receipt: one record per invocation that says how it ended, what it spent and what it saved (P31-P35, P55-P57).
 
-Written as one line of CloudWatch embedded metric format, built by Powertools; the same line is the access log that the
+Written as one line of CloudWatch embedded metric format, as Powertools would (`emf.py`); the same line is the access log that
 `hookcache` commands read. Its members are listed in dashboards/README.md.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
 import threading
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from aws_lambda_powertools.metrics.functions import is_metrics_disabled
-from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
-
 from hookcache.clock import Clock
+from hookcache.emf import EmfShape, is_disabled
 from hookcache.errors import (
     BackendFailed,
     BackendMalformed,
@@ -146,6 +142,7 @@ class Meter:
         self._spending = spending
         self._prices = prices
         self._namespace = environ.get("POWERTOOLS_METRICS_NAMESPACE") or DEFAULT_NAMESPACE
+        self._shape = EmfShape(self._namespace, ("MeteringKey", "Service"))
         self._service = environ.get("POWERTOOLS_SERVICE_NAME") or DEFAULT_SERVICE
         self._own_name = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
         self._memory_gb = _memory_mb(environ) / 1024
@@ -165,7 +162,7 @@ class Meter:
         receipt = Receipt(
             context=step,
             function=function_name(context, self._own_name),
-            request_id=str(request_id) if request_id else str(uuid.uuid4()),
+            request_id=str(request_id) if request_id else os.urandom(16).hex(),
             cold_start=self._cold,
         )
         self._cold = False
@@ -188,27 +185,18 @@ class Meter:
             "log_bytes": self._line_bytes,
         }
         receipt.own_cost = self._prices.own(receipt.own_units)
-        if is_metrics_disabled():
+        if is_disabled():
             return
-        line = json.dumps(self.record(receipt), separators=(",", ":")) + "\n"
+        line = self.record(receipt) + "\n"
         self._line_bytes = len(line)
         with self._lock:
             sys.stdout.write(line)
             sys.stdout.flush()
 
-    def record(self, receipt: Receipt) -> Mapping[str, Any]:
+    def record(self, receipt: Receipt) -> str:
         """The receipt as an EMF record: two dimension sets of one dimension each, every other fact a plain member (P35)."""
-        emf = AmazonCloudWatchEMFProvider(namespace=self._namespace)
-        emf.service = None  # type: ignore[assignment]  # it would join our first dimension set and make a third one
-        emf.set_timestamp(self._clock.now_ms())
-        emf.add_dimension("MeteringKey", f"{receipt.context}/lambda_hook/{receipt.function}")
-        emf.add_dimensions(Service=self._service)
-        for name, unit, value in _metrics(receipt):
-            emf.add_metric(name, unit, value)
-        for name, value in _members(receipt).items():
-            emf.add_metadata(name, value)
-        record: Mapping[str, Any] = emf.serialize_metric_set()
-        return record
+        dimensions = {"MeteringKey": f"{receipt.context}/lambda_hook/{receipt.function}", "Service": self._service}
+        return self._shape.line(self._clock.now_ms(), dimensions, _members(receipt), _metrics(receipt))
 
 
 def _metrics(receipt: Receipt) -> Iterator[tuple[str, str, float]]:

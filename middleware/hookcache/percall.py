@@ -35,6 +35,9 @@ class CallControl:
     ignored: int = 0
 
 
+_NO_WISHES = CallControl()
+
+
 def _custom(context: Any) -> Mapping[str, Any]:
     client_context = getattr(context, "client_context", None)
     if isinstance(client_context, Mapping):
@@ -47,7 +50,9 @@ def _custom(context: Any) -> Mapping[str, Any]:
 def call_control(context: Any) -> CallControl:
     """The caller's wishes in a Lambda context; the defaults where it has none. Never raises."""
     custom = _custom(context)
-    wishes = custom.get(MEMBER, {})
+    if MEMBER not in custom:
+        return _NO_WISHES
+    wishes = custom[MEMBER]
     if isinstance(wishes, str):
         try:
             wishes = json.loads(wishes)
