@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NewType
 
-from hookcache.canonical import SCHEMA
+from hookcache.canonical import LONG_TEXT, SCHEMA, Piece
 
 if TYPE_CHECKING:
     from hookcache.images import ImageDigest
@@ -59,6 +59,8 @@ class Keyer:
     def __init__(self, secrets: Secrets, namespace: str) -> None:
         self._secrets = secrets
         self.namespace = f"{namespace}/{secrets.key_id}"
+        self._keyed = hmac.new(secrets.keys, digestmod="sha256")
+        self._begun: tuple[object, hmac.HMAC] = (None, self._keyed)  # what goes before the form, as the last key had it
 
     def key_of(self, form: bytes, identity: bytes, generation: str, rollout: str = "") -> CacheKey:
         """
@@ -66,10 +68,24 @@ class Keyer:
 
         `rollout` is the caller's own word from the client context, empty where there is none (P51).
         """
-        mac = hmac.new(self._secrets.keys, digestmod="sha256")
-        for part in (b"key", b"%d" % SCHEMA, self.namespace.encode(), identity, generation.encode(), rollout.encode()):
-            mac.update(len(part).to_bytes(8, "big") + part)
-        mac.update(form)
+        return self.key_of_pieces([form], identity, generation, rollout)
+
+    def key_of_pieces(self, pieces: Sequence[Piece], identity: bytes, generation: str, rollout: str = "") -> CacheKey:
+        """As `key_of`, of a form in pieces: long texts are encoded part by part, as they are digested."""
+        about = (SCHEMA, identity, generation, rollout)
+        known, begun = self._begun
+        if known != about:
+            begun = self._keyed.copy()
+            parts = (b"key", b"%d" % SCHEMA, self.namespace.encode(), identity, generation.encode(), rollout.encode())
+            begun.update(b"".join(map(_frame, parts)))
+            self._begun = about, begun
+        mac = begun.copy()
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                mac.update(piece)
+                continue
+            for start in range(0, len(piece), LONG_TEXT):
+                mac.update(piece[start : start + LONG_TEXT].encode("ascii"))
         return CacheKey(mac.digest())
 
     def shown(self, key: CacheKey) -> str:
@@ -107,5 +123,9 @@ class Keyer:
         namespace = self.namespace.encode()
         mac = hmac.new(self._secrets.index, digestmod="sha256")
         for part in (what, namespace, content):
-            mac.update(len(part).to_bytes(8, "big") + part)
+            mac.update(_frame(part))
         return mac.digest()
+
+
+def _frame(part: bytes) -> bytes:
+    return len(part).to_bytes(8, "big") + part

@@ -152,7 +152,7 @@ class Settings:
     prices: str = _read_by(readers.text(), "")
     price_as: str = _read_by(readers.text(), "")
     encrypt: bool = _read_by(_encrypt, False)
-    client: Literal["slim", "boto3"] = _read_by(readers.one_of(["boto3", "slim"]), "boto3")
+    client: Literal["slim", "boto3"] = _read_by(readers.one_of(["slim", "boto3"]), "slim")
 
     @classmethod
     def names(cls) -> frozenset[str]:
