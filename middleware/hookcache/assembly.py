@@ -32,6 +32,7 @@ from hookcache.secret import SecretSource, from_secrets_manager
 from hookcache.settings import Settings
 from hookcache.spending import Spending
 from hookcache.table import TableTier
+from hookcache.truth import TruthCheck
 
 
 class Assembly:
@@ -62,7 +63,10 @@ class Assembly:
         meter = Meter(self.clock, self.spending, self._prices, self._environ)
         own_name = self._environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
         mark = own_name if isinstance(backend, LambdaBackend) else ""
-        return CachingHook(backend, lambda: self.cache(pinned), self._rules(), self._prices, meter, self.clock, mark)
+        truth = TruthCheck(self.clock)
+        return CachingHook(
+            backend, lambda: self.cache(pinned), self._rules(), self._prices, meter, truth, self.clock, mark
+        )
 
     def _rules(self) -> dict[str, Rules]:
         return {context: self.settings.rules(context) for context in METERED_CONTEXTS}

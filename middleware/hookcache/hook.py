@@ -21,6 +21,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -31,11 +32,7 @@ from hookcache.cache import Cache, Lookup
 from hookcache.clock import Clock, Deadline
 from hookcache.entry import Entry
 from hookcache.errors import (
-    BackendFailed,
-    BackendMalformed,
     FollowerTimedOut,
-    HookCacheError,
-    LoopDetected,
     Unkeyable,
     backend_failed,
     without_words,
@@ -49,7 +46,8 @@ from hookcache.policy import Bypass, Mode, Rules
 from hookcache.postable import postable
 from hookcache.prices import Prices
 from hookcache.request import metered_context
-from hookcache.usage import Metered, metered, without_charge
+from hookcache.truth import Finding, TruthCheck
+from hookcache.usage import Metered, metered, with_usage_of, without_charge
 
 KEEP_SECONDS = 10.0  # more than storing can take when S3 and table both hang; with less left it is bounded from outside
 
@@ -74,6 +72,7 @@ class CachingHook:
         rules: the operator's rules, by context.
         prices: what the backend's units cost.
         meter: writes the receipts.
+        truth: checks a share of the hits (P59).
         mark: this function's mark in client contexts, empty where no loop is possible (F40).
     """
 
@@ -84,6 +83,7 @@ class CachingHook:
         rules: Mapping[str, Rules],
         prices: Prices,
         meter: Meter,
+        truth: TruthCheck,
         clock: Clock,
         mark: str = "",
     ) -> None:
@@ -92,6 +92,7 @@ class CachingHook:
         self._rules = rules
         self._prices = prices
         self._meter = meter
+        self._truth = truth
         self._clock = clock
         self._mark = mark
 
@@ -100,7 +101,7 @@ class CachingHook:
         step = metered_context(event)
         with self._meter.invocation(step, context) as receipt:  # step 10, whatever happens below
             call = Call(event, context, Deadline(context), receipt)
-            self._refuse_loops(context)
+            percall.refuse_loop(context, self._mark)
             cache, lookup = self._prepare(call, self._rules[step])  # steps 1-3
             if cache is None or isinstance(lookup, Bypass):
                 return self._delegate(call, lookup.reason if isinstance(lookup, Bypass) else Reason.SECRET_UNAVAILABLE)
@@ -108,12 +109,6 @@ class CachingHook:
             if known is not None:
                 return known
             return self._fetch(call, cache, lookup)  # steps 6-9
-
-    def _refuse_loops(self, context: Any) -> None:
-        if self._mark and self._mark in percall.hops(context):
-            raise LoopDetected(
-                "the backend of this function leads back to it; set HOOKCACHE_BACKEND to the hook itself"
-            )
 
     def _prepare(self, call: Call, rules: Rules) -> tuple[Cache | None, Lookup | Bypass]:
         """Steps 1-3: what to look up, or why nothing is."""
@@ -125,13 +120,16 @@ class CachingHook:
             if cache is None:
                 return None, Bypass(Reason.SECRET_UNAVAILABLE)
             seconds = call.deadline.usable_seconds() / 2  # the other half is the backend's
-            return cache, cache.prepare(call.event, call.context, rules, call.receipt, seconds)
+            lookup = cache.prepare(call.event, call.context, rules, call.receipt, seconds)
         except Unkeyable as unkeyable:
             call.receipt.image_errors += unkeyable.reason is Reason.IMAGE_UNREADABLE
             return None, Bypass(unkeyable.reason)
         except Exception as trouble:  # P18: our own fault must not fail the request
             call.receipt.error_type = type(trouble).__name__
             return None, Bypass(Reason.INTERNAL)
+        if isinstance(lookup, Lookup) and lookup.mode.serves and self._truth.distrusts(lookup.request.context):
+            return None, Bypass(Reason.DISTRUSTED)
+        return cache, lookup
 
     def _recall(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader | None = None) -> Any | None:
         """Steps 4-5: the stored answer, if one may be served; a leader looks past the memory tier, consistently."""
@@ -145,10 +143,26 @@ class CachingHook:
                 call.receipt.would_hit, lookup.observed = True, recalled.entry
                 return None
             outcome = Outcome.HIT_MEMORY if recalled.from_memory else Outcome.HIT_TABLE
+            if leader is None and self._truth.wanted(lookup.rules):
+                return self._check(call, lookup, recalled.entry, outcome)
             return self._replay(call, lookup, recalled.entry, outcome)
         except Exception as trouble:  # P18
             call.receipt.error_type, lookup.trouble = type(trouble).__name__, Reason.INTERNAL
             return None
+
+    def _check(self, call: Call, lookup: Lookup, entry: Entry, outcome: Outcome) -> Any:
+        """The stored answer, with the usage of a call that was made to compare it (P59): such a hit earns nothing (P57)."""
+        kept, receipt = self._replay(call, lookup, entry, outcome), call.receipt
+        receipt.units_saved, receipt.units_charged, receipt.saved_cost = {}, {}, Decimal(0)
+        try:
+            answer = self._invoke(call)
+        except Exception as trouble:  # the check was our wish: its failure is not the caller's
+            receipt.check = {"result": Finding.UNANSWERED.value}
+            receipt.error_type = getattr(trouble, "error_type", type(trouble).__name__)
+            return kept
+        reply = self._note(call, answer)
+        receipt.check = self._truth.judge(lookup.request.context, lookup.rules, entry.body, answer.response)
+        return postable(with_usage_of(json.loads(entry.body), reply.response), entry.body)
 
     def _fetch(self, call: Call, cache: Cache, lookup: Lookup) -> Any:
         """Steps 6-9: ask the backend, once for all who want the same."""
@@ -208,7 +222,7 @@ class CachingHook:
             answer = self._invoke(call)
         except Exception as error:
             if leader is not None:
-                _tell(leader, error)
+                leader.tell(error)
             return self._fail(call, lookup, error)
         call.receipt.end(*lookup.outcome_of_fetch())
         reply = self._note(call, answer)
@@ -282,19 +296,5 @@ class CachingHook:
 
 
 def _manner(lookup: Lookup) -> Manner:
-    if lookup.mode in {Mode.OBSERVE, Mode.WRITE_ONLY}:
-        return Manner.TRY
-    return Manner.OWN if lookup.control.refresh else Manner.FOLLOW
-
-
-def _tell(leader: Leader, error: Exception) -> None:
-    """Those who wait share the backend's failure; what was only this leader's trouble frees them instead (3.4)."""
-    match error:
-        case BackendFailed():
-            leader.fail(error.error_type)
-        case BackendMalformed() as malformed:
-            leader.fail(type(malformed).__name__)
-        case HookCacheError():
-            return
-        case _:
-            leader.fail(type(error).__name__)  # a handler in this process raises what it likes
+    own_or_another = Manner.OWN if lookup.control.refresh else Manner.FOLLOW
+    return Manner.TRY if lookup.mode in {Mode.OBSERVE, Mode.WRITE_ONLY} else own_or_another

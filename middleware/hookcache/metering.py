@@ -87,6 +87,7 @@ class Receipt:
     components: Mapping[str, Any] | None = None
     would_hit: bool | None = None
     agrees: bool | None = None
+    check: Mapping[str, Any] | None = None
     cold_start: bool = False
     total_ms: float = 0.0
     backend_ms: float = 0.0
@@ -253,6 +254,7 @@ def _members(receipt: Receipt) -> dict[str, Any]:
         "replay": receipt.replay or None,
         "would_hit": receipt.would_hit,
         "agrees": receipt.agrees,
+        "check": receipt.check,
         "units_charged": shown_units(receipt.units_charged) or None,
         "usage_removed": receipt.usage_removed or None,
         "control_ignored": receipt.control_ignored or None,

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hookcache.errors import LoopDetected
+
 MEMBER = "hookcache"
 HOPS = "hookcache_hops"
 MAX_AGE_LIMIT_SECONDS = 30 * 86_400
@@ -86,6 +88,17 @@ def hops(context: Any) -> tuple[str, ...]:
     if not isinstance(marks, list | tuple):
         return ()
     return tuple(mark for mark in marks if isinstance(mark, str) and _MARK.fullmatch(mark))
+
+
+def refuse_loop(context: Any, mark: str) -> None:
+    """
+    Nothing, unless this call came through the function whose mark is `mark` before (F40).
+
+    Raises:
+        LoopDetected: it did.
+    """
+    if mark and mark in hops(context):
+        raise LoopDetected("the backend of this function leads back to it; set HOOKCACHE_BACKEND to the hook itself")
 
 
 def onward(context: Any, mark: str) -> str:

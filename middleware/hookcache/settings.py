@@ -64,6 +64,9 @@ _RULES: Mapping[str, readers.Reader] = {
     "delegate_after_wait": readers.flag,
     "stale_if_error": readers.flag,
     "error_detail": readers.one_of(["full", "type"]),
+    "check_share": readers.number(0, 1),
+    "check_limit": readers.number(0, 0.05, above=True),
+    "check_detail": readers.one_of(["paths", "content"]),
 }
 """The members of one context in `HOOKCACHE_POLICY`."""
 

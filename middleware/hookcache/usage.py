@@ -65,6 +65,14 @@ def without_charge(response: Response) -> Response:
     return {name: zeros if name == "usage" else value for name, value in repaired.items()}
 
 
+def with_usage_of(kept: Response, other: Response) -> Response:
+    """A kept answer with the usage of another one in its place; without one if the other has none."""
+    if not (isinstance(kept, dict) and isinstance(other, dict)):
+        return kept
+    rest = {name: value for name, value in kept.items() if name != "usage" or "usage" in other}
+    return rest | ({"usage": other["usage"]} if "usage" in other else {})
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 

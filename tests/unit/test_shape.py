@@ -17,7 +17,7 @@ TOP_LEVEL = sorted(RUNTIME.glob("*.py"))
 LAYERS = (
     ("outcome", "clock", "refusals", "readers", "emf"),
     ("errors",),
-    ("spending", "request", "percall", "bounded", "slim", "postable"),
+    ("spending", "request", "percall", "bounded", "slim", "postable", "embedded"),
     ("references", "frames"),
     ("cipher", "canonical", "images", "memo", "prices", "usage", "breaker"),
     ("key",),
@@ -26,6 +26,7 @@ LAYERS = (
     ("lease", "table", "orders", "index"),
     ("leader",),
     ("policy", "flight", "control", "backend", "erasable"),
+    ("truth",),
     ("package",),
     ("metering", "settings"),
     ("cache", "clients", "eraser"),
