@@ -44,6 +44,11 @@ COMMANDS: tuple[Command, ...] = (
         "draw the CloudWatch dashboard from receipts, as one HTML page that opens offline",
     ),
     Command(
+        "review",
+        "hookcache_ops.review",
+        "what the truth check found: how often a kept answer is still what the backend says",
+    ),
+    Command(
         "doctor", "hookcache_ops.doctor", "examine a deployed wrapper, layer or decorator, and say what to correct"
     ),
     Command(
