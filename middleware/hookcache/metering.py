@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -133,12 +133,18 @@ class Meter:
     """
     Opens a receipt for each invocation and writes it when that ends, whatever happened.
 
-    Namespace and service come from Powertools' own environment variables.
+    Namespace and service come from Powertools' own environment variables. Lines go to `write`, standard output if not given.
     """
 
     def __init__(
-        self, clock: Clock, spending: Spending, prices: Prices, environ: Mapping[str, str] = os.environ
+        self,
+        clock: Clock,
+        spending: Spending,
+        prices: Prices,
+        environ: Mapping[str, str] = os.environ,
+        write: Callable[[str], object] | None = None,
     ) -> None:
+        self._write = write or _to_stdout
         self._clock = clock
         self._spending = spending
         self._prices = prices
@@ -191,8 +197,7 @@ class Meter:
         line = self.record(receipt) + "\n"
         self._line_bytes = len(line)
         with self._lock:
-            sys.stdout.write(line)
-            sys.stdout.flush()
+            self._write(line)
 
     def record(self, receipt: Receipt) -> str:
         """The receipt as an EMF record: two dimension sets of one dimension each, every other fact a plain member (P35)."""
@@ -281,6 +286,11 @@ def function_name(context: Any, otherwise: str = "") -> str:
 def _memory_mb(environ: Mapping[str, str]) -> float:
     told = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     return float(told) if told.isdigit() else 0.0
+
+
+def _to_stdout(line: str) -> None:
+    sys.stdout.write(line)
+    sys.stdout.flush()
 
 
 def _last_word(trouble: Exception) -> None:

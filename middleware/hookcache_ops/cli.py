@@ -48,6 +48,7 @@ COMMANDS: tuple[Command, ...] = (
         "hookcache_ops.review",
         "what the truth check found: how often a kept answer is still what the backend says",
     ),
+    Command("warm", "hookcache_ops.warm", "fill the cache from finished work: requests and the answers they got"),
     Command(
         "doctor", "hookcache_ops.doctor", "examine a deployed wrapper, layer or decorator, and say what to correct"
     ),
