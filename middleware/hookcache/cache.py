@@ -1,7 +1,6 @@
 """
-The cache that the hook works with: what identifies a request, where its answer lies, and how an answer is kept.
-
-Made once the HMAC secret is known, for nothing here works without it.
+The cache that the hook works with, once the HMAC secret is known: what identifies a request, where its answer lies, and
+how an answer is kept.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hookcache.backend import Answer
-from hookcache.canonical import canonical_form
+from hookcache.canonical import canonical_pieces
 from hookcache.clock import Clock, EpochMillis
 from hookcache.control import Control, Standing
 from hookcache.entry import Entry, Fence
@@ -19,7 +18,7 @@ from hookcache.flight import Flights
 from hookcache.images import READ_SECONDS, ImageDigest, ImageReader, account_of
 from hookcache.index import index_item
 from hookcache.items import Items, Throttled
-from hookcache.key import CacheKey, Keyer
+from hookcache.key import CacheKey, Keyer, form_digest
 from hookcache.leader import Leader
 from hookcache.lease import TOMBSTONE_SECONDS
 from hookcache.memo import ReplayMemo
@@ -39,7 +38,7 @@ from hookcache.usage import Metered, same_answer
 @dataclass(slots=True)
 class Lookup:
     """
-    One request on its way through the tiers.
+    One request on its way through the tiers. `origin` is the digests of its canonical form and of each image.
 
     `trouble` is set when the table failed on the way: nothing is then leased or stored (P54). `miss` is what the look-up
     found out (P58), `stale` an entry that it found past its freshness (P45), `observed` one that `observe` did not serve.
@@ -52,7 +51,7 @@ class Lookup:
     standing: Standing
     account: str | None
     digests: tuple[ImageDigest, ...]
-    form: bytes
+    origin: tuple[bytes, ...]
     key: CacheKey
     began_ms: EpochMillis
     trouble: Reason | None = None
@@ -130,13 +129,13 @@ class Cache:
         request = with_references(request, rules.resolve_references)
         digests = self._digests(request, account, receipt, seconds)
         receipt.images, receipt.image_bytes = len(digests), sum(digest.size_bytes for digest in digests)
-        form = canonical_form(request, digests)
+        origin = (form_digest(canonical_pieces(request, digests)), *(digest.sha256 for digest in digests))
         generation = standing.orders.generation or self._generation
-        key = self._keyer.key_of(form, standing.identity.digest, generation, wishes.rollout)
+        key = self._keyer.key_of_digest(origin[0], standing.identity.digest, generation, wishes.rollout)
         receipt.key_id = self._keyer.shown(key)
         if rules.trace:
             receipt.components = components(self._keyer, request, digests, standing.identity.digest, generation)
-        return Lookup(request, rules, mode, wishes, standing, account, digests, form, key, self._clock.now_ms())
+        return Lookup(request, rules, mode, wishes, standing, account, digests, origin, key, self._clock.now_ms())
 
     def _digests(
         self, request: HookRequest, account: str | None, receipt: Receipt, seconds: float
@@ -205,7 +204,7 @@ class Cache:
         if leader is None or leader.lease is None or lookup.trouble is not None:
             return False  # with the table in trouble, one more budget spent on it would be one too many (P19)
         last_second = lookup.began_ms // 1000 + lookup.rules.hard_seconds + TOMBSTONE_SECONDS
-        indexes = self._keyer.indexes(lookup.form, lookup.digests, lookup.key)
+        indexes = self._keyer.indexes_of(lookup.origin, lookup.key)
         items = [index_item(index, lookup.key, last_second) for index in indexes]
         try:
             self._items.put_all(items)
@@ -278,6 +277,7 @@ class Cache:
             context=lookup.request.context,
             backend_version=answer.version or "",
             cost=self.prices.costs(reply.units),
+            origin=lookup.origin,
         )
 
     def _judge(self, entry: Entry, lookup: Lookup) -> Fresh | Stale | Unusable:

@@ -1,7 +1,7 @@
 """
 The key: a keyed digest of everything that can change the answer.
 
-    key = HMAC-SHA-256(secret for keys, frames of: schema, namespace, backend identity, generation, canonical form)
+    key = HMAC-SHA-256(secret for keys, frames of: schema, namespace, backend identity, generation; SHA-256 of canonical form)
 
 32 bytes, never cut (P2, S9). Without the secret a guessed prompt cannot be confirmed (P37). Every use of the secret has
 a derived secret of its own, so that no digest made for one purpose means anything for another.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NewType
 
@@ -71,7 +71,11 @@ class Keyer:
         return self.key_of_pieces([form], identity, generation, rollout)
 
     def key_of_pieces(self, pieces: Sequence[Piece], identity: bytes, generation: str, rollout: str = "") -> CacheKey:
-        """As `key_of`, of a form in pieces: long texts are encoded part by part, as they are digested."""
+        """As `key_of`, of a form in pieces."""
+        return self.key_of_digest(form_digest(pieces), identity, generation, rollout)
+
+    def key_of_digest(self, form_sha256: bytes, identity: bytes, generation: str, rollout: str = "") -> CacheKey:
+        """As `key_of`, of a form whose digest is known: so an entry can be keyed anew under another secret (docs/adr/0015)."""
         about = (SCHEMA, identity, generation, rollout)
         known, begun = self._begun
         if known != about:
@@ -80,12 +84,7 @@ class Keyer:
             begun.update(b"".join(map(_frame, parts)))
             self._begun = about, begun
         mac = begun.copy()
-        for piece in pieces:
-            if isinstance(piece, bytes):
-                mac.update(piece)
-                continue
-            for start in range(0, len(piece), LONG_TEXT):
-                mac.update(piece[start : start + LONG_TEXT].encode("ascii"))
+        mac.update(form_sha256)
         return CacheKey(mac.digest())
 
     def shown(self, key: CacheKey) -> str:
@@ -112,7 +111,11 @@ class Keyer:
 
     def indexes(self, form: bytes, images: Sequence[ImageDigest], key: CacheKey) -> list[bytes]:
         """Every index a fetch of this request must write before it calls the backend."""
-        found_by = [self.form_index(hashlib.sha256(form).digest()), *(self.image_index(each.sha256) for each in images)]
+        return self.indexes_of([hashlib.sha256(form).digest(), *(each.sha256 for each in images)], key)
+
+    def indexes_of(self, origin: Sequence[bytes], key: CacheKey) -> list[bytes]:
+        """As `indexes`, from the digests of the form and of each image."""
+        found_by = [self.form_index(origin[0]), *(self.image_index(digest) for digest in origin[1:])]
         return list(dict.fromkeys([*found_by, self.shown_index(self.shown(key))]))
 
     def control_key(self, backend: str) -> CacheKey:
@@ -129,3 +132,15 @@ class Keyer:
 
 def _frame(part: bytes) -> bytes:
     return len(part).to_bytes(8, "big") + part
+
+
+def form_digest(pieces: Iterable[Piece]) -> bytes:
+    """SHA-256 of a canonical form in pieces: long texts are encoded part by part, as they are digested."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            digest.update(piece)
+            continue
+        for start in range(0, len(piece), LONG_TEXT):
+            digest.update(piece[start : start + LONG_TEXT].encode("ascii"))
+    return digest.digest()
