@@ -5,67 +5,38 @@ how an answer is kept.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hookcache.backend import Answer
 from hookcache.canonical import canonical_pieces
 from hookcache.clock import Clock, EpochMillis
-from hookcache.control import Control, Standing
+from hookcache.control import Control
 from hookcache.entry import Entry, Fence
 from hookcache.errors import TierUnavailable
 from hookcache.flight import Flights
 from hookcache.images import READ_SECONDS, ImageDigest, ImageReader, account_of
 from hookcache.index import index_item
 from hookcache.items import Items, Throttled
-from hookcache.key import CacheKey, Keyer, form_digest
+from hookcache.key import Keyer, form_digest
 from hookcache.leader import Leader
 from hookcache.lease import TOMBSTONE_SECONDS
+from hookcache.lookup import Lookup
 from hookcache.memo import ReplayMemo
 from hookcache.memory import MemoryTier
-from hookcache.metering import Receipt
-from hookcache.outcome import Outcome, Reason
+from hookcache.outcome import Reason
 from hookcache.percall import CallControl, call_control
 from hookcache.policy import Admit, Bypass, Fresh, Mode, Refuse, Rules, Stale, Unusable, admit, judge, may_look_up
 from hookcache.prices import Prices
+from hookcache.receipt import Receipt
 from hookcache.references import with_references
 from hookcache.request import HookRequest, parse
 from hookcache.table import Found, TableTier
 from hookcache.trace import components
 from hookcache.usage import Metered, same_answer
 
-
-@dataclass(slots=True)
-class Lookup:
-    """
-    One request on its way through the tiers. `origin` is the digests of its canonical form and of each image.
-
-    `trouble` is set when the table failed on the way: nothing is then leased or stored (P54). `miss` is what the look-up
-    found out (P58), `stale` an entry that it found past its freshness (P45), `observed` one that `observe` did not serve.
-    """
-
-    request: HookRequest
-    rules: Rules
-    mode: Mode
-    control: CallControl
-    standing: Standing
-    account: str | None
-    digests: tuple[ImageDigest, ...]
-    origin: tuple[bytes, ...]
-    key: CacheKey
-    began_ms: EpochMillis
-    trouble: Reason | None = None
-    miss: Reason = Reason.NOT_LOOKED_UP
-    stale: Entry | None = None
-    observed: Entry | None = None
-
-    def outcome_of_fetch(self) -> tuple[Outcome, Reason]:
-        """How an invocation ends that had to ask the backend."""
-        if self.mode is Mode.OBSERVE:
-            return Outcome.OBSERVE, self.miss if self.observed is None else Reason.WOULD_HIT
-        if self.trouble not in {None, Reason.READ_ONLY}:
-            return Outcome.BYPASS, self.trouble
-        return (Outcome.REFRESH if self.control.refresh else Outcome.MISS), self.miss
+_MODES: Mapping[str, Mode] = {mode.value: mode for mode in Mode}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +77,15 @@ class Cache:
         self._clock = clock
 
     def prepare(
-        self, event: Any, context: Any, rules: Rules, receipt: Receipt, seconds: float = READ_SECONDS
+        self,
+        event: Any,
+        context: Any,
+        rules: Rules,
+        receipt: Receipt,
+        seconds: Callable[[], float] = lambda: READ_SECONDS,
     ) -> Lookup | Bypass:
         """
-        Everything that identifies the request, made once (P5).
+        Everything that identifies the request, made once (P5). `seconds` says how long its images may take.
 
         Raises:
             Unkeyable: no key may be made of it.
@@ -120,16 +96,19 @@ class Cache:
         standing = self.control.now(share=rules.mode is not Mode.READ_ONLY)
         receipt.corrupt_entries += standing.corrupt
         ordered = standing.orders.mode(request.context)
-        mode = Mode(ordered) if ordered in set(Mode) else rules.mode
+        mode = rules.mode if ordered is None else _MODES.get(ordered, rules.mode)
         receipt.mode = mode.value
         decision = _may_use(request, rules, mode, wishes)
         if decision is not None or standing.identity is None:
             return decision or Bypass(Reason.BACKEND_UNKNOWN)
-        account = account_of(context)
         request = with_references(request, rules.resolve_references)
-        digests = self._digests(request, account, receipt, seconds)
-        receipt.images, receipt.image_bytes = len(digests), sum(digest.size_bytes for digest in digests)
-        origin = (form_digest(canonical_pieces(request, digests)), *(digest.sha256 for digest in digests))
+        account: str | None = None
+        digests: tuple[ImageDigest, ...] = ()
+        if request.images:
+            account = account_of(context)
+            digests = self._digests(request, account, receipt, seconds())
+            receipt.images, receipt.image_bytes = len(digests), sum(digest.size_bytes for digest in digests)
+        origin = (form_digest(canonical_pieces(request, digests)), *[digest.sha256 for digest in digests])
         generation = standing.orders.generation or self._generation
         key = self._keyer.key_of_digest(origin[0], standing.identity.digest, generation, wishes.rollout)
         receipt.key_id = self._keyer.shown(key)
@@ -140,8 +119,6 @@ class Cache:
     def _digests(
         self, request: HookRequest, account: str | None, receipt: Receipt, seconds: float
     ) -> tuple[ImageDigest, ...]:
-        if not request.images:
-            return ()
         known = self._memo.recall(name := self._memo.name_of(request))
         if known is not None and not self._images.unchanged(request.images, known, account):
             known = None  # written once by the host, and yet somebody wrote it again

@@ -14,6 +14,9 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+Shape = tuple[tuple[str, str], ...]
+"""Name and unit of each metric of a record, in order."""
+
 _TRUE = frozenset({"1", "y", "yes", "t", "true", "on"})
 
 
@@ -31,7 +34,7 @@ class EmfShape:
     def __init__(self, namespace: str, dimensions: tuple[str, ...]) -> None:
         self._namespace = namespace
         self._sets = [[name] for name in dimensions]
-        self._heads: dict[tuple[tuple[str, str], ...], str] = {}
+        self._heads: dict[Shape, str] = {}
 
     def line(
         self,
@@ -48,15 +51,19 @@ class EmfShape:
             metrics: name, unit and value of each.
         """
         listed = list(metrics)
-        shape = tuple([(name, unit) for name, unit, _ in listed])
-        head = self._heads.get(shape)
-        if head is None:  # few combinations occur, and each is spelt once
-            definitions = [{"Name": name, "Unit": unit} for name, unit in shape]
-            about = {"Namespace": self._namespace, "Dimensions": self._sets, "Metrics": definitions}
-            head = self._heads[shape] = f'"CloudWatchMetrics":[{_encode(about)}]}},'
+        head = self.head(tuple([(name, unit) for name, unit, _ in listed]))
         body = _encode({**dimensions, **members})
         values = ",".join([f'"{name}":[{float(value)!r}]' for name, _, value in listed])
         return f'{{"_aws":{{"Timestamp":{timestamp_ms},{head}{body[1:-1]},{values}}}'
+
+    def head(self, shape: Shape) -> str:
+        """What stands behind the time: the definitions of these metrics, spelt once, for few combinations occur."""
+        head = self._heads.get(shape)
+        if head is None:
+            definitions = [{"Name": name, "Unit": unit} for name, unit in shape]
+            about = {"Namespace": self._namespace, "Dimensions": self._sets, "Metrics": definitions}
+            head = self._heads[shape] = f'"CloudWatchMetrics":[{_encode(about)}]}},'
+        return head
 
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode

@@ -14,8 +14,9 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, NewType
 
 from hookcache.canonical import SCHEMA
@@ -60,13 +61,17 @@ class Entry:
     backend_version: str
     cost: Mapping[str, str]
     origin: tuple[bytes, ...] = ()
+    _saved: tuple[Decimal, Mapping[str, float]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def saved(self) -> tuple[Decimal, Mapping[str, float]]:
         """What serving it saves, at the prices frozen when it was made, and the units that had none then (P55)."""
-        unpriced = {
-            unit: count for unit, count in self.usage.items() if needs_price(unit, count) and unit not in self.cost
-        }
-        return sum((Decimal(cost) for cost in self.cost.values()), Decimal(0)), unpriced
+        if self._saved is None:  # worked out by the first hit for all
+            unpriced = {
+                unit: count for unit, count in self.usage.items() if needs_price(unit, count) and unit not in self.cost
+            }
+            total = sum((Decimal(cost) for cost in self.cost.values()), Decimal(0))
+            object.__setattr__(self, "_saved", (total, MappingProxyType(unpriced)))
+        return self._saved  # type: ignore[return-value]  # set above
 
     def held_bytes(self) -> int:
         """Real bytes that this entry keeps in memory, its own objects included (P30, S44)."""

@@ -28,7 +28,7 @@ from typing import Any
 from hookcache import percall
 from hookcache.backend import Answer, Backend
 from hookcache.bounded import within
-from hookcache.cache import Cache, Lookup
+from hookcache.cache import Cache
 from hookcache.clock import Clock, Deadline
 from hookcache.entry import Entry
 from hookcache.errors import (
@@ -40,11 +40,13 @@ from hookcache.errors import (
 from hookcache.flight import Manner
 from hookcache.leader import Alone, Landed, Leader, Shared
 from hookcache.lease import OwnerId
-from hookcache.metering import Meter, Receipt
+from hookcache.lookup import Lookup
+from hookcache.metering import Meter
 from hookcache.outcome import Outcome, Reason
 from hookcache.policy import Bypass, Mode, Rules
 from hookcache.postable import postable
 from hookcache.prices import Prices
+from hookcache.receipt import Receipt
 from hookcache.request import metered_context
 from hookcache.truth import Finding, TruthCheck
 from hookcache.usage import Metered, metered, with_usage_of, without_charge
@@ -60,6 +62,10 @@ class Call:
     context: Any
     deadline: Deadline
     receipt: Receipt
+
+    def seconds_to_prepare(self) -> float:
+        """Half of what is left; the other half is the backend's."""
+        return self.deadline.usable_seconds() / 2
 
 
 class CachingHook:
@@ -119,8 +125,7 @@ class CachingHook:
             cache = self._cache()
             if cache is None:
                 return None, Bypass(Reason.SECRET_UNAVAILABLE)
-            seconds = call.deadline.usable_seconds() / 2  # the other half is the backend's
-            lookup = cache.prepare(call.event, call.context, rules, call.receipt, seconds)
+            lookup = cache.prepare(call.event, call.context, rules, call.receipt, call.seconds_to_prepare)
         except Unkeyable as unkeyable:
             call.receipt.image_errors += unkeyable.reason is Reason.IMAGE_UNREADABLE
             return None, Bypass(unkeyable.reason)
@@ -187,7 +192,7 @@ class CachingHook:
                 OwnerId(f"{call.receipt.request_id}/{os.urandom(16).hex()}"),
                 call.deadline,
                 lambda: cache.recall(lookup, call.receipt, again=True).entry,
-                manner=_manner(lookup),
+                manner=lookup.manner,
                 negative=lookup.rules.negative_errors,
                 unleased=lookup.trouble,
             )
@@ -202,7 +207,7 @@ class CachingHook:
     def _lead(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader) -> Any:
         if leader.lease is None:
             # The table gave no lease; a look-up that failed was counted before, and who never waits was not refused.
-            call.receipt.table_errors += lookup.trouble is None and _manner(lookup) is not Manner.TRY
+            call.receipt.table_errors += lookup.trouble is None and lookup.manner is not Manner.TRY
             lookup.trouble = leader.reason
         try:
             with leader:
@@ -222,7 +227,7 @@ class CachingHook:
             answer = self._invoke(call)
         except Exception as error:
             if leader is not None:
-                leader.tell(error)
+                leader.struck(error)
             return self._fail(call, lookup, error)
         call.receipt.end(*lookup.outcome_of_fetch())
         reply = self._note(call, answer)
@@ -293,8 +298,3 @@ class CachingHook:
             receipt.units_charged = charged.units
             return postable(charged.response, entry.body)
         return postable(without_charge(response), entry.body)
-
-
-def _manner(lookup: Lookup) -> Manner:
-    own_or_another = Manner.OWN if lookup.control.refresh else Manner.FOLLOW
-    return Manner.TRY if lookup.mode in {Mode.OBSERVE, Mode.WRITE_ONLY} else own_or_another

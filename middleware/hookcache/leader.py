@@ -93,14 +93,12 @@ class Leader:
         note = error_type if _NOTE.fullmatch(error_type) else "BackendFailed"
         self._ending, self._release = Shared(note), (State.FAILED, note)
 
-    def tell(self, error: Exception) -> None:
+    def struck(self, error: Exception) -> None:
         """Those who wait share the backend's failure; what was only this leader's trouble frees them instead (3.4)."""
         match error:
             case BackendFailed():
                 self.fail(error.error_type)
-            case BackendMalformed() as malformed:
-                self.fail(type(malformed).__name__)
-            case HookCacheError():
+            case HookCacheError() if not isinstance(error, BackendMalformed):
                 return
             case _:
                 self.fail(type(error).__name__)  # a handler in this process raises what it likes

@@ -38,10 +38,13 @@ class CallControl:
 
 
 _NO_WISHES = CallControl()
+_NOTHING: Mapping[str, Any] = {}
 
 
 def _custom(context: Any) -> Mapping[str, Any]:
     client_context = getattr(context, "client_context", None)
+    if client_context is None:
+        return _NOTHING
     if isinstance(client_context, Mapping):
         custom = client_context.get("custom")
     else:

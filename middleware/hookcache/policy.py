@@ -36,11 +36,11 @@ class Mode(StrEnum):
 
     @property
     def serves(self) -> bool:
-        return self in {Mode.ON, Mode.READ_ONLY}
+        return self is Mode.ON or self is Mode.READ_ONLY
 
     @property
     def looks_up(self) -> bool:
-        return self in {Mode.ON, Mode.READ_ONLY, Mode.OBSERVE}
+        return self.serves or self is Mode.OBSERVE
 
 
 _JSON_CONTEXTS = frozenset({"Classification", "Extraction", "Assessment"})

@@ -27,11 +27,12 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from hookcache.assembly import Assembly
 from hookcache.backend import Answer
-from hookcache.cache import Cache, Lookup
+from hookcache.cache import Cache
 from hookcache.clients import Clients
 from hookcache.clock import Clock, Deadline, EpochMillis
 from hookcache.errors import ConfigurationError
 from hookcache.hook import CachingHook
+from hookcache.lookup import Lookup
 from hookcache.metering import Meter
 from hookcache.outcome import Reason
 from hookcache.policy import Bypass, Mode
