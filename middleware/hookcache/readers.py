@@ -59,13 +59,14 @@ def number(least: float, most: float, *, above: bool = False) -> Reader:
 
 
 def spelt(reader: Reader) -> Reader:
-    """A number in the digits of a text."""
+    """A number in the digits of a text, with spaces around it or not; `60.0` is a whole one."""
 
     def read(value: str) -> Any:
-        if re.fullmatch(r"[+-]?[0-9]{1,20}", value):
-            return reader(int(value))
-        if re.fullmatch(r"[+-]?[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]{1,3})?", value):
-            return reader(float(value))
+        digits = value.strip()
+        if re.fullmatch(r"[+-]?[0-9]{1,20}(?:\.0*)?", digits):
+            return reader(int(digits.partition(".")[0]))
+        if re.fullmatch(r"[+-]?[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]{1,3})?", digits):
+            return reader(float(digits))
         raise Wrong("must be a number")
 
     return read
