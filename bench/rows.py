@@ -253,7 +253,7 @@ class Bench:
     def records(self) -> Iterator[Row]:
         from aws_lambda_powertools import Metrics
 
-        from hookcache.metering import Receipt
+        from hookcache.receipt import Receipt
 
         receipt = Receipt("OCR", Context.function_name, CONTEXT.aws_request_id)
         meter = self.ours._hook._meter

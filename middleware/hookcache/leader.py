@@ -15,6 +15,7 @@ from types import TracebackType
 from hookcache.bounded import within
 from hookcache.clock import Deadline
 from hookcache.entry import Entry, Fence
+from hookcache.errors import BackendFailed, BackendMalformed, HookCacheError
 from hookcache.lease import Lease, LeaseBook, State
 from hookcache.outcome import Reason
 
@@ -92,6 +93,16 @@ class Leader:
         """The backend failed: those who wait fail with us, nobody after them (P17)."""
         note = error_type if _NOTE.fullmatch(error_type) else "BackendFailed"
         self._ending, self._release = Shared(note), (State.FAILED, note)
+
+    def struck(self, error: Exception) -> None:
+        """Those who wait share the backend's failure; what was only this leader's trouble frees them instead (3.4)."""
+        match error:
+            case BackendFailed():
+                self.fail(error.error_type)
+            case HookCacheError() if not isinstance(error, BackendMalformed):
+                return
+            case _:
+                self.fail(type(error).__name__)  # a handler in this process raises what it likes
 
     def refuse(self) -> None:
         """The answer is not kept: those who wait ask for themselves, at once and all together (P48)."""

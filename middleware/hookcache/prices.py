@@ -114,6 +114,7 @@ class Prices:
         self._lock = threading.Lock()
         self._table: PriceTable | None = None
         self._retry_at_ms, self._pause_ms = 0, int(RETRY_SECONDS * 1000)
+        self._own_prices: Mapping[str, Decimal] = OWN_PRICES
 
     def costs(self, units: Mapping[str, float]) -> dict[str, str]:
         """What each used unit costs, as decimal text; a unit without a price is absent."""
@@ -130,9 +131,11 @@ class Prices:
 
     def own(self, units: Mapping[str, float]) -> Decimal:
         """What hookcache's own units cost; an estimate (P56). Read without loading the table: a hit must not pay for that."""
-        table = self._table
-        prices = OWN_PRICES if table is None else {**OWN_PRICES, **table.rows.get(OWN_ROW, {})}
-        return sum((prices[unit] * Decimal(str(count)) for unit, count in units.items() if unit in prices), Decimal(0))
+        total, prices = Decimal(0), self._own_prices
+        for unit, count in units.items():
+            if unit in prices:
+                total += prices[unit] * (Decimal(count) if type(count) is int else Decimal(str(count)))
+        return total
 
     def _known(self) -> PriceTable:
         with self._lock:
@@ -145,6 +148,8 @@ class Prices:
                 except Exception:  # P34: an unreadable table is no reason to fail a request; its units stay unpriced
                     self._retry_at_ms = now + self._pause_ms
                     self._pause_ms = min(2 * self._pause_ms, int(MOST_RETRY_SECONDS * 1000))
+                else:
+                    self._own_prices = {**OWN_PRICES, **self._table.rows.get(OWN_ROW, {})}
             return self._table if self._table is not None else PriceTable()
 
 

@@ -225,7 +225,9 @@ def _form_digest(name: str, s3: Callable[[], Any] | None) -> str:
         named = [name for name, value in request.event.items() if isinstance(value, str) and value.startswith("s3://")]
         request = with_references(request, sorted(set(named) - {"context", "modelId"}))
         buckets = sorted({image.uri.split("/")[2] for image in request.images if image.uri.startswith("s3://")})
-        reader = ImageReader(s3 or Clients().s3, [f"s3://{bucket}" for bucket in buckets], SystemClock(), Spending())
+        reader = ImageReader(
+            s3 or Clients(slim=False).s3, [f"s3://{bucket}" for bucket in buckets], SystemClock(), Spending()
+        )
         form = canonical_form(request, reader.digest(request.images))
     except Unkeyable as unkeyable:
         if unkeyable.reason is Reason.IMAGE_UNREADABLE:

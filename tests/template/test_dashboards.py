@@ -41,7 +41,7 @@ def written(outcome: Outcome, **facts) -> dict:
         for name, value in facts.items():
             setattr(receipt, name, value)
         receipt.own_units = {"lambda_requests": 1}
-        return json.loads(json.dumps(meter.record(receipt)))
+        return json.loads(meter.record(receipt))
 
 
 HEALTH = {
@@ -57,6 +57,7 @@ RARE = {
     "components": {"system": "0" * 16},
     "would_hit": True,
     "agrees": True,
+    "check": {"result": "drift", "fields": 9, "differing": 1, "paths": ["stopReason"]},
     "replay": True,
     "units_charged": {"pages": 1},
     "usage_removed": 1,
