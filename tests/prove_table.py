@@ -162,8 +162,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(summary))
     else:
         show(rows, about)
-        missed = sum(row.holds is False and not row.must for row in rows)
-        print(f"{missed} targets of speed or size missed on this machine. Notes and conditions: {SUMMARY}")
+        missed = [row for row in rows if row.holds is False and not row.must]
+        print(f"{len(missed)} targets of speed or size missed on this machine; every row's conditions: {SUMMARY}")
+        for row in missed:
+            print(
+                f"  {row.figure} {row.what}: {row.measured}, target {row.target}"
+                + (f" ({row.note})" if row.note else "")
+            )
     for each in wrong:
         print(f"does not hold: {each}", file=sys.stderr)
     return 1 if wrong else 0
