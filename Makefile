@@ -59,8 +59,13 @@ check: $(DEV) $(SAM) engines ## format, lint, types, template, then the suite
 
 prove: $(DEV) $(SAM) $(MINISTACK) engines ## the long proofs: engines, processes, faults, models, a deployed stack; each check named
 	@rm -f build/prove/figures.jsonl
-	@.venv/bin/python -m pytest -m prove --verbose --durations=5 $(PYTEST_ARGS); proved=$$?; \
-		.venv/bin/python tests/prove_table.py $(if $(PYTEST_ARGS),--partial) && exit $$proved
+	@export HOOKCACHE_REQUIRE_ENGINES=1; failed=0; \
+	prove() { .venv/bin/python -m pytest --durations=10 "$$@" $(PYTEST_ARGS) || case $$? in 5) ;; *) failed=1;; esac; }; \
+	$(say) "Two at a time: models, properties, faults, mutants, a deployed stack"; \
+	prove -m "prove and not alone" -n 2 --dist loadfile --no-loadscope-reorder; \
+	$(say) "One after the other: what measures time"; \
+	prove -m "prove and alone" --verbose; \
+	.venv/bin/python tests/prove_table.py $(if $(PYTEST_ARGS),--partial) && exit $$failed
 
 bench: engines | $(INSTALLER) ## figures of this machine beside others', into build/bench/latest.json (BENCH_ARGS="--only table")
 	@if [ ! .venv-bench/.ready -nt requirements/bench.lock ]; then $(say) "Setting up .venv-bench with the peers"; \

@@ -194,7 +194,7 @@ def admit(request: HookRequest, rules: Rules, answer: Metered, body_bytes: int) 
         return Refuse(Reason.NOT_AN_OBJECT)  # no bytes: a handler of this process answered with what is no JSON
     text = _text_of(response)
     for reason, holds in (
-        (Reason.ANSWER_SIZE, 0 < body_bytes <= ANSWER_BYTES),
+        (Reason.ANSWER_SIZE, body_bytes <= ANSWER_BYTES),
         (Reason.ERROR_BODY, not response.keys() & {"errorMessage", "errorType"}),
         (Reason.USAGE, answer.sound),
         (Reason.TRUNCATED, not _is_truncated(request, rules, response, answer.units)),

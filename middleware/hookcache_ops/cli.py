@@ -39,9 +39,17 @@ COMMANDS: tuple[Command, ...] = (
         "report", "hookcache_ops.report", "what was spent and saved, and what it would have cost without the cache"
     ),
     Command(
+        "explain", "hookcache_ops.explain", "why requests missed: two events or receipts, one event, or a whole log"
+    ),
+    Command(
         "dashboard",
         "hookcache_ops.dashboard",
         "draw the CloudWatch dashboard from receipts, as one HTML page that opens offline",
+    ),
+    Command(
+        "simulate",
+        "hookcache_ops.simulate",
+        "replay a log under other settings: hit ratio, backend calls, money and latency of each",
     ),
     Command(
         "doctor", "hookcache_ops.doctor", "examine a deployed wrapper, layer or decorator, and say what to correct"
@@ -63,6 +71,11 @@ COMMANDS: tuple[Command, ...] = (
         "mode",
         "hookcache_ops.mode",
         "switch the cache between on, observe, read_only, write_only and off, without a redeploy",
+    ),
+    Command(
+        "workflow",
+        "hookcache_ops.workflow",
+        "run the Step Functions workflows on this machine, twice each: the second time without the backend",
     ),
 )
 

@@ -122,6 +122,21 @@ def reach_of(args: argparse.Namespace, client: Any = None, environ: Mapping[str,
             return Through(client, eraser, f"through {eraser}")
         return _direct(variables, f"the table of {args.function}")
     except (NoCredentialsError, NoRegionError) as error:
+        raise ReachError(f"{str(error).rstrip('.')}; set AWS_PROFILE and AWS_REGION, or log in") from None
+    except BotoCoreError as error:
+        raise ReachError(f"AWS cannot be asked ({type(error).__name__}); check the network and AWS_REGION") from None
+
+
+def variables_of(function: str, client: Any = None) -> Mapping[str, str]:
+    """
+    The environment of a deployed function, whose table and secret a command then uses with the caller's own rights.
+
+    Raises:
+        ReachError: it cannot be found or read.
+    """
+    try:
+        return _variables(client if client is not None else _lambda_client(), function)
+    except (NoCredentialsError, NoRegionError) as error:
         raise ReachError(f"{error}; set AWS_PROFILE and AWS_REGION, or log in") from None
     except BotoCoreError as error:
         raise ReachError(f"AWS cannot be asked ({type(error).__name__}); check the network and AWS_REGION") from None

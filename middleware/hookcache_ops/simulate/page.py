@@ -1,0 +1,93 @@
+"""A verdict as one page of HTML with the curve drawn in it; it opens offline and loads nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hookcache_ops.dashboard.page import ASSETS as DASHBOARD
+from hookcache_ops.ledger.render import percent
+from hookcache_ops.receipts import SourceError
+from hookcache_ops.simulate.render import COLUMNS, headline, notes, rows, to_json
+from hookcache_ops.simulate.whatifs import mebibytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hookcache_ops.simulate.curve import Point
+    from hookcache_ops.simulate.deployed import Deployed
+    from hookcache_ops.simulate.log import Log
+    from hookcache_ops.simulate.verdict import Verdict
+
+ASSETS = Path(__file__).with_name("assets")
+
+
+def build(verdict: Verdict, log: Log, points: Sequence[Point], base: Deployed) -> str:
+    """The whole page. Names come from files and logs: each is escaped, and none may end the data's script element."""
+    best = "" if verdict.best is None else verdict.best.scenario.name
+    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in COLUMNS)
+    parts = {
+        "<!--{period}-->": escape(f"{_day(log.first_ms)} to {_day(log.last_ms)} (UTC)"),
+        "<!--{headline}-->": escape(headline(verdict)),
+        "<!--{head}-->": f'<tr><th scope="col" class="name">scenario</th>{head}</tr>',
+        "<!--{rows}-->": "".join(_row(name, cells, best=name == best) for name, cells in rows(verdict, log)),
+        "<!--{points}-->": "".join(
+            f'<tr><th scope="row">{mebibytes(point.size_bytes)}</th><td>{percent(point.miss_ratio.value)}</td>'
+            f"<td>{percent(point.unexpiring)}</td></tr>"
+            for point in points
+        ),
+        "<!--{notes}-->": "<br>".join(escape(note) for note in notes(verdict, log, base)),
+        "/*{data}*/": json.dumps(to_json(verdict, log, points, base), separators=(",", ":")).replace("<", "\\u003c"),
+        "/*{style}*/": _asset(DASHBOARD / "page.css"),
+        "/*{uplot}*/": f"/*! uPlot\n{_asset(DASHBOARD / 'uPlot.LICENSE')}*/\n{_asset(DASHBOARD / 'uPlot.iife.min.js')}",
+        "/*{script}*/": _asset(ASSETS / "curve.js"),
+    }
+    # In one pass over the frame: what is put in is never searched for marks again.
+    page, rest = "", _asset(ASSETS / "page.html")
+    while True:
+        found = [(at, mark) for mark in parts if (at := rest.find(mark)) >= 0]
+        if not found:
+            return page + rest
+        at, mark = min(found)
+        page, rest = page + rest[:at] + parts[mark], rest[at + len(mark) :]
+
+
+def write(page: str, path: Path) -> None:
+    """
+    Put the page in its place whole, or not at all.
+
+    Raises:
+        SourceError: it cannot be written there.
+    """
+    try:
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise SourceError(
+            f"{path}: {error.strerror}; choose a folder that exists and may be written with -o"
+        ) from error
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(page)
+        Path(part).chmod(0o644)
+        Path(part).replace(path)
+    except OSError as error:
+        Path(part).unlink(missing_ok=True)
+        raise SourceError(f"{path}: {error.strerror}; choose another file with -o") from error
+
+
+def _asset(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _row(name: str, cells: Sequence[str], *, best: bool) -> str:
+    marked = ' class="best"' if best else ""
+    return f'<tr{marked}><th scope="row" class="name">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
+
+
+def _day(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="minutes").replace("+00:00", "Z")

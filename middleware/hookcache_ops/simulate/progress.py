@@ -1,0 +1,45 @@
+"""How far the replays are, on standard error: a bar on a terminal, else a line each ten seconds."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+WIDTH = 24
+
+
+class ReplayProgress:
+    """
+    Args:
+        whole: how many requests will be replayed in all.
+    """
+
+    def __init__(self, whole: int) -> None:
+        self._whole = max(1, whole)
+        self._done = 0
+        self._begun = self._shown = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._drawn = False
+
+    def on(self, name: str, done: int) -> None:
+        """`done` more requests were replayed, under the scenario `name`."""
+        self._done += done
+        now = time.monotonic()
+        if now - self._shown < (0.2 if self._terminal else 10):
+            return
+        self._shown = now
+        share = min(1.0, self._done / self._whole)
+        left = (now - self._begun) * (1 - share) / max(share, 1e-9)
+        bar = "█" * round(WIDTH * share) + "░" * (WIDTH - round(WIDTH * share))
+        text = f"hookcache simulate: {bar} {share:4.0%}, {left:,.0f} s left, {name}"
+        self._drawn = True
+        print(
+            f"\r\033[K{text}" if self._terminal else text,
+            end="" if self._terminal else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def close(self) -> None:
+        if self._drawn and self._terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
