@@ -37,7 +37,7 @@ from chat_request import chat_request
 from converse_answer import converse_answer
 from converse_request import converse_request
 from deadline import Deadline
-from page_images import PageImage, fetch
+from page_images import fetcher
 from sampling import CHOICES, chosen
 
 JSON = "application/json"
@@ -100,13 +100,10 @@ class BedrockFunction:
         """
         return self._ask(event, self._deadline(context))
 
-    def _fetch(self, block: Mapping[str, Any]) -> PageImage:
-        return fetch(self._s3, block)
-
     def _converse(self, event: Mapping[str, Any], deadline: Deadline) -> dict[str, Any]:
         request = converse_request(
             event,
-            self._fetch,
+            fetcher(self._s3, deadline),
             model=self._model,
             sampling=self._sampling,
             cache_points=self._cache_points,
@@ -123,7 +120,7 @@ class BedrockFunction:
             modelId=self._model,
             contentType=JSON,
             accept=JSON,
-            body=json.dumps(self._body(event)).encode(),
+            body=json.dumps(self._body(event, deadline)).encode(),
             **(self._guardrail or {}),
         )
         try:
@@ -133,11 +130,12 @@ class BedrockFunction:
         answer = self._answer(told)
         return {**answer, "stopReason": "guardrail_intervened"} if isinstance(told, dict) and guarded(told) else answer
 
-    def _body(self, event: Mapping[str, Any]) -> dict[str, Any]:
+    def _body(self, event: Mapping[str, Any], deadline: Deadline) -> dict[str, Any]:
+        fetch = fetcher(self._s3, deadline)
         if self._shape == "anthropic":
             return anthropic_body(
                 event,
-                self._fetch,
+                fetch,
                 sampling=self._sampling,
                 cache_points=self._cache_points,
                 max_tokens=self._max_tokens,
@@ -145,8 +143,8 @@ class BedrockFunction:
             )
         event = {**event, "inferenceConfig": chosen(event.get("inferenceConfig") or {}, self._sampling)}
         if self._shape == "chat":
-            return chat_request(event, self._model, {"model": None, **self._fields}, self._fetch)
-        return {**filled(self._template, event, self._fetch), **self._fields}
+            return chat_request(event, self._model, {"model": None, **self._fields}, fetch)
+        return {**filled(self._template, event, fetch), **self._fields}
 
     def _answer(self, told: Any) -> dict[str, Any]:
         match self._shape:

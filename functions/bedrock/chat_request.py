@@ -1,1 +1,1 @@
-../openai/chat_request.py
+../parts/chat_request.py

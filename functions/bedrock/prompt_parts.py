@@ -54,12 +54,12 @@ def prompt_of(
     messages = event.get("messages")
     if not isinstance(messages, list) or not messages:
         raise BadRequestError("the request has no messages: send what the host sends to a LambdaHook")
-    lists = [list(parts_of(event.get("system") or (), fetch))]
-    lists += [list(parts_of(message.get("content") or (), fetch)) for message in messages]
-    kept = sum(isinstance(part, CachePoint) for parts in map(_sensible, lists) for part in parts)
+    contents = [event.get("system") or (), *(message.get("content") or () for message in messages)]
+    lists = [_sensible(parts_of(blocks, fetch)) for blocks in contents]
+    kept = sum(isinstance(part, CachePoint) for parts in lists for part in parts)
     surplus = max(0, kept - MOST_CACHE_POINTS) if cache_points else kept
     shortened: list[list[Part]] = []
-    for parts in map(_sensible, lists):
+    for parts in lists:
         remaining: list[Part] = []
         for part in parts:
             if isinstance(part, CachePoint) and surplus:
@@ -71,7 +71,8 @@ def prompt_of(
     return shortened[0], list(zip(roles, shortened[1:], strict=True))
 
 
-def _sensible(parts: list[Part]) -> list[Part]:
+def _sensible(parts: Iterable[Part]) -> list[Part]:
+    """The parts without the cache points that mark nothing."""
     sensible: list[Part] = []
     for part in parts:
         if isinstance(part, CachePoint) and (not sensible or isinstance(sensible[-1], CachePoint)):

@@ -18,7 +18,6 @@ Environment:
 """
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,8 +28,8 @@ from backend_errors import OutOfTimeError, ServiceRefusedError
 from backend_settings import address, choice, number
 from chandra_jobs import FORMATS, MODES, answer, check_url, form, result_of
 from deadline import Deadline
-from page_images import fetch, require_images
-from service import Retries, Service
+from page_images import fetcher, require_images
+from service import Service
 
 API_URL = "https://www.datalab.to/api/v1/marker"
 
@@ -59,10 +58,7 @@ class ChandraFunction:
         self._mode = choice(environment, "CONVERSION_MODE", MODES)
         self._poll_seconds = number(environment, "POLL_INTERVAL", 3, 0.05, 60)
         self._polls = int(number(environment, "MAX_POLL_ATTEMPTS", 60, 1, 900))
-        retries = Retries(
-            int(number(environment, "MAX_RETRIES", 4, 0, 10)), number(environment, "RETRY_BASE_DELAY", 1, 0, 30)
-        )
-        self._service = Service("Chandra", number(environment, "REQUEST_TIMEOUT", 60, 1, 900), retries, time.time)
+        self._service = Service.of("Chandra", environment, 60)
         self._clients, self._deadline = clients, deadline
         self._key = ApiKey(
             lambda: clients("secretsmanager", config=config(SECRET_SECONDS, attempts=2)),
@@ -79,7 +75,7 @@ class ChandraFunction:
         deadline = self._deadline(context)
         if self._s3 is None:
             self._s3 = s3_client(self._clients)
-        images = [fetch(self._s3, block) for block in require_images(event)]
+        images = list(map(fetcher(self._s3, deadline), require_images(event)))
         key = self._key.get()
         headers = {"X-API-Key": key} if key else {}
         try:

@@ -18,7 +18,6 @@ Environment:
 
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,12 +25,12 @@ import boto3
 from api_key import SECRET_SECONDS, ApiKey
 from aws_service import config, s3_client
 from backend_errors import ServiceRefusedError
-from backend_settings import address, choice, json_object, number, text
+from backend_settings import address, choice, json_object, text
 from chat_answer import converse_answer
 from chat_request import chat_request
 from deadline import Deadline
-from page_images import fetch
-from service import Retries, Service
+from page_images import fetcher
+from service import Service
 
 
 class OpenAiFunction:
@@ -57,12 +56,7 @@ class OpenAiFunction:
         self._model = text(environment, "OPENAI_MODEL")
         self._body = json_object(environment, "OPENAI_BODY")
         self._blank_pages = choice(environment, "BLANK_PAGES", ("off", "on")) == "on"
-        retries = Retries(
-            int(number(environment, "MAX_RETRIES", 4, 0, 10)), number(environment, "RETRY_BASE_DELAY", 1, 0, 30)
-        )
-        self._service = Service(
-            "The model server", number(environment, "REQUEST_TIMEOUT", 120, 1, 900), retries, time.time
-        )
+        self._service = Service.of("The model server", environment, 120)
         self._clients, self._deadline = clients, deadline
         self._key = ApiKey(
             lambda: clients("secretsmanager", config=config(SECRET_SECONDS, attempts=2)),
@@ -79,7 +73,7 @@ class OpenAiFunction:
         deadline = self._deadline(context)
         if self._s3 is None:
             self._s3 = s3_client(self._clients)
-        request = chat_request(event, self._model, self._body, lambda block: fetch(self._s3, block))
+        request = chat_request(event, self._model, self._body, fetcher(self._s3, deadline))
         headers = {"Content-Type": "application/json"}
         if key := self._key.get():
             headers["Authorization"] = f"Bearer {key}"

@@ -1,12 +1,13 @@
 """The images of the host's request, fetched from its working bucket; never less than all of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from backend_errors import NoImageError
+from backend_errors import NoImageError, OutOfTimeError
 from botocore.exceptions import BotoCoreError, ClientError
+from deadline import Deadline, within
 
 FORMATS = ("jpeg", "png", "gif", "webp")  # Converse names; each is also the name after `image/` in a media type
 
@@ -71,6 +72,26 @@ def fetch(s3: Any, image: Mapping[str, Any]) -> PageImage:
     if not data:
         raise NoImageError("a page image is empty: check what the host uploads to its working bucket")
     return PageImage(data, image["format"])
+
+
+def fetcher(s3: Any, deadline: Deadline) -> Callable[[Mapping[str, Any]], PageImage]:
+    """
+    `fetch` that ends before the invocation does.
+
+    Raises, when called:
+        OutOfTimeError: S3 did not answer in time.
+    """
+
+    def fetched(image: Mapping[str, Any]) -> PageImage:
+        left = deadline.left()
+        try:
+            return within(left, lambda: fetch(s3, image))
+        except TimeoutError:
+            raise OutOfTimeError(
+                f"S3 did not give a page image in the {left:.0f} s that were left: raise the function's timeout"
+            ) from None
+
+    return fetched
 
 
 def address(image: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import json
 import logging
 import random
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -24,6 +25,7 @@ from backend_errors import (
     ServiceRefusedError,
     ServiceThrottledError,
 )
+from backend_settings import number
 from deadline import Deadline, within
 
 logger = logging.getLogger(__name__)
@@ -86,6 +88,21 @@ class Service:
     now: Callable[[], float]
     pool: Any = field(default_factory=lambda: urllib3.PoolManager(retries=False))
 
+    @classmethod
+    def of(cls, name: str, environment: Mapping[str, str], request_seconds: float) -> "Service":
+        """
+        The service with the settings REQUEST_TIMEOUT (default `request_seconds`), MAX_RETRIES and RETRY_BASE_DELAY.
+
+        Raises:
+            SettingsError: one of them is wrong.
+        """
+        times, base_seconds = (
+            number(environment, "MAX_RETRIES", 4, 0, 10),
+            number(environment, "RETRY_BASE_DELAY", 1, 0, 30),
+        )
+        seconds = number(environment, "REQUEST_TIMEOUT", request_seconds, 1, 900)
+        return cls(name, seconds, Retries(int(times), base_seconds), time.time)
+
     def call(self, method: str, url: str, headers: Mapping[str, str], deadline: Deadline, **body: Any) -> Any:
         """
         Ask, again where that may help, and return the JSON of the answer.
@@ -96,16 +113,16 @@ class Service:
         Raises:
             ServiceRefusedError, ServiceThrottledError, ServiceFailedError, OutOfTimeError, BadAnswerError
         """
-        number = 0
+        tries = 0
         while True:
             try:
                 return self._json(self._ask(method, url, headers, deadline, body))
             except _AskAgain as again:
-                number += 1
-                if number > self.retries.times:
+                tries += 1
+                if tries > self.retries.times:
                     raise again.error from None
-                pause = self.retries.pause(number, again.retry_after)
-                logger.warning("%s; retry %d in %.1f s", again.error, number, pause)
+                pause = self.retries.pause(tries, again.retry_after)
+                logger.warning("%s; retry %d in %.1f s", again.error, tries, pause)
                 try:
                     deadline.wait(pause, str(again.error))
                 except OutOfTimeError as error:

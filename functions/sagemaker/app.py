@@ -34,7 +34,7 @@ from chat_answer import converse_answer
 from chat_request import chat_request
 from deadline import Deadline
 from generate_body import generate_answer, generate_body
-from page_images import PageImage, fetch
+from page_images import fetcher
 from sampling import chosen
 
 JSON = "application/json"
@@ -97,7 +97,7 @@ class SageMakerFunction:
             BackendError: no answer; its type says why and its message what to do.
         """
         deadline = self._deadline(context)
-        body = json.dumps(self._body(event)).encode()
+        body = json.dumps(self._body(event, deadline)).encode()
         reply = self._service.call(
             "invoke_endpoint", deadline, stream="Body", Body=body, ContentType=JSON, Accept=JSON, **self._target
         )
@@ -109,14 +109,15 @@ class SageMakerFunction:
             ) from None
         return self._answer(told)
 
-    def _body(self, event: Mapping[str, Any]) -> dict[str, Any]:
+    def _body(self, event: Mapping[str, Any], deadline: Deadline) -> dict[str, Any]:
+        fetch = fetcher(self._s3, deadline)
         event = {**event, "inferenceConfig": chosen(event.get("inferenceConfig") or {}, self._sampling)}
         match self._shape:
             case "chat":
-                return chat_request(event, self._name, {"model": self._name or None, **self._fields}, self._fetch)
+                return chat_request(event, self._name, {"model": self._name or None, **self._fields}, fetch)
             case "generate":
-                return generate_body(event, self._fetch, self._fields)
-        return {**filled(self._template, event, self._fetch), **self._fields}
+                return generate_body(event, fetch, self._fields)
+        return {**filled(self._template, event, fetch), **self._fields}
 
     def _answer(self, told: Any) -> dict[str, Any]:
         match self._shape:
@@ -125,9 +126,6 @@ class SageMakerFunction:
             case "generate":
                 return generate_answer(told, blank_pages=self._blank_pages)
         return answer_at(self._paths, told)
-
-    def _fetch(self, block: Mapping[str, Any]) -> PageImage:
-        return fetch(self._s3, block)
 
 
 lambda_handler = SageMakerFunction(os.environ)

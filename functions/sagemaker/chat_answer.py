@@ -1,1 +1,1 @@
-../openai/chat_answer.py
+../parts/chat_answer.py

@@ -31,7 +31,7 @@ from backend_errors import BadAnswerError
 from backend_settings import choice, number, text
 from body_template import text_of
 from deadline import Deadline
-from page_images import address, fetch, require_images
+from page_images import address, fetcher, require_images
 from tensors import MEDIA_TYPE, Tensors
 
 TARGETS = {"INFERENCE_COMPONENT": "InferenceComponentName", "TARGET_MODEL": "TargetModel"}
@@ -91,7 +91,8 @@ class TritonFunction:
         """
         deadline = self._deadline(context)
         images = require_images(event)
-        rows = [fetch(self._s3, image).data if self._sends_bytes else address(image).encode() for image in images]
+        fetch = fetcher(self._s3, deadline)
+        rows = [fetch(image).data if self._sends_bytes else address(image).encode() for image in images]
         body, content_type = self._tensors.request(rows, _prompt_of(event) if self._tensors.prompt else "")
         reply = self._service.call(
             "invoke_endpoint",

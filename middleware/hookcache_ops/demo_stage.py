@@ -138,7 +138,9 @@ def check_stage(backend: Backend) -> None:
     """
     if not (backend.path(PROJECT) / "app.py").is_file():
         raise StageMissingError("functions/ is not beside this package: run the demo in a checkout, with `make demo`")
-    missing = [name for name in ("moto", "flask", "awslambdaric") if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name in ("moto", "flask", "awslambdaric", *backend.needs) if importlib.util.find_spec(name) is None
+    ]
     if missing:
         raise StageMissingError(f"{', '.join(missing)} not installed: `make demo` sets up what the demo needs")
     if importlib.util.find_spec("rapidocr_onnxruntime") is None and shutil.which("tesseract") is None:

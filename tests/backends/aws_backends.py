@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -96,3 +97,15 @@ def event(*content: Any, system: Any = None, context: str = "OCR", **numbers: An
         "inferenceConfig": numbers or {"temperature": 0.0},
         "context": context,
     }
+
+
+class StuckBucket(Bucket):
+    """S3 that does not answer until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+
+    def get_object(self, **given: Any) -> dict[str, Any]:
+        self.let_go.wait(30)
+        return {"Body": io.BytesIO(b"late")}

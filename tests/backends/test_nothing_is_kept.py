@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aws_backends import ENVIRONMENT, Clients, Left
+from aws_backends import ENVIRONMENT, Clients, Left, StuckBucket, event, image
 from scripted_service import load_function, put_behind
 
 from fakes import ocr_event
@@ -135,3 +135,16 @@ def test_an_image_that_the_backend_may_not_read_is_no_answer(rig, chained, kind)
     with pytest.raises(Exception, match="S3 did not give"):
         rig.call(event)
     assert (rig.entries, server.calls) == ([], 0)
+
+
+@with_kinds(*KINDS)
+def test_an_image_that_does_not_come_ends_in_time(kind):
+    """Before Lambda ends the function without a word, and without the model being asked."""
+    folder, name, serve, settings = KINDS[kind]
+    app, bucket = load_function(folder, **ENVIRONMENT, **settings), StuckBucket()
+    with serve() as server:
+        function = getattr(app, name)(settings, Clients(server.url, bucket))
+        with pytest.raises(app.module_backend_errors.OutOfTimeError, match="S3"):
+            function(event("Read.", image()), Left(2.2))
+        bucket.let_go.set()
+        assert server.calls == 0

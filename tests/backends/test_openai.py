@@ -19,7 +19,7 @@ ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:model-key-abc123"
 KEY = "sk-canary-4711"
 app = load_function("openai", OPENAI_BASE_URL="http://127.0.0.1/v1", OPENAI_MODEL="m")
 errors, request_module, answer_module = app.module_backend_errors, app.module_chat_request, app.module_chat_answer
-Deadline, Retries = app.module_deadline.Deadline, app.module_service.Retries
+Deadline = app.module_deadline.Deadline
 
 
 def completion(content: Any = "Account 12345", finish: Any = "stop", **members: Any) -> dict[str, Any]:

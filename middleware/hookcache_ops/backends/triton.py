@@ -70,4 +70,11 @@ def _environment(server: Server | None, _aws: LocalAws) -> dict[str, str]:
     }
 
 
-BACKEND = Backend(name="triton", folder="triton", environment=_environment, serve=TritonServer, units=("pages",))
+BACKEND = Backend(
+    name="triton",
+    folder="triton",
+    environment=_environment,
+    serve=TritonServer,
+    units=("pages",),
+    needs=("tritonclient",),
+)
