@@ -81,6 +81,13 @@ class TestRequest:
         assert sum("cachePoint" in block for block in content) == points
         assert all(block.get("text", "x").strip() for block in content)
 
+    def test_a_callers_own_cache_points_are_kept(self):
+        """The host hands a caller's system list on untouched."""
+        point = {"cachePoint": {"type": "default"}}
+        given = {**event("x"), "system": [{"text": "You read."}, point]}
+        assert sent(given)["system"] == given["system"]
+        assert sent(given, CACHE_POINTS="off")["system"] == [{"text": "You read."}]
+
     def test_of_too_many_cache_points_the_last_stay(self):
         """Four are Bedrock's limit; the last ones cover the longest prefixes."""
         request = sent(event("<<CACHEPOINT>>".join("abcdef"), system=["s<<CACHEPOINT>>"]))
