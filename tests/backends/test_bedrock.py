@@ -252,6 +252,12 @@ class TestWire:
         with pytest.raises(errors.OutOfTimeError, match="REQUEST_TIMEOUT"):
             function(Clients(server.url), REQUEST_TIMEOUT=timeout)(event(), Left(left))
 
+    def test_a_request_that_the_sdk_does_not_take_is_a_bad_request(self, server):
+        """A limit as a text, as an odd configuration gives it; the SDK's own words quote the whole value."""
+        with pytest.raises(errors.BadRequestError, match="numbers") as error:
+            function(Clients(server.url))(event(temperature=0.0, maxTokens=CANARY), Left())
+        assert CANARY not in str(error.value)
+
     def test_a_service_that_is_not_there_is_a_failure(self):
         with pytest.raises(errors.ServiceFailedError, match="EndpointConnectionError"):
             function(Clients("http://127.0.0.1:1"))(event(), Left())
