@@ -28,7 +28,7 @@ from backend_errors import OutOfTimeError, ServiceRefusedError
 from backend_settings import address, choice, number
 from chandra_jobs import FORMATS, MODES, answer, check_url, form, result_of
 from deadline import Deadline
-from page_images import fetch, require_images
+from page_images import fetcher, require_images
 from service import Service
 
 API_URL = "https://www.datalab.to/api/v1/marker"
@@ -75,7 +75,7 @@ class ChandraFunction:
         deadline = self._deadline(context)
         if self._s3 is None:
             self._s3 = s3_client(self._clients)
-        images = [fetch(self._s3, block) for block in require_images(event)]
+        images = list(map(fetcher(self._s3, deadline), require_images(event)))
         key = self._key.get()
         headers = {"X-API-Key": key} if key else {}
         try:

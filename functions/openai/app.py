@@ -29,7 +29,7 @@ from backend_settings import address, choice, json_object, text
 from chat_answer import converse_answer
 from chat_request import chat_request
 from deadline import Deadline
-from page_images import fetch
+from page_images import fetcher
 from service import Service
 
 
@@ -73,7 +73,7 @@ class OpenAiFunction:
         deadline = self._deadline(context)
         if self._s3 is None:
             self._s3 = s3_client(self._clients)
-        request = chat_request(event, self._model, self._body, lambda block: fetch(self._s3, block))
+        request = chat_request(event, self._model, self._body, fetcher(self._s3, deadline))
         headers = {"Content-Type": "application/json"}
         if key := self._key.get():
             headers["Authorization"] = f"Bearer {key}"

@@ -136,6 +136,31 @@ def test_every_variable_that_it_sets_is_one_that_the_function_reads(name, backen
             assert variable in told
 
 
+def test_what_functions_share_is_written_once():
+    """A module of functions/parts stands in a function's folder as a link, never as a copy that could fall behind."""
+    parts = ROOT / "functions" / "parts"
+    shared = {path.name for path in parts.glob("*.py")}
+    copies = [
+        path.relative_to(ROOT)
+        for path in sorted((ROOT / "functions").glob("*/*.py"))
+        if path.parent != parts and path.name in shared and path.resolve() != parts / path.name
+    ]
+    assert copies == []
+
+
+VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+\b|\bSAMPLING\b")
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_setting_of_a_backend_is_on_its_page(name):
+    """docs/backends.md: what the head of the code lists as its environment stands in the backend's own section."""
+    told = (TEMPLATES[name].parent / "app.py").read_text().split('"""')[1].partition("Environment:")[2]
+    page = (ROOT / "docs" / "backends.md").read_text(encoding="utf-8")
+    section = re.split(r"(?m)^## ", page.partition(f"\n## {name}\n")[2])[0]
+    listed = {variable for line in section.splitlines() if line.startswith("|") for variable in VARIABLE.findall(line)}
+    assert sorted(set(VARIABLE.findall(told)) - listed) == []
+
+
 SPOILT: list[tuple[Callable[[Stack], Iterator[str]], Callable[[Template], Any]]] = [
     (rules.logs_have_an_end, lambda t: t["Resources"]["BackendLogGroup"]["Properties"].pop("RetentionInDays")),
     (only_page_images_are_read, lambda t: statement(t, "PageImages").update(Resource="arn:aws:s3:::WORKING-BUCKET/*")),
