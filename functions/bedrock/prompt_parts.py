@@ -38,6 +38,8 @@ def parts_of(blocks: Iterable[Any], fetch: Callable[[Mapping[str, Any]], PageIma
                 yield CachePoint()
                 if text.strip():
                     yield text
+        elif isinstance(block, dict) and "cachePoint" in block:  # a caller's own system list may hold some
+            yield CachePoint()
         else:
             raise BadRequestError("the request holds a block that is neither text nor image: Converse cannot have it")
 

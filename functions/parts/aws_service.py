@@ -14,13 +14,14 @@ import boto3
 from backend_errors import (
     BackendError,
     BadAnswerError,
+    BadRequestError,
     OutOfTimeError,
     ServiceFailedError,
     ServiceRefusedError,
     ServiceThrottledError,
 )
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError, ReadTimeoutError
 from botocore.parsers import ResponseParserError
 from deadline import Deadline, within
 from urllib3.exceptions import HTTPError
@@ -86,6 +87,7 @@ class AwsService:
             ServiceRefusedError, ServiceThrottledError, ServiceFailedError, OutOfTimeError: as subclasses that bear the
                 service's type name where it gave one.
             BadAnswerError: the reply was cut, or cannot be parsed.
+            BadRequestError: the SDK does not take the request; its own words, which quote it, are dropped.
         """
         seconds = min(self.request_seconds, deadline.left())
         if seconds <= 0:
@@ -104,6 +106,10 @@ class AwsService:
             ) from None
         except ClientError as error:
             raise self._translated(error) from None
+        except ParamValidationError:
+            raise BadRequestError(
+                f"{self.name} takes no such request: check the numbers in the host's configuration of this step"
+            ) from None
         except ResponseParserError:
             raise BadAnswerError(f"{self.name} sent a reply that cannot be parsed: is something between us?") from None
         except (BotoCoreError, HTTPError, OSError) as error:

@@ -81,6 +81,13 @@ class TestRequest:
         assert sum("cachePoint" in block for block in content) == points
         assert all(block.get("text", "x").strip() for block in content)
 
+    def test_a_callers_own_cache_points_are_kept(self):
+        """The host hands a caller's system list on untouched."""
+        point = {"cachePoint": {"type": "default"}}
+        given = {**event("x"), "system": [{"text": "You read."}, point]}
+        assert sent(given)["system"] == given["system"]
+        assert sent(given, CACHE_POINTS="off")["system"] == [{"text": "You read."}]
+
     def test_of_too_many_cache_points_the_last_stay(self):
         """Four are Bedrock's limit; the last ones cover the longest prefixes."""
         request = sent(event("<<CACHEPOINT>>".join("abcdef"), system=["s<<CACHEPOINT>>"]))
@@ -244,6 +251,12 @@ class TestWire:
         server.misbehave("slow")
         with pytest.raises(errors.OutOfTimeError, match="REQUEST_TIMEOUT"):
             function(Clients(server.url), REQUEST_TIMEOUT=timeout)(event(), Left(left))
+
+    def test_a_request_that_the_sdk_does_not_take_is_a_bad_request(self, server):
+        """A limit as a text, as an odd configuration gives it; the SDK's own words quote the whole value."""
+        with pytest.raises(errors.BadRequestError, match="numbers") as error:
+            function(Clients(server.url))(event(temperature=0.0, maxTokens=CANARY), Left())
+        assert CANARY not in str(error.value)
 
     def test_a_service_that_is_not_there_is_a_failure(self):
         with pytest.raises(errors.ServiceFailedError, match="EndpointConnectionError"):

@@ -27,6 +27,7 @@ def said(_texts: Any, images: Any) -> Told:
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", CHARGED)
 def test_a_deployed_backend_is_asked_once_and_its_failures_are_told_by_name(name):
     """

@@ -9,7 +9,11 @@ from hookcache_ops.local.aws import LocalAws
 
 def _environment(server: Server | None, _aws: LocalAws) -> dict[str, str]:
     assert server is not None  # noqa: S101 - `serve` starts one
-    return {"AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": server.url, "SAGEMAKER_ENDPOINT_NAME": "page-reader"}
+    return {
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": server.url,
+        "SAGEMAKER_ENDPOINT_NAME": "page-reader",
+        "REQUEST_TIMEOUT": "230",  # OCR on a busy machine
+    }
 
 
 BACKEND = Backend(name="sagemaker", folder="sagemaker", environment=_environment, serve=SageMakerServer)

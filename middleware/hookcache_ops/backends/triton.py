@@ -65,6 +65,7 @@ def _environment(server: Server | None, _aws: LocalAws) -> dict[str, str]:
     return {
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": server.url,
         "SAGEMAKER_ENDPOINT_NAME": "page-reader",
+        "REQUEST_TIMEOUT": "230",  # OCR on a busy machine
         "TRITON_CONFIDENCE": "confidence",
         "LEAST_CONFIDENCE": "0.5",
     }
