@@ -1,0 +1,126 @@
+"""
+Bedrock's ConverseStream as a backend of the cache: each event goes to the caller at once, the whole makes the answer.
+
+    ConverseStream ──event──> outlet of this invocation, if its caller wants a stream
+                   └─event──> Assembled ──> Answer, for the admission gate and the tiers
+
+An answer leaves here only if the stream ended well: the model said why it stopped and what it used. Otherwise an error
+does, so that nothing is kept (P14, P17). The model's words are read in a thread of its own, because a socket's time limit
+bounds the wait for the next byte and not the whole (P21).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from typing import Any
+
+from botocore.eventstream import ParserError
+from botocore.exceptions import BotoCoreError, ClientError
+from converse_events import Assembled, Unassembled, jsonable
+from urllib3.exceptions import HTTPError
+
+from hookcache.backend import Answer
+from hookcache.clock import Deadline
+from hookcache.errors import BackendMalformed, DeadlineTooClose, HookCacheError, backend_failed
+
+_OVER = object()
+
+
+class ConverseStreamSource:
+    """
+    A backend that streams while it answers.
+
+    Args:
+        client: gives the bedrock-runtime client.
+        request_of: the arguments of ConverseStream for a host's event; may fetch page images.
+    """
+
+    def __init__(self, client: Callable[[], Any], request_of: Callable[[Any], Mapping[str, Any]]) -> None:
+        self._client = client
+        self._request_of = request_of
+
+    def invoke(self, event: Any, context: Any, deadline: Deadline) -> Answer:
+        """
+        Ask the model once; a caller's `context.outlet`, where there is one, gets each event as it comes.
+
+        Raises:
+            BackendFailed: with Bedrock's error type, such as ThrottlingException; IncompleteStream where the stream
+                stopped before the answer did.
+            BackendMalformed: the caller wants the answer whole, and its kind cannot be put together here.
+            DeadlineTooClose: the invocation's time is over and the model still speaks.
+        """
+        outlet = getattr(context, "outlet", None)
+        assembled = Assembled()
+        try:
+            for told in self._events(event, deadline):
+                assembled.add(told)
+                if outlet is not None:
+                    outlet.send(told)
+            if not assembled.ended_well:
+                raise backend_failed("the model's stream stopped before its answer did", "IncompleteStream")
+            return _answer(assembled, whole=outlet is None)
+        except HookCacheError as error:
+            error.answer_begun = outlet is not None and outlet.begun
+            raise
+
+    def _events(self, event: Any, deadline: Deadline) -> Iterator[Mapping[str, Any]]:
+        told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        left = threading.Event()
+        threading.Thread(target=self._read, args=(event, told.put, left), name="converse-stream", daemon=True).start()
+        try:
+            while True:
+                seconds = deadline.usable_seconds()
+                try:
+                    item = told.get(timeout=None if math.isinf(seconds) else seconds)
+                except queue.Empty:
+                    raise DeadlineTooClose("the model still speaks and this invocation's time is over") from None
+                if item is _OVER:
+                    return
+                if isinstance(item, BaseException):
+                    raise _translated(item) from None
+                yield jsonable(item)
+        finally:
+            left.set()
+
+    def _read(self, event: Any, tell: Callable[[Any], None], left: threading.Event) -> None:
+        try:
+            with closing(self._client().converse_stream(**self._request_of(event))["stream"]) as stream:
+                for item in stream:
+                    if left.is_set():
+                        return
+                    tell(item)
+            tell(_OVER)
+        except BaseException as error:
+            tell(error)
+
+
+def _answer(assembled: Assembled, *, whole: bool) -> Answer:
+    try:
+        answer = assembled.answer()
+    except Unassembled as odd:
+        if whole:
+            raise BackendMalformed(f"the answer holds {odd}, which only a caller of the stream can have") from None
+        return Answer(b"", assembled.tail())  # no bytes: the caller has it, and no tier gets it
+    return Answer(json.dumps(answer).encode(), answer)
+
+
+def _translated(error: BaseException) -> BaseException:
+    """Bedrock's own type and message; of what failed on the way only the type, for its text may quote the request (P36)."""
+    match error:
+        case ClientError():
+            code = str(error.response.get("Error", {}).get("Code", "ClientError"))
+            message = str(error.response.get("Error", {}).get("Message", ""))
+            # In a stream the same errors are spelt with a small letter, as members of the event union.
+            return backend_failed(message or "the model failed", code[:1].upper() + code[1:])
+        case HookCacheError():
+            return error
+        case BotoCoreError() | HTTPError() | ParserError() | OSError():
+            kind = type(error).__name__
+            return backend_failed(f"the model cannot be heard: {kind}", kind)
+        case _:
+            return error
