@@ -1,19 +1,17 @@
 """
-A host's event as the arguments of Converse and ConverseStream.
+A host's event as the arguments of ConverseStream.
 
-Page images are fetched from S3 and sent as bytes; the host's `<<CACHEPOINT>>` marks and its fields that Converse does not
-know (`modelId`, `context`, `topK`) are left out.
+Page images are fetched from S3 and sent as bytes. What the host says for itself (`modelId`, `context`), its
+`<<CACHEPOINT>>` marks and numbers that Converse does not know (`topK`) are left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from hookcache.errors import backend_failed
+from backend_errors import BadRequestError
+from page_images import fetch
 
 MARK = "<<CACHEPOINT>>"
 _NUMBERS = ("temperature", "topP", "maxTokens", "stopSequences")
@@ -21,7 +19,7 @@ _NUMBERS = ("temperature", "topP", "maxTokens", "stopSequences")
 
 class ConverseRequest:
     """
-    Makes the arguments of one model.
+    Makes the arguments for one model.
 
     Args:
         model: id or ARN of a model or of an inference profile.
@@ -35,51 +33,33 @@ class ConverseRequest:
     def __call__(self, event: Any) -> dict[str, Any]:
         """
         Raises:
-            BackendFailed: an image cannot be had, or the event is none of the host's; the message names the remedy.
+            BadRequestError: the event is none of the host's.
+            NoImageError: an image cannot be had; the message names the remedy.
         """
-        if not isinstance(event, dict) or not isinstance(event.get("messages"), list):
-            raise backend_failed(
-                "the request has no `messages`: send what the host sends to a LambdaHook", "BadRequest"
-            )
+        messages = event.get("messages") if isinstance(event, dict) else None
+        if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+            raise BadRequestError("the request has no `messages`: send what the host sends to a LambdaHook function")
         request: dict[str, Any] = {
             "modelId": self._model,
-            "messages": [self._message(message) for message in event["messages"]],
+            "messages": [
+                {**message, "content": [self._block(block) for block in message.get("content") or ()]}
+                for message in messages
+            ],
         }
-        system = [_without_mark(block) for block in event.get("system") or ()]
-        if system:
+        if system := [_unmarked(block) for block in event.get("system") or ()]:
             request["system"] = system
         numbers = event.get("inferenceConfig") or {}
         if wanted := {name: numbers[name] for name in _NUMBERS if name in numbers}:
             request["inferenceConfig"] = wanted
         return request
 
-    def _message(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        return {**message, "content": [self._block(block) for block in message.get("content") or ()]}
-
     def _block(self, block: Mapping[str, Any]) -> Mapping[str, Any]:
-        image = block.get("image")
-        if not isinstance(image, dict):
-            return _without_mark(block)
-        location = (image.get("source") or {}).get("s3Location")
-        if not isinstance(location, dict):
-            raise backend_failed("an image came without its S3 location: check the host's working bucket", "BadRequest")
-        return {"image": {"format": image.get("format"), "source": {"bytes": self._fetched(location)}}}
-
-    def _fetched(self, location: Mapping[str, Any]) -> bytes:
-        uri = urlsplit(str(location.get("uri", "")))
-        owner = {"ExpectedBucketOwner": location["bucketOwner"]} if location.get("bucketOwner") else {}
-        try:
-            reply = self._s3().get_object(Bucket=uri.netloc, Key=uri.path.removeprefix("/"), **owner)
-            return bytes(reply["Body"].read())
-        except (ClientError, BotoCoreError) as error:
-            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
-            raise backend_failed(
-                f"S3 did not give a page image ({code}): the function needs s3:GetObject on temp/lambdahook/* "
-                "of the working bucket, and kms:Decrypt on its key",
-                "UnreadableImage",
-            ) from None
+        if not isinstance(block.get("image"), dict):
+            return _unmarked(block)
+        image = fetch(self._s3(), block["image"])
+        return {"image": {"format": image.format, "source": {"bytes": image.data}}}
 
 
-def _without_mark(block: Mapping[str, Any]) -> Mapping[str, Any]:
+def _unmarked(block: Mapping[str, Any]) -> Mapping[str, Any]:
     text = block.get("text")
     return {**block, "text": text.replace(MARK, "")} if isinstance(text, str) else block

@@ -19,10 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
-from botocore.eventstream import ParserError
-from botocore.exceptions import BotoCoreError, ClientError
 from converse_events import Assembled, Unassembled, jsonable
-from urllib3.exceptions import HTTPError
 
 from hookcache.backend import Answer
 from hookcache.clock import Deadline
@@ -53,6 +50,7 @@ class ConverseStreamSource:
                 stopped before the answer did.
             BackendMalformed: the caller wants the answer whole, and its kind cannot be put together here.
             DeadlineTooClose: the invocation's time is over and the model still speaks.
+            BadRequestError, NoImageError: no request can be made of the event.
         """
         outlet = getattr(context, "outlet", None)
         assembled = Assembled()
@@ -61,12 +59,16 @@ class ConverseStreamSource:
                 assembled.add(told)
                 if outlet is not None:
                     outlet.send(told)
-            if not assembled.ended_well:
-                raise backend_failed("the model's stream stopped before its answer did", "IncompleteStream")
             return _answer(assembled, whole=outlet is None)
-        except HookCacheError as error:
-            error.answer_begun = outlet is not None and outlet.begun
-            raise
+        except Exception as error:
+            if outlet is None or not outlet.begun:
+                raise
+            kind = type(error).__name__
+            begun = (
+                error if isinstance(error, HookCacheError) else backend_failed(f"the answer broke off: {kind}", kind)
+            )
+            begun.answer_begun = True
+            raise begun from None
 
     def _events(self, event: Any, deadline: Deadline) -> Iterator[Mapping[str, Any]]:
         told: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -100,6 +102,8 @@ class ConverseStreamSource:
 
 
 def _answer(assembled: Assembled, *, whole: bool) -> Answer:
+    if not assembled.ended_well:
+        raise backend_failed("the model's stream stopped before its answer did", "IncompleteStream")
     try:
         answer = assembled.answer()
     except Unassembled as odd:
@@ -111,14 +115,17 @@ def _answer(assembled: Assembled, *, whole: bool) -> Answer:
 
 def _translated(error: BaseException) -> BaseException:
     """Bedrock's own type and message; of what failed on the way only the type, for its text may quote the request (P36)."""
+    # Loaded by the first miss, with boto3 itself: no hit pays for either.
+    from botocore.eventstream import ParserError
+    from botocore.exceptions import BotoCoreError, ClientError
+    from urllib3.exceptions import HTTPError
+
     match error:
         case ClientError():
             code = str(error.response.get("Error", {}).get("Code", "ClientError"))
             message = str(error.response.get("Error", {}).get("Message", ""))
             # In a stream the same errors are spelt with a small letter, as members of the event union.
             return backend_failed(message or "the model failed", code[:1].upper() + code[1:])
-        case HookCacheError():
-            return error
         case BotoCoreError() | HTTPError() | ParserError() | OSError():
             kind = type(error).__name__
             return backend_failed(f"the model cannot be heard: {kind}", kind)

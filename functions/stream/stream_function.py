@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from converse_events import Event, events_of, metadata_of
 from converse_request import ConverseRequest
 from converse_source import ConverseStreamSource
@@ -154,6 +152,9 @@ def _parsed(response: Any) -> Any:
 
 @cache
 def _bedrock() -> Any:
+    import boto3  # loaded by the first miss: no hit pays for it
+    from botocore.config import Config
+
     limits = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,

@@ -12,9 +12,11 @@ from hookcache_ops.backends.converse_stream_server import ConverseStreamServer
 from hookcache_ops.local.aws import LocalAws
 
 sys.path.append(str(FOLDER))
+import backend_errors  # noqa: F401
 import converse_events  # noqa: F401
 import converse_request  # noqa: F401
 import converse_source  # noqa: F401
+import page_images  # noqa: F401
 import stream_function  # noqa: F401
 import stream_response  # noqa: F401
 import stream_runtime  # noqa: F401

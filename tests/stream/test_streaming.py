@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from stream_stage import NAME, BySdk, ByUrl, Stage, event_of, eventually
 
-from hookcache_ops.backends.converse_stream_server import Cut, Failed, Gate, Refused, Step, Stopped, text_events
+from hookcache_ops.backends.converse_stream_server import Cut, Failed, Gate, Step, Stopped, text_events
 
 pytestmark = pytest.mark.xdist_group("stream")
 WAYS = pytest.mark.parametrize("way", ["sdk", "url"])
@@ -167,8 +167,7 @@ class TestBrokenStream:
 
     def test_an_error_before_the_first_word_is_an_error_of_the_function(self, stage: Stage) -> None:
         """Nothing was begun: InvokeComplete with the model's own error type and no line, 502 by URL."""
-        stage.model.tell(Refused("ThrottlingException"))
-        stage.model.tell(Refused("ThrottlingException"))
+        stage.model.misbehave("throttle", "throttle")
         told = BySdk(stage.lambda_client, event_of()).all()
         by_url = ByUrl(stage.url, event_of())
 

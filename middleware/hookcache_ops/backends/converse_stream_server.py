@@ -2,8 +2,8 @@
 Bedrock's ConverseStream on a real socket: event stream frames in a chunked response, word by word.
 
 The answer repeats the prompt's own words, and names page images by their digests, so that equal requests get equal
-answers and different ones differ. Told to misbehave, the server holds a stream until it is let go, cuts the connection,
-stops without a word, or sends one of the errors that the service sends in the middle of a stream.
+answers and different ones differ. A test may give the script of an answer instead: events, a `Gate` that holds the stream
+until it is opened, or an ending that is none.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import base64
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, ClassVar, Self
-from urllib.parse import unquote
+from typing import Any
 
+from hookcache_ops.backends.serving import Reply, Request, WireServer
 from hookcache_ops.local import eventstream
 
 HOLD_SECONDS = 30.0
 """A held stream goes on by itself after this long: a forgotten one must not hold a test run."""
 STATUS = {"ThrottlingException": 429, "ValidationException": 400, "AccessDeniedException": 403}
+THROTTLED = "Too many requests, please wait before trying again."
 
 
 @dataclass(slots=True)
@@ -35,16 +35,8 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """No stream at all: an error in place of one."""
-
-    error_type: str
-    message: str = "Too many requests, please wait before trying again."
-
-
-@dataclass(frozen=True, slots=True)
 class Failed:
-    """An error event, with which the stream ends."""
+    """An error event, with which the stream ends: `throttlingException`, `modelStreamErrorException` and the like."""
 
     error_type: str
     message: str = "The model is gone."
@@ -52,15 +44,21 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The connection is reset."""
+    """The connection is closed in the middle of the response; stands last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The response ends as if it were whole, without what should still have come."""
+    """The response ends as if it were whole, without what should still have come; stands last."""
 
 
-Step = Mapping[str, Any] | Gate | Refused | Failed | Cut | Stopped
+Step = Mapping[str, Any] | Gate | Failed | Cut | Stopped
+
+
+def refused(error_type: str, message: str = THROTTLED) -> Reply:
+    """No stream at all: an error in place of one, to be given to `misbehave`."""
+    headers = {"x-amzn-ErrorType": error_type}
+    return Reply.of_json({"message": message}, STATUS.get(error_type, 500), headers)
 
 
 def text_events(pieces: list[str], usage: Mapping[str, int], stop: str = "end_turn") -> list[Step]:
@@ -90,118 +88,55 @@ def echo(request: Mapping[str, Any]) -> list[Step]:
     return text_events(pieces, counted)
 
 
-class ConverseStreamServer:
-    """
-    The server for as long as its `with` block.
-
-    `calls` counts requests, `requests` keeps them with their model, `sent` counts the events on the wire.
-    """
+class ConverseStreamServer(WireServer):
+    """The service for as long as its `with` block. `sent` counts the frames on the wire."""
 
     def __init__(self) -> None:
-        self.url = ""
-        self.requests: list[tuple[str, dict[str, Any]]] = []
+        super().__init__()
         self.sent = 0
-        self._scripts: list[list[Step]] = []
-        self._lock = threading.Lock()
-        self._server: ThreadingHTTPServer | None = None
-
-    @property
-    def calls(self) -> int:
-        return len(self.requests)
+        self._scripts: deque[Sequence[Step]] = deque()
 
     def tell(self, *script: Step) -> None:
-        """What to send at the next request that nothing was told for; without a script it is the echo."""
-        with self._lock:
-            self._scripts.append(list(script))
+        """What to say at the next request for which no script was given; without one it is the echo."""
+        self._scripts.append(script)
 
     def forget(self) -> None:
-        """Count from zero again, with no script left."""
-        with self._lock:
-            self.requests.clear()
-            self._scripts.clear()
-            self.sent = 0
+        """Count from zero again, without scripts and orders."""
+        self.behave()
+        self._scripts.clear()
+        self.requests.clear()
+        self.calls = self.sent = 0
 
-    def __enter__(self) -> Self:
-        handler = type("Handler", (_Handler,), {"stage": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, name="converse-stream-server", daemon=True).start()
-        return self
+    def answer(self, request: Request) -> Reply:
+        if request.parts[2:] != ("converse-stream",):
+            return refused("ValidationException", f"not served here: {request.target}")
+        script = self._scripts.popleft() if self._scripts else echo(request.json())
+        headers = {"Content-Type": "application/vnd.amazon.eventstream"}
+        return Reply(200, self._frames(script), headers, cut=isinstance(script[-1], Cut))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+    def misfortune(self, how: str, request: Request) -> Reply:  # noqa: ARG002 - each misfortune is the same for all
+        if how == "throttle":
+            return refused("ThrottlingException")
+        if how == "server_error":
+            return refused("InternalServerException", "The service failed.")
+        pieces, stop = ([], "end_turn") if how == "empty" else (["cut "], "max_tokens")
+        usage = {"inputTokens": 1, "outputTokens": len(pieces), "totalTokens": 1 + len(pieces)}
+        script = text_events(pieces, usage, stop)
+        return Reply(200, self._frames(script), {"Content-Type": "application/vnd.amazon.eventstream"})
 
-    def script_for(self, model: str, request: dict[str, Any]) -> list[Step]:
-        """The script of a request that has just come."""
-        with self._lock:
-            self.requests.append((model, request))
-            return self._scripts.pop(0) if self._scripts else echo(request)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    stage: ClassVar[ConverseStreamServer]
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
-        """Nothing: what goes wrong shows at the client."""
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        _, _, model, operation = self.path.split("/")
-        if operation != "converse-stream":
-            self._refuse(Refused("ValidationException", f"not served here: {operation}"))
-            return
-        script = self.stage.script_for(unquote(model), json.loads(body))
-        if script and isinstance(script[0], Refused):
-            self._refuse(script[0])
-            return
-        try:
-            self._stream(iter(script))
-        except OSError:
-            self.close_connection = True  # the client went away
-
-    def _stream(self, script: Iterator[Step]) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "application/vnd.amazon.eventstream")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
+    def _frames(self, script: Sequence[Step]) -> Iterator[bytes]:
         for step in script:
             match step:
                 case Gate():
                     step.reached.set()
                     step.opened.wait(HOLD_SECONDS)
-                case Cut():
-                    self.close_connection = True
-                    self.connection.close()
+                    continue
+                case Cut() | Stopped():
                     return
-                case Stopped():
-                    break
                 case Failed(error_type, message):
-                    self._chunk(eventstream.exception(error_type, json.dumps({"message": message}).encode()))
-                    break
-                case Refused():
-                    raise ValueError("Refused stands alone, in place of a stream")
+                    frame = eventstream.exception(error_type, json.dumps({"message": message}).encode())
                 case event:
                     ((name, told),) = event.items()
-                    self._chunk(eventstream.frame(name, "application/json", json.dumps(told).encode()))
-        self.wfile.write(b"0\r\n\r\n")
-
-    def _chunk(self, data: bytes) -> None:
-        self.stage.sent += 1
-        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
-        self.wfile.flush()
-
-    def _refuse(self, refused: Refused) -> None:
-        body = json.dumps({"message": refused.message}).encode()
-        self.send_response(STATUS.get(refused.error_type, 500))
-        self.send_header("Content-Type", "application/json")
-        self.send_header("x-amzn-ErrorType", refused.error_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+                    frame = eventstream.frame(name, "application/json", json.dumps(told).encode())
+            self.sent += 1
+            yield frame
