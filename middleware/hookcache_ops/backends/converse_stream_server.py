@@ -89,11 +89,19 @@ def echo(request: Mapping[str, Any]) -> list[Step]:
 
 
 class ConverseStreamServer(WireServer):
-    """The service for as long as its `with` block. `sent` counts the frames on the wire."""
+    """
+    The service for as long as its `with` block.
 
-    def __init__(self) -> None:
+    Args:
+        word_seconds: what it takes before each frame, where a person looks on.
+
+    `sent` counts the frames on the wire.
+    """
+
+    def __init__(self, word_seconds: float = 0.0) -> None:
         super().__init__()
         self.sent = 0
+        self._word_seconds = word_seconds
         self._scripts: deque[Sequence[Step]] = deque()
 
     def tell(self, *script: Step) -> None:
@@ -138,5 +146,6 @@ class ConverseStreamServer(WireServer):
                 case event:
                     ((name, told),) = event.items()
                     frame = eventstream.frame(name, "application/json", json.dumps(told).encode())
+            self._closing.wait(self._word_seconds)
             self.sent += 1
             yield frame
