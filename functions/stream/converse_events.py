@@ -110,8 +110,13 @@ class Assembled:
         return {"output": {"message": {"role": self._role, "content": content}}} | self.tail()
 
     def tail(self) -> dict[str, Any]:
-        """All of the answer but its message: stop reason, usage, metrics."""
-        return {**(self._stop or {}), **(self._metadata or {})}
+        """
+        All of the answer but its message: why the model stopped, and what it used.
+
+        Left out: `metrics`, whose latency differs each time, so that equal answers would not compare as equal; `trace`,
+        which quotes the document.
+        """
+        return {**(self._stop or {}), "usage": (self._metadata or {}).get("usage", {})}
 
     def _block(self, told: Mapping[str, Any]) -> _Block:
         return self._blocks.setdefault(told.get("contentBlockIndex", 0), _Block())
@@ -136,8 +141,8 @@ def events_of(answer: Mapping[str, Any]) -> Iterator[Event]:
 
 
 def metadata_of(answer: Mapping[str, Any]) -> Event:
-    """The event that closes a stream: what the answer used, and whatever else stands beside its message."""
-    return {"metadata": {name: told for name, told in answer.items() if name not in {"output", *_OF_STOP}}}
+    """The event that closes a stream: what the caller is charged for it."""
+    return {"metadata": {"usage": answer.get("usage", {})}}
 
 
 def _deltas(block: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -26,6 +26,14 @@ from hookcache.clock import Deadline
 from hookcache.errors import BackendMalformed, DeadlineTooClose, HookCacheError, backend_failed
 
 _OVER = object()
+PROSE_LETTERS = 300
+_REMEDIES = {
+    "AccessDeniedException": "this function needs bedrock:InvokeModelWithResponseStream on the model and on its inference "
+    "profile, and the account access to the model",
+    "ResourceNotFoundException": "TARGET_MODEL_ID names nothing in this region, or a model that has ended",
+    "ThrottlingException": "it is asked too often: ask for a higher quota, use an inference profile, or send fewer at a time",
+    "ValidationException": "check TARGET_MODEL_ID, SAMPLING, CACHE_POINTS and MODEL_FIELDS; ERROR_DETAIL=full says what it says",
+}
 
 
 class ConverseStreamSource:
@@ -35,11 +43,15 @@ class ConverseStreamSource:
     Args:
         client: gives the bedrock-runtime client.
         request_of: the arguments of ConverseStream for a host's event; may fetch page images.
+        prose: say what Bedrock says about an error. Off, only its type: its words may quote the document.
     """
 
-    def __init__(self, client: Callable[[], Any], request_of: Callable[[Any], Mapping[str, Any]]) -> None:
+    def __init__(
+        self, client: Callable[[], Any], request_of: Callable[[Any], Mapping[str, Any]], *, prose: bool = False
+    ) -> None:
         self._client = client
         self._request_of = request_of
+        self._prose = prose
 
     def invoke(self, event: Any, context: Any, deadline: Deadline) -> Answer:
         """
@@ -84,7 +96,7 @@ class ConverseStreamSource:
                 if item is _OVER:
                     return
                 if isinstance(item, BaseException):
-                    raise _translated(item) from None
+                    raise _translated(item, prose=self._prose) from None
                 yield jsonable(item)
         finally:
             left.set()
@@ -113,8 +125,8 @@ def _answer(assembled: Assembled, *, whole: bool) -> Answer:
     return Answer(json.dumps(answer).encode(), answer)
 
 
-def _translated(error: BaseException) -> BaseException:
-    """Bedrock's own type and message; of what failed on the way only the type, for its text may quote the request (P36)."""
+def _translated(error: BaseException, *, prose: bool) -> BaseException:
+    """An error of Bedrock under its own type; of one on the way only the type, for its text may quote the request (P36)."""
     # Loaded by the first miss, with boto3 itself: no hit pays for either.
     from botocore.eventstream import ParserError
     from botocore.exceptions import BotoCoreError, ClientError
@@ -122,12 +134,13 @@ def _translated(error: BaseException) -> BaseException:
 
     match error:
         case ClientError():
-            code = str(error.response.get("Error", {}).get("Code", "ClientError"))
-            message = str(error.response.get("Error", {}).get("Message", ""))
-            # In a stream the same errors are spelt with a small letter, as members of the event union.
-            return backend_failed(message or "the model failed", code[:1].upper() + code[1:])
+            told = error.response.get("Error", {})
+            code = str(told.get("Code", "ClientError"))
+            code = code[:1].upper() + code[1:]  # in a stream it is spelt as a member of the event union
+            words = f" ({str(told.get('Message', ''))[:PROSE_LETTERS]})" if prose else ""
+            return backend_failed(f"Bedrock answered {code}{words}: {_REMEDIES.get(code, 'try again later')}", code)
         case BotoCoreError() | HTTPError() | ParserError() | OSError():
             kind = type(error).__name__
-            return backend_failed(f"the model cannot be heard: {kind}", kind)
+            return backend_failed(f"Bedrock cannot be heard or broke off: {kind}", kind)
         case _:
             return error

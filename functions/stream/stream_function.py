@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from backend_errors import SettingsError
+from backend_settings import choice, json_object, text
 from converse_events import Event, events_of, metadata_of
-from converse_request import ConverseRequest
 from converse_source import ConverseStreamSource
+from sampling import CHOICES
 
 from hookcache.assembly import Assembly
 from hookcache.backend import spelt
-from hookcache.errors import ConfigurationError
 from hookcache.hook import CachingHook
 from hookcache.package import identity_of_package
 from hookcache.settings import Settings
@@ -166,14 +167,33 @@ def _bedrock() -> Any:
 
 def function(environ: Mapping[str, str]) -> StreamFunction:
     """
-    The function that an environment describes.
+    The function that an environment describes; `app` lists its variables.
 
     Raises:
-        ConfigurationError: a setting is missing or wrong; the message names it and the remedy (P52).
+        SettingsError, ConfigurationError: a setting is missing or wrong; the message names it and the remedy (P52).
     """
-    model = environ.get("TARGET_MODEL_ID", "")
-    if not model:
-        raise ConfigurationError("TARGET_MODEL_ID is not set; name the model or inference profile that answers")
+    chosen: dict[str, Any] = {
+        "model": text(environ, "TARGET_MODEL_ID"),
+        "sampling": choice(environ, "SAMPLING", CHOICES),
+        "cache_points": choice(environ, "CACHE_POINTS", ("on", "off")) == "on",
+        "guardrail": _guardrail_of(environ),
+        "fields": json_object(environ, "MODEL_FIELDS"),
+    }
     assembly = Assembly(Settings.of(environ), environ)
-    source = ConverseStreamSource(_bedrock, ConverseRequest(model, assembly.clients.s3))
+
+    def request_of(event: Any) -> Mapping[str, Any]:
+        from converse_request import converse_request  # loaded by the first miss: no hit pays for it
+        from page_images import fetch
+
+        return converse_request(event, lambda block: fetch(assembly.clients.s3(), block), **chosen)
+
+    prose = choice(environ, "ERROR_DETAIL", ("type", "full")) == "full"
+    source = ConverseStreamSource(_bedrock, request_of, prose=prose)
     return StreamFunction(assembly.hook(source, identity_of_package(ConverseStreamSource.invoke, environ)))
+
+
+def _guardrail_of(environ: Mapping[str, str]) -> Mapping[str, str] | None:
+    identifier, version = (environ.get(name, "").strip() for name in ("GUARDRAIL_ID", "GUARDRAIL_VERSION"))
+    if bool(identifier) != bool(version):
+        raise SettingsError("GUARDRAIL_ID and GUARDRAIL_VERSION go together: set both, or neither")
+    return {"guardrailIdentifier": identifier, "guardrailVersion": version} if identifier else None

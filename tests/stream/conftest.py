@@ -13,10 +13,13 @@ from hookcache_ops.local.aws import LocalAws
 
 sys.path.append(str(FOLDER))
 import backend_errors  # noqa: F401
+import backend_settings  # noqa: F401
 import converse_events  # noqa: F401
 import converse_request  # noqa: F401
 import converse_source  # noqa: F401
 import page_images  # noqa: F401
+import prompt_parts  # noqa: F401
+import sampling  # noqa: F401
 import stream_function  # noqa: F401
 import stream_response  # noqa: F401
 import stream_runtime  # noqa: F401

@@ -35,12 +35,11 @@ ANSWER = st.builds(
         "output": {"message": {"role": "assistant", "content": content}},
         "stopReason": "end_turn",
         "usage": units,
-        "metrics": {"latencyMs": 7},
         **extra,
     },
     st.lists(BLOCK, max_size=4),
     st.dictionaries(st.sampled_from(["inputTokens", "outputTokens", "cacheReadInputTokens"]), st.integers(0, 9)),
-    st.just({}) | st.just({"trace": {"guardrail": {}}}),
+    st.just({}) | st.just({"additionalModelResponseFields": {"stop_sequence": "END"}}),
 )
 
 
