@@ -13,7 +13,8 @@ import pytest
 from botocore.exceptions import EventStreamError
 from converse_events import Assembled
 from converse_source import ConverseStreamSource
-from stream_function import StreamFunction
+from stream_function import StreamFunction, call_of
+from stream_runtime import Context, Invocation
 
 from fakes import FakeContext, event_of
 from hookcache.control import BackendIdentity
@@ -272,3 +273,19 @@ def test_a_call_without_a_client_context_wants_the_whole_answer(streams: StreamR
     assert [{"text": "one two"}] == answer["output"]["message"]["content"]
     assert USAGE == answer["usage"]
     assert SimpleNamespace(**answer).stopReason == "end_turn"
+
+
+@pytest.mark.parametrize("told", ["{", "[]", '"x"', '{"custom": 7}', '{"custom": {"hookcache_stream": "yes"}}'])
+def test_a_client_context_that_is_none_wishes_nothing(told: str) -> None:
+    """B21: neither an error nor a stream."""
+    headers = {"lambda-runtime-aws-request-id": "r1", "lambda-runtime-client-context": told}
+    context = Context("127.0.0.1:1", Invocation(b"{}", headers), {})
+
+    assert not call_of({}, context).streams
+
+
+def test_the_wish_for_a_stream_is_understood() -> None:
+    """P51, control."""
+    headers = {"lambda-runtime-aws-request-id": "r1", "lambda-runtime-client-context": json.dumps(STREAM_WISH)}
+
+    assert call_of({}, Context("127.0.0.1:1", Invocation(b"{}", headers), {})).streams
