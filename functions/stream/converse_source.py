@@ -15,7 +15,7 @@ import json
 import math
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -67,10 +67,11 @@ class ConverseStreamSource:
         outlet = getattr(context, "outlet", None)
         assembled = Assembled()
         try:
-            for told in self._events(event, deadline):
-                assembled.add(told)
-                if outlet is not None:
-                    outlet.send(told)
+            with closing(self._events(event, deadline)) as events:
+                for told in events:
+                    assembled.add(told)
+                    if outlet is not None:
+                        outlet.send(told)
             return _answer(assembled, whole=outlet is None)
         except Exception as error:
             if outlet is None or not outlet.begun:
@@ -82,7 +83,7 @@ class ConverseStreamSource:
             begun.answer_begun = True
             raise begun from None
 
-    def _events(self, event: Any, deadline: Deadline) -> Iterator[Mapping[str, Any]]:
+    def _events(self, event: Any, deadline: Deadline) -> Generator[Mapping[str, Any], None, None]:
         told: queue.SimpleQueue[Any] = queue.SimpleQueue()
         left = threading.Event()
         threading.Thread(target=self._read, args=(event, told.put, left), name="converse-stream", daemon=True).start()

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from backend_errors import SettingsError
+from backend_errors import BadRequestError, SettingsError
 from backend_settings import choice, json_object, text
 from converse_events import Event, events_of, metadata_of
 from converse_source import ConverseStreamSource
@@ -48,19 +48,10 @@ class Call:
     by_url: bool
 
 
-class BadCall(Exception):
-    """A request to the function URL holds no request for a model; the message says what to send."""
-
-
 def call_of(event: Any, context: Any) -> Call:
-    """
-    The call that an invocation stands for.
-
-    Raises:
-        BadCall: by the URL came something else than a JSON object.
-    """
-    http = event.get("requestContext", {}).get("http") if isinstance(event, dict) else None
-    if not isinstance(http, dict):
+    """The call that an invocation stands for. A body that is no JSON asks for nothing, which the hook refuses."""
+    http = event.get("requestContext") if isinstance(event, dict) else None
+    if not isinstance(http, dict) or "http" not in http:
         client = context.client_context
         custom = client.get("custom") if isinstance(client, dict) else None
         return Call(event, isinstance(custom, dict) and custom.get(WISH) is True, by_url=False)
@@ -69,8 +60,6 @@ def call_of(event: Any, context: Any) -> Call:
         request = json.loads(base64.b64decode(body) if event.get("isBase64Encoded") else body)
     except (ValueError, RecursionError):
         request = None
-    if not isinstance(request, dict):
-        raise BadCall("POST a JSON object with `messages`, as the host sends it to a LambdaHook function")
     return Call(request, streams=event.get("headers", {}).get("accept", "") != WHOLE, by_url=True)
 
 
@@ -124,16 +113,16 @@ class StreamFunction:
         self._hook = hook
 
     def __call__(self, event: Any, context: Any) -> Any:
-        try:
-            call = call_of(event, context)
-        except BadCall as bad:
-            begin(context.stream, WHOLE, by_url=True, status=400)
-            context.stream.write(spelt({"message": str(bad)}))
-            return None
-        outlet = Outlet(context.stream, by_url=call.by_url) if call.streams else None
-        context.outlet = outlet
+        call, stream = call_of(event, context), context.stream
+        outlet = context.outlet = Outlet(stream, by_url=call.by_url) if call.streams else None
         try:
             response = _parsed(self._hook(call.request, context))
+        except BadRequestError as bad:
+            if not call.by_url or stream.begun:
+                raise
+            begin(stream, WHOLE, by_url=True, status=400)  # the caller's fault: no error of the function
+            stream.write(spelt({"message": str(bad)}))
+            return None
         except Exception as error:
             if outlet is not None:
                 outlet.break_off(error)
@@ -141,8 +130,8 @@ class StreamFunction:
         if outlet is not None:
             outlet.finish(response)
         elif call.by_url:
-            begin(context.stream, WHOLE, by_url=True)
-            context.stream.write(spelt(response))
+            begin(stream, WHOLE, by_url=True)
+            stream.write(spelt(response))
         return response
 
 
@@ -185,6 +174,8 @@ def function(environ: Mapping[str, str]) -> StreamFunction:
         from converse_request import converse_request  # loaded by the first miss: no hit pays for it
         from page_images import fetch
 
+        if not isinstance(event, dict):
+            raise BadRequestError("send a JSON object with `messages`, as the host sends it to a LambdaHook function")
         return converse_request(event, lambda block: fetch(assembly.clients.s3(), block), **chosen)
 
     prose = choice(environ, "ERROR_DETAIL", ("type", "full")) == "full"

@@ -101,7 +101,7 @@ class Context:
         self.memory_limit_in_mb = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
         self.log_group_name = environ.get("AWS_LAMBDA_LOG_GROUP_NAME", "")
         self.log_stream_name = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
-        self.client_context = json.loads(headers.get("lambda-runtime-client-context", "null"))
+        self.client_context = _parsed(headers.get("lambda-runtime-client-context", ""))
         self.stream = Stream(api, self.aws_request_id, lambda: self.get_remaining_time_in_millis() / 1000)
 
     def get_remaining_time_in_millis(self) -> int:
@@ -135,6 +135,14 @@ def serve(api: RuntimeApi, handler: Handler, invocation: Invocation) -> None:
 def told(error: BaseException) -> dict[str, str]:
     """An error as callers of Lambda functions get it; the stack is for the log alone."""
     return {"errorType": type(error).__name__, "errorMessage": str(error)[:MESSAGE_LETTERS]}
+
+
+def _parsed(text: str) -> Any:
+    """A caller's client context; what is no JSON is none (B21)."""
+    try:
+        return json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _log(line: str, error: BaseException) -> None:

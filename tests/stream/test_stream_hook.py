@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
@@ -13,7 +14,9 @@ import pytest
 from botocore.exceptions import EventStreamError
 from converse_events import Assembled
 from converse_source import ConverseStreamSource
-from stream_function import StreamFunction
+from stream_function import StreamFunction, call_of
+from stream_response import Stream
+from stream_runtime import Context, Invocation
 
 from fakes import FakeContext, event_of
 from hookcache.control import BackendIdentity
@@ -50,7 +53,7 @@ class Model:
     def __init__(self) -> None:
         self.calls = 0
         self.script: list[Any] = text_events(["one ", "two"], USAGE)
-        self.before: Callable[[int], None] = lambda number: None
+        self.before: Callable[[int], object] = lambda number: None
 
     def converse_stream(self, **request: Any) -> Mapping[str, Any]:
         self.calls += 1
@@ -94,10 +97,12 @@ class StreamRig:
         assembly = (environment or self.rig.first).assembly
         return StreamFunction(assembly.hook(self.source, BackendIdentity(b"stream")))
 
-    def call(self, event: Any, environment: Any = None, *, streams: bool = True, seconds: float = 300) -> Any:
+    def call(
+        self, event: Any, environment: Any = None, *, streams: bool = True, seconds: float = 300, to: Any = None
+    ) -> Any:
         """The stream of one call, or its whole answer."""
         context = StreamContext(self.rig.clock, seconds, client_context=STREAM_WISH if streams else None)
-        context.stream = Written()
+        context.stream = Written() if to is None else to
         self.rig.listen()
         self.rig.invocations += 1
         try:
@@ -123,6 +128,13 @@ def make_stream_rig(make_rig: Callable[..., Rig]) -> Callable[..., StreamRig]:
 @pytest.fixture
 def streams(make_stream_rig: Callable[..., StreamRig]) -> StreamRig:
     return make_stream_rig()
+
+
+class Raising(Written):
+    """A stream that tells its writer when nobody listens."""
+
+    def write(self, data: bytes) -> None:
+        raise BrokenPipeError
 
 
 def asked(text: str = "Sum this up") -> dict[str, Any]:
@@ -202,6 +214,23 @@ class TestKept:
         assert (b"hologram" in told.data, "metadata", []) == (True, told.names[-1], streams.rig.entries)
         assert "not_an_object" == streams.rig.receipts[0]["refusal"]
 
+    def test_nobody_need_listen(self, streams: StreamRig) -> None:
+        """P53: the Runtime API is gone from the first word on, and the answer is kept."""
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            address = f"127.0.0.1:{closed.getsockname()[1]}"
+        gone = Stream(address, "r1", lambda: 10.0)
+        streams.call(asked(), to=gone)
+
+        assert (True, 1, ["miss"]) == (gone.gone, len(streams.rig.entries), streams.rig.outcomes)
+
+    def test_a_stream_that_told_its_writer_would_lose_the_answer(self, streams: StreamRig) -> None:
+        """P53, control: the same, with a stream that raises at whoever writes."""
+        with pytest.raises(BrokenPipeError):
+            streams.call(asked(), to=Raising())
+        streams.rig.errors.append(BrokenPipeError())
+
+        assert ([], ["failed"]) == (streams.rig.entries, streams.rig.outcomes)
+
     def test_usage_that_would_harm_the_host_reaches_no_caller(self, streams: StreamRig) -> None:
         """P33: what the hook takes out of an answer's usage is not in the stream's metadata either."""
         streams.model.script[-1] = {"metadata": {"usage": {"inputTokens": 3, "cacheDetails": [{"ttl": "5m"}]}}}
@@ -272,3 +301,19 @@ def test_a_call_without_a_client_context_wants_the_whole_answer(streams: StreamR
     assert [{"text": "one two"}] == answer["output"]["message"]["content"]
     assert USAGE == answer["usage"]
     assert SimpleNamespace(**answer).stopReason == "end_turn"
+
+
+@pytest.mark.parametrize("told", ["{", "[]", '"x"', '{"custom": 7}', '{"custom": {"hookcache_stream": "yes"}}'])
+def test_a_client_context_that_is_none_wishes_nothing(told: str) -> None:
+    """B21: neither an error nor a stream."""
+    headers = {"lambda-runtime-aws-request-id": "r1", "lambda-runtime-client-context": told}
+    context = Context("127.0.0.1:1", Invocation(b"{}", headers), {})
+
+    assert not call_of({}, context).streams
+
+
+def test_the_wish_for_a_stream_is_understood() -> None:
+    """P51, control."""
+    headers = {"lambda-runtime-aws-request-id": "r1", "lambda-runtime-client-context": json.dumps(STREAM_WISH)}
+
+    assert call_of({}, Context("127.0.0.1:1", Invocation(b"{}", headers), {})).streams

@@ -19,15 +19,15 @@ REMAINING_SECONDS = 10.0
 class Listener:
     """A Runtime API that reads when it is told to."""
 
-    socket: socket.socket
+    listening: socket.socket
     accepted: list[socket.socket] = field(default_factory=list)
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.socket.getsockname()[1]}"
+        return f"127.0.0.1:{self.listening.getsockname()[1]}"
 
     def accept(self) -> socket.socket:
-        connection, _ = self.socket.accept()
+        connection, _ = self.listening.accept()
         connection.settimeout(10)
         self.accepted.append(connection)
         return connection
@@ -124,7 +124,7 @@ def test_a_listener_who_does_not_read_holds_nobody_up(listener: Listener) -> Non
 
 def test_a_writer_that_waits_is_held_up(listener: Listener) -> None:
     """P20, control: the same listener, and a socket that waits, is stuck with most of it."""
-    with socket.create_connection(listener.socket.getsockname()) as waiting:
+    with socket.create_connection(listener.listening.getsockname()) as waiting:
         waiting.settimeout(0.2)
         with pytest.raises(TimeoutError):
             waiting.sendall(b"x" * 10_000_000)

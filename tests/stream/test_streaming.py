@@ -104,9 +104,8 @@ class TestOneKey:
     ) -> None:
         """P1, issue D: the same request asks under the same key, however its caller wants the answer."""
         event, before = event_of(), len(stage.receipts())
-        ask = {"whole": lambda: stage.whole(event), "stream": lambda: BySdk(stage.lambda_client, event).all()}
         for way in order:
-            ask[way]()
+            stage.whole(event) if way == "whole" else BySdk(stage.lambda_client, event).all()
         whole, stream = stage.whole(event), BySdk(stage.lambda_client, event).all()
         by_url = ByUrl(stage.url, event, accept="application/json").reply.read()
         receipts = stage.receipts()[before:]
@@ -173,13 +172,30 @@ class TestBrokenStream:
         assert ([], "ThrottlingException", 502) == (told.events, told.complete["ErrorCode"], by_url.reply.status)
 
     def test_a_body_that_is_no_request_is_refused_by_url(self, stage: Stage) -> None:
-        """400 with the remedy, and neither the model nor the cache is asked."""
+        """P31, B1: 400 with the remedy, one receipt each; the model is not asked."""
         before = len(stage.receipts())
-        replies = [ByUrl(stage.url, body).reply for body in (b"[]", b"{", b"")]
+        replies = [ByUrl(stage.url, body).reply for body in (b"[]", b"{", b"", b"{}")]
 
-        assert [400] * 3 == [reply.status for reply in replies]
-        assert "messages" in json.loads(replies[0].read())["message"]
-        assert (0, before) == (stage.model.calls, len(stage.receipts()))
+        assert [400] * 4 == [reply.status for reply in replies]
+        assert all("messages" in json.loads(reply.read())["message"] for reply in replies)
+        assert ["failed"] * 4 == [receipt["outcome"] for receipt in stage.receipts()[before:]]
+        assert 0 == stage.model.calls
+
+    @pytest.mark.parametrize(
+        "event", [None, [], "text", {"requestContext": "x"}, {"requestContext": {}}, {"messages": "x"}], ids=str
+    )
+    def test_an_odd_event_is_an_error_with_a_remedy_and_a_receipt(self, stage: Stage, event: Any) -> None:
+        """P31, B1: by Invoke as the host calls; the environment lives on."""
+        before = len(stage.receipts())
+
+        assert "BadRequestError" == stage.whole(event)["errorType"]
+        assert ["failed"] == [receipt["outcome"] for receipt in stage.receipts()[before:]]
+
+    def test_a_missing_setting_is_named_when_the_function_starts(self, stage: Stage) -> None:
+        """P52: the function's error says which one."""
+        stage.deploy("GENAIIDP-stream-unset", TARGET_MODEL_ID="")
+
+        assert "TARGET_MODEL_ID is not set" in stage.whole(event_of(), "GENAIIDP-stream-unset")["errorMessage"]
 
 
 class TestCallers:
