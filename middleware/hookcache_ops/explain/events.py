@@ -113,7 +113,6 @@ def _image(
     bodies = read(one), read(other)
     if bodies[0] is None or bodies[1] is None:
         so_far.unread = True
-        so_far.without_effect.append("names of images (their bytes count, and could not be read)")
     elif bodies[0] == bodies[1]:
         so_far.without_effect.append("names and owners of images (their bytes are the same)")
     else:

@@ -117,23 +117,25 @@ def headline(found: Finding) -> str:
 
 
 def sentence(found: Finding) -> str:
-    step = f"{found.step} " if found.step else ""
-    calls = count(found.calls)
+    """How many calls, of which step, and in what they differ."""
+    one = found.calls == 1
+    misses = f"{count(found.calls)} {found.step + ' ' if found.step else ''}{'miss' if one else 'misses'}"
+    requests = f"{count(found.calls)} {found.step + ' ' if found.step else ''}{'request' if one else 'requests'}"
     match found.cause.name:
         case "freshness":
-            return f"{calls} {step}misses were for answers that had expired"
+            return f"{misses} came after the answer had expired"
         case "memory" | "environments":
-            return f"{calls} table hits came within the memory's lifetime of the last answer"
+            return f"{count(found.calls)} table hits came within the memory's lifetime of the last answer"
         case "refused":
-            return f"{calls} {step}misses follow an answer refused as `{found.where}`"
+            return f"{misses} came after an answer refused as `{found.where}`"
         case "reason":
-            return f"{calls} {step}misses have the reason `{found.where}`"
+            return f"{misses} with the reason `{found.where}`"
         case "temperature_omitted" | "temperature_high" | "sampling":
-            return f"{calls} {step}requests bypassed the cache"
+            return f"{requests} bypassed the cache"
         case "bypass":
-            return f"{calls} {step}requests bypassed the cache, reason `{found.where}`"
+            return f"{requests} bypassed the cache, reason `{found.where}`"
         case _:
-            return f"{calls} {step}misses differ from an earlier request only in {found.where}"
+            return f"{misses} {'differs' if one else 'differ'} from an earlier request only in {found.where}"
 
 
 def pattern(found: Finding) -> list[str]:
@@ -148,7 +150,7 @@ def pattern(found: Finding) -> list[str]:
     elif found.always:
         like = "; it looks like a time stamp or request id" if found.cause.name == "time_stamp" else ""
         lines.append(f"another value on every request ({count(found.variants)} of them){like}")
-    elif found.variants and not found.functions:
+    elif found.variants > 1 and not found.functions:
         lines.append(f"{count(found.variants)} values over {count(found.groups)} otherwise equal requests")
     if found.cause.name in {"memory", "environments"}:
         lines.append(f"{millis(found.milliseconds / found.calls)} each beyond a memory hit, and table reads")

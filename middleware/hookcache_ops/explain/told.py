@@ -41,6 +41,9 @@ def changes_told(comparison: Comparison) -> Iterator[str]:
     for change in comparison.changes:
         yield ""
         yield from change_told(change)
+    if comparison.unread and comparison.changes:
+        yield ""
+        yield "Images were not compared: their bytes could not be read. Give the folder that holds them with --images."
     if comparison.without_effect:
         yield ""
         yield f"Without effect: {'; '.join(comparison.without_effect)}."
