@@ -32,7 +32,7 @@ from hookcache.prices import Prices
 from hookcache.references import with_references
 from hookcache.request import HookRequest, parse
 from hookcache.table import Found, TableTier
-from hookcache.trace import components
+from hookcache.trace import components, without_images
 from hookcache.usage import Metered, same_answer
 
 
@@ -125,17 +125,18 @@ class Cache:
         receipt.mode = mode.value
         decision = _may_use(request, rules, mode, wishes)
         if decision is not None or standing.identity is None:
+            receipt.components = without_images(self._keyer, request) if rules.trace else None
             return decision or Bypass(Reason.BACKEND_UNKNOWN)
         account = account_of(context)
         request = with_references(request, rules.resolve_references)
         digests = self._digests(request, account, receipt, seconds)
         receipt.images, receipt.image_bytes = len(digests), sum(digest.size_bytes for digest in digests)
         form = canonical_form(request, digests)
-        generation = standing.orders.generation or self._generation
-        key = self._keyer.key_of(form, standing.identity.digest, generation, wishes.rollout)
+        generation, identity = standing.orders.generation or self._generation, standing.identity.digest
+        key = self._keyer.key_of(form, identity, generation, wishes.rollout)
         receipt.key_id = self._keyer.shown(key)
         if rules.trace:
-            receipt.components = components(self._keyer, request, digests, standing.identity.digest, generation)
+            receipt.components = components(self._keyer, request, digests, identity, generation, wishes.rollout)
         return Lookup(request, rules, mode, wishes, standing, account, digests, form, key, self._clock.now_ms())
 
     def _digests(

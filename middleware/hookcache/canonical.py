@@ -77,6 +77,11 @@ def value_form(value: Any) -> bytes:
     return _Form(iter(())).of_value(value)
 
 
+def image_form(image: Any, digest: ImageDigest) -> bytes:
+    """The canonical bytes of one `image` member by itself, for the trace. Raises `Unkeyable` as `canonical_form` does."""
+    return _Form(iter((digest,))).of_image(image)
+
+
 class _Form:
     """One walk over one event. `_out` collects frames; images are consumed in order of position."""
 
@@ -115,6 +120,10 @@ class _Form:
 
     def of_value(self, value: Any) -> bytes:
         self._value(value, 0)
+        return b"".join(self._out)
+
+    def of_image(self, image: Any) -> bytes:
+        self._image_block({"image": image}, 0)
         return b"".join(self._out)
 
     def _object_of(self, known: Mapping[str, Writer]) -> Writer:

@@ -1,56 +1,158 @@
 """
-The trace: one keyed digest per component of a request, so that two receipts can say what changed, without content (P58).
+The trace: keyed digests of each component of a request, so that two receipts can say what changed, without content (P58).
 
 Digests are made under a secret of their own: whoever reads the log can tell that two texts differ, and can confirm no guess.
+Two requests have equal components exactly if they have one key; no component tells how long anything is.
+
+Each text has three shapes beside its digest, digests too, of the text with something made alike: two texts that differ
+and share one are known to differ in that alone.
+
+    spacing    white space, line ends, Unicode form and invisible characters made alike
+    values     only its words, and those with digits, the names of months and days, and hex digits made alike
+    order      only its words, sorted
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
-from hookcache.canonical import CACHE_POINT, value_form
+from hookcache.canonical import CACHE_POINT, image_form, value_form
+from hookcache.errors import Unkeyable
 from hookcache.images import ImageDigest
 from hookcache.key import Keyer
 from hookcache.request import HookRequest
 
+SHAPED_CHARS = 256 * 1024
+"""Texts of a request have shapes up to so many characters together; those beyond have none."""
+
+SHAPES = ("spacing", "values", "order")
+INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+"""Characters that show nothing: soft hyphen, zero widths, marks of direction, byte order mark."""
+_MONTHS = "january february march april june july august september october november december"
+_DAYS = "monday tuesday wednesday thursday friday saturday sunday"
+_SHORT = "jan feb mar apr may jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun am pm"
+_TIME_WORDS = frozenset(f"{_MONTHS} {_DAYS} {_SHORT}".split())
+_HEX = frozenset("abcdefABCDEF")
+_DIGIT = re.compile(r"\d")
+_WORD = re.compile(r"\w+")
 _KNOWN_TOP = frozenset({"messages", "system", "inferenceConfig", "context", "modelId"})
 _KNOWN_NUMBERS = frozenset({"temperature", "topP", "topK", "maxTokens"})
 _KNOWN_BLOCK = frozenset({"text", "image"})
 
 
 def components(
-    keyer: Keyer, request: HookRequest, digests: Sequence[ImageDigest], identity: bytes, generation: str
+    keyer: Keyer,
+    request: HookRequest,
+    digests: Sequence[ImageDigest] | None,
+    identity: bytes,
+    generation: str,
+    rollout: str = "",
 ) -> dict[str, Any]:
     """
     The components of a request as short digests, 16 hexadecimal letters each.
 
-    `blocks` is their kinds in order (`t` text, `i` image), `texts` and `images` their contents; `numbers` go by name;
-    `unknown` covers all other members together.
+    `blocks` is their kinds in order (`t` text, `i` image), `system`, `texts` and `images` their contents; `numbers` go by
+    name; `unknown` covers all other members together. `shapes` has a list of three per text, empty where it was too long.
+
+    Args:
+        digests: one per `request.images`; None where the images were not read, and `images` is then left out.
+
+    Raises:
+        Unkeyable: as `canonical_form`, for the same requests.
     """
     event = request.event
     content: list[Mapping[str, Any]] = event["messages"][0]["content"]
     texts = [block["text"] for block in content if "text" in block]
-    system = [block.get("text", "") for block in event["system"]]
+    system = [_frame(block, "text") for block in event["system"]]
+    shapes = _Shapes(keyer)
 
     def shown(component: str, value: bytes) -> str:
         return keyer.traced(component, value)
 
-    return {
+    told: dict[str, Any] = {
         "blocks": "".join("i" if "image" in block else "t" for block in content),
-        "system": [shown("system", _bytes(text.replace(CACHE_POINT, ""))) for text in system if isinstance(text, str)],
+        "system": [shown("system", frame) for frame in system],
         "texts": [shown("text", _bytes(text)) for text in texts],
-        "images": [shown("image", digest.sha256) for digest in digests],
         "numbers": {
             name if name in _KNOWN_NUMBERS else shown("name", _bytes(name)): shown("number", value_form(value))
             for name, value in event["inferenceConfig"].items()
         },
-        "context": shown("context", _bytes(request.context)),
-        "model": shown("model", _bytes(str(event.get("modelId", "")))),
+        "context": shown("context", _frame(event, "context")),
+        "model": shown("model", _frame(event, "modelId")),
         "identity": shown("identity", identity),
         "generation": shown("generation", _bytes(generation)),
-        "unknown": shown("unknown", value_form(_unknown(request))),
+        "namespace": shown("namespace", keyer.namespace.encode()),
+        "unknown": shown("unknown", b"".join(value_form(part) for part in _unknown(request))),
+        "shapes": {
+            "system": [shapes.of(block.get("text")) for block in event["system"]],
+            "texts": [shapes.of(text) for text in texts],
+        },
     }
+    if digests is not None:
+        told["images"] = _images(keyer, content, digests)
+    if rollout:
+        told["rollout"] = shown("rollout", _bytes(rollout))
+    return told
+
+
+def without_images(keyer: Keyer, request: HookRequest) -> dict[str, Any] | None:
+    """The components of a request whose images nobody reads, as of one that is bypassed; None if it has no form."""
+    try:
+        return components(keyer, request, None, b"", "")
+    except Unkeyable:
+        return None
+
+
+class _Shapes:
+    """Makes shapes while there is room: an event of 6 MB must not cost its caller a second."""
+
+    def __init__(self, keyer: Keyer) -> None:
+        self._keyer = keyer
+        self._left = SHAPED_CHARS
+
+    def of(self, text: object) -> list[str]:
+        if not isinstance(text, str) or len(text) > self._left:
+            return []
+        self._left -= len(text)
+        return [self._keyer.traced(name, _bytes(form)) for name, form in zip(SHAPES, shape_forms(text), strict=True)]
+
+
+def shape_forms(text: str) -> tuple[str, str, str]:
+    """What the three shapes of a text are digests of."""
+    visible = INVISIBLE.sub("", unicodedata.normalize("NFC", text.replace(CACHE_POINT, "")))
+    spaced = " ".join(visible.split())
+    words = _WORD.findall(spaced)
+    return spaced, " ".join(_without_values(words)), " ".join(sorted(words))
+
+
+def _without_values(words: Sequence[str]) -> Iterator[str]:
+    """The words, a run of values as one `0`: a time may be written with or without its fraction of a second."""
+    valued = False
+    for word in words:
+        was, valued = valued, is_value(word)
+        if not valued:
+            yield word
+        elif not was:
+            yield "0"
+
+
+def is_value(word: str) -> bool:
+    """True for a word that changes with the time or the call: with a digit, of a date, or all of hex digits as in a UUID."""
+    if not word.isalpha():
+        return _DIGIT.search(word) is not None
+    return word.lower() in _TIME_WORDS or (len(word) in {4, 8, 12} and _HEX.issuperset(word))
+
+
+def _images(keyer: Keyer, content: Sequence[Mapping[str, Any]], digests: Sequence[ImageDigest]) -> list[str]:
+    """One per image block, whose other members count as well; then one per object of a reference (P41)."""
+    each = iter(digests)
+    blocks = [block["image"] for block in content if "image" in block]
+    shown = [keyer.traced("image", image_form(image, next(each))) for image in blocks]
+    return [*shown, *(keyer.traced("image", digest.sha256) for digest in islice(each, None))]
 
 
 def _unknown(request: HookRequest) -> list[Any]:
@@ -59,15 +161,23 @@ def _unknown(request: HookRequest) -> list[Any]:
     message = event["messages"][0]
     return [
         {name: value for name, value in event.items() if name not in (*_KNOWN_TOP, *request.references)},
+        list(request.references),
         {name: value for name, value in message.items() if name != "content"},
         [{name: value for name, value in block.items() if name not in _KNOWN_BLOCK} for block in message["content"]],
-        [
-            {name: value for name, value in block["image"].items() if name != "source"}
-            for block in message["content"]
-            if "image" in block
-        ],
         [{name: value for name, value in block.items() if name != "text"} for block in event["system"]],
     ]
+
+
+def _frame(members: Mapping[str, Any], name: str) -> bytes:
+    """Bytes of a member that should be text: absent, empty and another type are three things."""
+    if name not in members:
+        return b""
+    value = members[name]
+    return (
+        b"s" + _bytes(value.replace(CACHE_POINT, "") if name == "text" else value)
+        if isinstance(value, str)
+        else value_form(value)
+    )
 
 
 def _bytes(text: str) -> bytes:

@@ -39,6 +39,9 @@ COMMANDS: tuple[Command, ...] = (
         "report", "hookcache_ops.report", "what was spent and saved, and what it would have cost without the cache"
     ),
     Command(
+        "explain", "hookcache_ops.explain", "why requests missed: two events or receipts, one event, or a whole log"
+    ),
+    Command(
         "dashboard",
         "hookcache_ops.dashboard",
         "draw the CloudWatch dashboard from receipts, as one HTML page that opens offline",

@@ -127,6 +127,21 @@ def reach_of(args: argparse.Namespace, client: Any = None, environ: Mapping[str,
         raise ReachError(f"AWS cannot be asked ({type(error).__name__}); check the network and AWS_REGION") from None
 
 
+def variables_of(function: str, client: Any = None) -> Mapping[str, str]:
+    """
+    The environment of a deployed function, whose table and secret a command then uses with the caller's own rights.
+
+    Raises:
+        ReachError: it cannot be found or read.
+    """
+    try:
+        return _variables(client if client is not None else _lambda_client(), function)
+    except (NoCredentialsError, NoRegionError) as error:
+        raise ReachError(f"{error}; set AWS_PROFILE and AWS_REGION, or log in") from None
+    except BotoCoreError as error:
+        raise ReachError(f"AWS cannot be asked ({type(error).__name__}); check the network and AWS_REGION") from None
+
+
 def _direct(variables: Mapping[str, str], whence: str) -> Direct:
     own = {name: value for name, value in variables.items() if name.startswith(PREFIX)}
     if f"{PREFIX}TABLE" not in own:

@@ -103,6 +103,31 @@ def test_what_the_period_would_have_cost_without_the_cache():
     assert "would have cost $1.50; with it, it cost $0.54: net savings $0.96" in render.headline(told)
 
 
+def test_observe_says_what_serving_would_have_saved():
+    """P50, P57: of calls with an answer at hand, their cost; no savings are booked, and answers that differ are counted."""
+    seen = {"mode": "observe", "Cost": 0.5}
+    told = summary(
+        [
+            samples.receipt("observe", reason="absent", request_id="a", **seen),
+            samples.receipt("observe", request_id="b", would_hit=True, agrees=True, **seen),
+            samples.receipt("observe", request_id="c", would_hit=True, agrees=False, **seen),
+            samples.receipt("miss", request_id="d", Cost=0.5),
+        ]
+    )
+
+    assert told.totals["observed"] == {"receipts": 3, "would_hit": 2, "would_save": 1.0, "answers_that_differ": 1}
+    assert told.totals["saved_cost"] == 0
+    assert (
+        "$1.00: 2 of 3 calls (66.7 %) had an answer at hand; 1 of those differ"
+        in dict(render.facts(told))["Observed, and would have saved"]
+    )
+
+
+def test_without_observe_nothing_is_said_of_it():
+    """P50: one row less."""
+    assert "Observed, and would have saved" not in dict(render.facts(summary([samples.receipt("miss")])))
+
+
 def test_a_cache_that_costs_more_than_it_saves_says_so():
     """P56: net savings may be negative and are shown so."""
     told = summary([samples.receipt("miss", OwnCost=0.25)])

@@ -36,7 +36,17 @@ class RowKey(NamedTuple):
 class Sums:
     """What a set of receipts adds up to. Money is held in picounits; see `money`."""
 
-    __slots__ = ("by_reason", "cold_starts", "metrics", "receipts", "replays", "replays_saved", "times", "units")
+    __slots__ = (
+        "by_reason",
+        "cold_starts",
+        "metrics",
+        "observed",
+        "receipts",
+        "replays",
+        "replays_saved",
+        "times",
+        "units",
+    )
 
     def __init__(self) -> None:
         self.receipts = 0
@@ -47,6 +57,7 @@ class Sums:
         self.cold_starts = 0
         self.replays = 0
         self.replays_saved = 0
+        self.observed: dict[str, float] = {}
 
     def add(self, receipt: Receipt) -> None:
         self.receipts += 1
@@ -69,11 +80,20 @@ class Sums:
             self.cold_starts += 1
         if members.get("replay"):
             self._add_replay(receipt)
+        if receipt.outcome == "observe":
+            self._add_observed(receipt)
 
     def _add_replay(self, receipt: Receipt) -> None:
         """A retry of the host that we recognised: its saving is real and is shown apart (P57)."""
         self.replays += 1
         self.replays_saved += round(receipt.metrics.get("SavedCost", 0) * PICO)
+
+    def _add_observed(self, receipt: Receipt) -> None:
+        """A call in mode observe: had the cache served, one with an answer at hand would not have been made (P50)."""
+        hit = bool(receipt.members.get("would_hit"))
+        saved = round(receipt.metrics.get("Cost", 0) * PICO) if hit else 0
+        differs = hit and receipt.members.get("agrees") is False
+        _merge(self.observed, {"receipts": 1, "would_hit": hit, "would_save": saved, "differs": differs})
 
     def merge(self, other: Sums) -> None:
         self.receipts += other.receipts
@@ -87,6 +107,7 @@ class Sums:
         self.cold_starts += other.cold_starts
         self.replays += other.replays
         self.replays_saved += other.replays_saved
+        _merge(self.observed, other.observed)
 
     def count(self, name: str) -> float:
         """The sum of a count metric; whole numbers come as int."""

@@ -87,7 +87,17 @@ def facts(report: Report) -> list[tuple[str, str]]:
                 f"{count(retries['receipts'])}, {money(retries['saved_cost'])} of the savings",
             )
         )
-    return rows
+    return [*rows, *_observed(totals["observed"])]
+
+
+def _observed(seen: dict[str, Any]) -> list[tuple[str, str]]:
+    """What serving would have saved, of the calls made in mode observe; in no other amount."""
+    if not seen["receipts"]:
+        return []
+    share = percent(seen["would_hit"] / seen["receipts"])
+    at_hand = f"{count(seen['would_hit'])} of {count(seen['receipts'])} calls ({share}) had an answer at hand"
+    differ = f"{count(seen['answers_that_differ'])} of those differ from the backend's new one"
+    return [("Observed, and would have saved", f"{money(seen['would_save'])}: {at_hand}; {differ}")]
 
 
 def _standing(totals: dict[str, Any]) -> list[tuple[str, str]]:

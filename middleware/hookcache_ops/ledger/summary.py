@@ -93,6 +93,12 @@ def amounts(sums: Sums) -> dict[str, Any]:
         "refusals": _words(sums, "refusal"),
         "cold_starts": sums.cold_starts,
         "known_retries": {"receipts": sums.replays, "saved_cost": sums.replays_saved / PICO},
+        "observed": {
+            "receipts": sums.observed.get("receipts", 0),
+            "would_hit": sums.observed.get("would_hit", 0),
+            "would_save": sums.observed.get("would_save", 0) / PICO,
+            "answers_that_differ": sums.observed.get("differs", 0),
+        },
     }
 
 

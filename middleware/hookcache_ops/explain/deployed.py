@@ -1,0 +1,139 @@
+"""
+One event against a deployed cache: which tier would answer it and how old the entry is, or why it would miss.
+
+The hook's own code makes the key and looks, with the settings of the deployed function and the caller's rights; nothing is
+written. What only an execution environment knows, its memory, cannot be seen from outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from hookcache.assembly import Assembly
+from hookcache.clock import SystemClock
+from hookcache.commands import OperatorClients
+from hookcache.erasable import ErasableItems
+from hookcache.errors import ConfigurationError, HookCacheError, Unkeyable
+from hookcache.index import indexed_key
+from hookcache.key import Keyer
+from hookcache.metering import Receipt
+from hookcache.policy import Bypass, Mode
+from hookcache.request import metered_context
+from hookcache.settings import Settings
+from hookcache.spending import Spending
+
+
+class DeployedError(Exception):
+    """The deployed cache cannot be asked; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """
+    What would become of the event now: `outcome` is `hit_table`, `miss` or `bypass`.
+
+    `others` counts keys of the same request under another backend identity or generation; None if that cannot be seen.
+    `components` is its trace, for a look through receipts.
+    """
+
+    outcome: str
+    reason: str
+    step: str
+    mode: str
+    key_id: str = ""
+    age_seconds: float | None = None
+    entry_bytes: int = 0
+    fresh_seconds_left: float | None = None
+    others: int | None = None
+    components: Mapping[str, Any] | None = None
+    memory_seconds: float = 0.0
+
+
+def look_up(
+    event: Mapping[str, Any], variables: Mapping[str, str], whence: str, clients: Any = None, clock: Any = None
+) -> Verdict:
+    """
+    The verdict on `event` under a function's environment `variables`.
+
+    Raises:
+        DeployedError: a setting is wrong or missing, or AWS cannot be asked.
+    """
+    if "HOOKCACHE_TABLE" not in variables:
+        raise DeployedError(f"{whence} name no table; give --function with the wrapper's name, or set HOOKCACHE_TABLE")
+    if not variables.get("HOOKCACHE_BACKEND"):
+        raise DeployedError(
+            f"{whence} name no HOOKCACHE_BACKEND: which code answers inside a decorator or layer cannot be seen from"
+            " outside; compare receipts instead"
+        )
+    try:
+        settings = Settings.of({name: value for name, value in variables.items() if name.startswith("HOOKCACHE_")})
+        clients = clients if clients is not None else OperatorClients()
+        assembly = Assembly(settings, variables, clients, clock if clock is not None else SystemClock())
+        return _verdict(event, assembly, settings)
+    except ConfigurationError as error:
+        raise DeployedError(str(error)) from None
+    except HookCacheError as error:
+        raise DeployedError(f"the cache cannot be asked ({error}); check the region and your rights") from None
+    except (ClientError, BotoCoreError) as error:
+        code = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
+        raise DeployedError(
+            f"AWS cannot be asked ({code or type(error).__name__}); check AWS_PROFILE and rights"
+        ) from None
+
+
+def _verdict(event: Mapping[str, Any], assembly: Assembly, settings: Settings) -> Verdict:
+    cache = assembly.cache()
+    if cache is None:
+        raise DeployedError("the secret cannot be read; you need secretsmanager:GetSecretValue on HOOKCACHE_SECRET_ARN")
+    step = metered_context(event)
+    wanted = settings.rules(step)
+    # Read only: a look from outside must not write who the backend is, nor obey a mode that serves nothing.
+    rules = replace(wanted, mode=Mode.READ_ONLY, trace=True)
+    orders = cache.control.now(share=False).orders
+    mode = orders.mode(step) or wanted.mode.value
+    if mode == Mode.OFF.value:
+        return Verdict("bypass", "mode_off", step, mode)
+    receipt = Receipt(step, "", "")
+    try:
+        lookup = cache.prepare(event, None, rules, receipt)
+    except Unkeyable as unkeyable:
+        return Verdict("bypass", unkeyable.reason.value, step, mode)
+    if isinstance(lookup, Bypass):
+        return Verdict("bypass", lookup.reason.value, step, mode, components=receipt.components)
+    lookup.mode = Mode.READ_ONLY
+    entry = cache.recall(lookup, receipt).entry
+    told: dict[str, Any] = {"step": step, "mode": mode, "key_id": receipt.key_id, "components": receipt.components}
+    if entry is None:
+        others = _others(assembly, settings, lookup.form, bytes(lookup.key))
+        return Verdict("miss", lookup.miss.value, others=others, **told)
+    now = assembly.clock.now_ms()
+    return Verdict(
+        "hit_table",
+        "",
+        age_seconds=round((now - entry.created_ms) / 1000, 3),
+        entry_bytes=len(entry.body),
+        fresh_seconds_left=round((entry.fresh_until_ms - now) / 1000, 3),
+        memory_seconds=settings.memory_seconds,
+        **told,
+    )
+
+
+def _others(assembly: Assembly, settings: Settings, form: bytes, key: bytes) -> int | None:
+    """How many other keys the same request has: under another backend identity or generation."""
+    secrets = assembly.secrets.get()
+    if secrets is None:
+        return None
+    items = ErasableItems(assembly.clients.dynamodb, settings.table, assembly.clock, Spending())
+    index = Keyer(secrets, settings.namespace).form_index(hashlib.sha256(form).digest())
+    try:
+        found = {indexed_key(item) for item in items.indexed(index)}
+        return len({bytes(each) for each in found if each is not None} - {key})
+    except HookCacheError:
+        return None  # the right to query is the erase function's; without it there is simply less to say
+    finally:
+        items.close()
