@@ -159,11 +159,11 @@ def test_the_curve_against_libcachesim(tmp_path, capsys):
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 12), st.integers(1, 9)), max_size=60), st.integers(1, 60))
 def test_a_distance_is_what_a_tier_of_that_size_would_need(asked, size):
     """P30: for any requests, with one size for each key, a tier answers exactly those whose distance fits it."""
-    sized: list[tuple[int, Hashable, int]] = [(tier, key, 1 + key % 5) for tier, key, _ in asked]
-    fits = max((held for _, _, held in sized), default=0) <= size
+    sized: list[tuple[int, Hashable, int, bool]] = [(tier, key, 1 + key % 5, True) for tier, key, _ in asked]
+    fits = max((held for _, _, held, _ in sized), default=0) <= size
     hits = 0
-    for tier in {tier for tier, _, _ in sized}:
-        own = [(key, held) for of_tier, key, held in sized if of_tier == tier]
+    for tier in {tier for tier, _, _, _ in sized}:
+        own = [(key, held) for of_tier, key, held, _ in sized if of_tier == tier]
         hits += round((1 - plain_lru(own)(size)) * len(own))  # type: ignore[arg-type]
 
     assert not fits or hits == hits_within(distances(sized), size)
