@@ -97,11 +97,11 @@ class Wrapper:
 
 
 def freshness(count: int, seed: int = 3) -> Iterator[dict[str, Any]]:
-    """Pages come again after hours and days; answers stay fresh for 15 minutes."""
+    """Some days in which pages come again after hours; answers stay fresh for 15 minutes."""
     chance = random.Random(seed)
     wrapper, now = Wrapper(900, 64 * 1024 * 1024, chance), 0.0
     for _ in range(count):
-        now += chance.expovariate(1 / 60) + 4  # one caller, who waits for each answer
+        now += chance.expovariate(count / (2 * 86_400)) + 4  # one caller, who waits for each answer
         yield _request(wrapper, now, chance, count // 8, 4_000)
 
 
