@@ -10,6 +10,7 @@ of the requests is the same in all logs: prompts that never come again, sampling
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import sys
@@ -96,11 +97,11 @@ class Wrapper:
 
 
 def freshness(count: int, seed: int = 3) -> Iterator[dict[str, Any]]:
-    """Pages come again after hours and days; answers stay fresh for 15 minutes."""
+    """Some days in which pages come again after hours; answers stay fresh for 15 minutes."""
     chance = random.Random(seed)
     wrapper, now = Wrapper(900, 64 * 1024 * 1024, chance), 0.0
     for _ in range(count):
-        now += chance.expovariate(1 / 60) + 4  # one caller, who waits for each answer
+        now += chance.expovariate(count / (2 * 86_400)) + 4  # one caller, who waits for each answer
         yield _request(wrapper, now, chance, count // 8, 4_000)
 
 
@@ -125,6 +126,21 @@ def prompts(count: int, seed: int = 3) -> Iterator[dict[str, Any]]:
         yield wrapper.call(now, "OCR", f"{number + 1:016x}", 4_000, components=traced)
 
 
+def example(count: int, seed: int = 3) -> Iterator[dict[str, Any]]:
+    """Some hours of one caller: answers stay fresh for 15 minutes, and one OCR prompt in six holds the time. Traced."""
+    chance = random.Random(seed)
+    wrapper, now = Wrapper(900, 64 * 1024 * 1024, chance), 0.0
+    for number in range(count):
+        now += chance.expovariate(1 / 14) + 4
+        page = chance.randrange(count // 10) if chance.random() < 0.8 else chance.randrange(4)
+        step = "OCR" if chance.random() < 0.6 else "Extraction"
+        stamped = step == "OCR" and chance.random() < 1 / 6
+        prompt = f"{number + 1:016x}" if stamped else f"{step == 'OCR':016x}"
+        traced = {"images": [f"{page:016x}"], "texts": [prompt], "identity": "1" * 16, "generation": "0" * 16}
+        key = hashlib.blake2b(f"{step} {page} {prompt}".encode(), digest_size=8).hexdigest()
+        yield wrapper.call(now, step, key, 60_000, components=traced)
+
+
 def _request(wrapper: Wrapper, now: float, chance: random.Random, pages: int, body_bytes: int) -> dict[str, Any]:
     roll = chance.random()
     if roll < 0.02:
@@ -135,7 +151,7 @@ def _request(wrapper: Wrapper, now: float, chance: random.Random, pages: int, bo
     return wrapper.call(now, step, f"{(step == 'OCR') * 10_000_000 + chance.randrange(pages):016x}", body_bytes)
 
 
-LOGS = {"freshness": freshness, "memory": memory, "prompts": prompts}
+LOGS = {"freshness": freshness, "memory": memory, "prompts": prompts, "example": example}
 
 
 def main() -> None:

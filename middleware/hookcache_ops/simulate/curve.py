@@ -52,7 +52,7 @@ def curve(
     """The points at `sizes`, ascending."""
     base, requests, rate = deployed.scenario, log.in_time, log.sample.rate
     asked = list(looked_up(base, log))
-    ascending = distances((tier, key, size) for tier, key, size in asked)
+    ascending = distances(asked)
     look_ups = _look_ups(log, base)
     # SHARDS-adj: what the sample holds too few or too many of is taken for requests that any size answers.
     missing = look_ups - len(asked) / rate
@@ -72,13 +72,13 @@ def curve(
     return found
 
 
-def looked_up(base: Scenario, log: Log) -> Iterator[tuple[int, bytes, int]]:
-    """The look-ups of the sample as (environment, key, bytes held in memory)."""
+def looked_up(base: Scenario, log: Log) -> Iterator[tuple[int, bytes, int, bool]]:
+    """The look-ups of the sample as (environment, key, bytes held in memory, whether an answer made for it is kept)."""
     for request in log.in_time:
         key = base.key_of(request)
         if key is not None and request.outcome is not Outcome.BYPASS:
             size = log.experience.size_bytes(request) + SLOT_BYTES
-            yield base.environment_of(request), key, size
+            yield base.environment_of(request), key, size, request.kept
 
 
 def _look_ups(log: Log, base: Scenario) -> float:
@@ -95,7 +95,7 @@ def _is_looked_up(base: Scenario, request: Request) -> bool:
 
 def usual_sizes(base: Scenario, log: Log) -> list[int]:
     """Sizes in equal ratio, from a small part of all entries to more than all of them, the deployed size among them."""
-    held: dict[bytes, int] = {key: size for _, key, size in looked_up(base, log)}
+    held: dict[bytes, int] = {key: size for _, key, size, _ in looked_up(base, log)}
     whole = sum(held.values()) / log.sample.rate
     deployed = base.settings.memory_bytes
     low, high = max(SMALLEST, min(whole / 64, deployed / 4)), max(SMALLEST * 4, whole * 1.25, deployed)

@@ -229,7 +229,7 @@ def text(verdict: Verdict, log: Log, points: Sequence[Point], base: Deployed) ->
         console.print("\nMemory tier: the share of look-ups that it does not answer, by size of each environment's")
         console.print(_curve_table(points, verdict.deployed.scenario.settings.memory_bytes))
     console.print("\n" + "\n".join(notes(verdict, log, base)), soft_wrap=True)
-    return out.getvalue()
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
 def _curve_table(points: Sequence[Point], deployed: int) -> Table:

@@ -45,6 +45,10 @@ class Stack:
         self._next += 1
         return distance
 
+    def holds(self, key: Hashable) -> bool:
+        """Was the key ever asked for?"""
+        return key in self._slots
+
     def _add(self, slot: int, amount: int) -> None:
         sums, end = self._sums, len(self._sums)
         while slot < end:
@@ -69,14 +73,16 @@ class Stack:
         self._next = len(in_order) + 1
 
 
-def distances(asked: Iterable[tuple[Hashable, Hashable, int]]) -> list[int]:
-    """The finite distances, ascending, of requests given as (tier, key, size)."""
+def distances(asked: Iterable[tuple[Hashable, Hashable, int, bool]]) -> list[int]:
+    """The finite distances, ascending, of requests given as (tier, key, size, whether an answer made for it is kept)."""
     stacks: dict[Hashable, Stack] = {}
     found = []
-    for tier, key, size in asked:
+    for tier, key, size, keeps in asked:
         stack = stacks.get(tier)
         if stack is None:
             stack = stacks[tier] = Stack()
+        if not keeps and not stack.holds(key):
+            continue  # nothing came of it that could push others out
         distance = stack.ask(key, size)
         if distance is not None:
             found.append(distance)

@@ -101,7 +101,11 @@ def _requests(sums: Sums) -> float:
     return sums.requests
 
 
-_KNOWN = (_calls, _hits, _requests)
+def _spent(sums: Sums) -> float:
+    return sums.spent
+
+
+_KNOWN = (_calls, _spent, _hits, _requests)
 """Sums of the whole log that a change may go with."""
 
 
