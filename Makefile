@@ -94,7 +94,7 @@ deploy: build ## guided deployment of one wrapper into your AWS account
 
 # Versions and hashes only: no lock names the registry it came from. UPGRADE=1 moves every version that may move.
 lock: | $(INSTALLER) ## requirements/*.lock from requirements/*.in (UPGRADE=1: newest versions)
-	@for set in runtime demo dev sam ministack; do \
+	@for set in runtime demo dev bench sam ministack; do \
 		$(say) "Locking requirements/$$set.in"; \
 		override="--override requirements/overrides.txt"; case $$set in sam|ministack) override=;; esac; \
 		"$(UV)" pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
@@ -105,7 +105,7 @@ clean: ## remove what was built and cached
 	@find bench functions middleware tests -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## and the environments
-	@rm -rf .venv .venv-sam .venv-ministack .uv node_modules
+	@rm -rf .venv .venv-bench .venv-sam .venv-ministack .uv node_modules
 
 # ------------------------------------------------------------------------------------------------ environments
 
