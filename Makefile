@@ -54,7 +54,7 @@ check: $(DEV) $(SAM) engines ## format, lint, types, template, then the suite
 	@$(say) "Checking types"
 	@.venv/bin/mypy --no-error-summary
 	@$(say) "Checking template.yaml"
-	@.venv/bin/cfn-lint template.yaml
+	@.venv/bin/cfn-lint template.yaml functions/*/template.yaml workflows/template.yaml
 	@$(MAKE) test
 
 # Nothing may be skipped there for want of an engine.
@@ -94,7 +94,7 @@ deploy: build ## guided deployment of one wrapper into your AWS account
 
 # Versions and hashes only: no lock names the registry it came from. UPGRADE=1 moves every version that may move.
 lock: | $(INSTALLER) ## requirements/*.lock from requirements/*.in (UPGRADE=1: newest versions)
-	@for set in runtime demo dev bench sam ministack; do \
+	@for set in runtime encrypt triton demo dev bench sam ministack; do \
 		$(say) "Locking requirements/$$set.in"; \
 		override="--override requirements/overrides.txt"; case $$set in sam|ministack) override=;; esac; \
 		"$(UV)" pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \

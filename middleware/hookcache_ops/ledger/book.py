@@ -70,11 +70,7 @@ class Sums:
                     metrics[name] += amount
                 else:
                     metrics[name] = amount
-        for name in _TIMES & receipt.metrics.keys():
-            times = self.times.get(name)
-            if times is None:
-                times = self.times[name] = Histogram()
-            times.add(receipt.metrics[name])
+        self._add_times(receipt)
         for member in _UNIT_MEMBERS & members.keys():
             amounts = members[member]
             if amounts:
@@ -86,6 +82,13 @@ class Sums:
             self._add_replay(receipt)
         if receipt.outcome == "observe":
             self._add_observed(receipt)
+
+    def _add_times(self, receipt: Receipt) -> None:
+        for name in _TIMES & receipt.metrics.keys():
+            times = self.times.get(name)
+            if times is None:
+                times = self.times[name] = Histogram()
+            times.add(receipt.metrics[name])
 
     def _add_replay(self, receipt: Receipt) -> None:
         """A retry of the host that we recognised: its saving is real and is shown apart (P57)."""
