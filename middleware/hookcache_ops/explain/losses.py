@@ -23,7 +23,7 @@ from hookcache_ops.explain.traced import Trace
 if TYPE_CHECKING:
     from hookcache_ops.receipts import Receipt
 
-KEYS = 500_000
+KEYS = 300_000
 EXAMPLES = 3
 PAIRS = 50
 HITS = frozenset({"hit_memory", "hit_table", "collapsed"})

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from hookcache_ops.explain.recent import Distinct, Recent
 from hookcache_ops.explain.traced import SETTINGS, Shapes, Trace, changed_numbers, shared_shape
 
-ENTRIES = 500_000
-"""Remembered (request, component) pairs, about 150 MB: the last 35,000 to 70,000 different requests."""
+ENTRIES = 300_000
+"""Remembered (request, component) pairs, about 200 MB: the last 25,000 to 50,000 different requests."""
 PLACES = 8
 """Texts and images past this place of a request are compared as part of the rest only."""
 RARE = 0.1

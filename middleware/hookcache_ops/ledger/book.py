@@ -78,7 +78,10 @@ class Sums:
         self._add_words(members)
         if members.get("cold_start"):
             self.cold_starts += 1
-        if members.get("replay"):
+        self._add_apart(receipt)
+
+    def _add_apart(self, receipt: Receipt) -> None:
+        if receipt.members.get("replay"):
             self._add_replay(receipt)
         if receipt.outcome == "observe":
             self._add_observed(receipt)
