@@ -14,6 +14,7 @@ export UV := $(or $(uv_on_path),$(CURDIR)/.uv/bin/uv)
 export SAM_CLI_TELEMETRY := 0
 
 DOCUMENT ?=
+BACKEND ?=
 PYTEST_ARGS ?=
 say := printf '%s\n'
 
@@ -40,8 +41,8 @@ help: ## this list
 
 setup: $(DEV) $(SAM) engines ## everything that the other targets need, and nothing else
 
-demo: $(RUN) ## the path on this machine: miss, memory hit, table hit, receipts (DOCUMENT=file.pdf: your own pages)
-	@.venv/bin/hookcache demo $(if $(DOCUMENT),"$(DOCUMENT)")
+demo: $(RUN) ## miss, memory hit, table hit, receipts (DOCUMENT=file.pdf; BACKEND=bedrock|sagemaker|triton|chandra|openai|ocr)
+	@.venv/bin/hookcache demo $(if $(BACKEND),--backend "$(BACKEND)") $(if $(DOCUMENT),"$(DOCUMENT)")
 
 test: $(DEV) $(SAM) engines ## the whole suite but the long proofs (PYTEST_ARGS="-k lease")
 	@.venv/bin/python -m pytest -m "not prove" $(PYTEST_ARGS)
@@ -53,13 +54,20 @@ check: $(DEV) $(SAM) engines ## format, lint, types, template, then the suite
 	@$(say) "Checking types"
 	@.venv/bin/mypy --no-error-summary
 	@$(say) "Checking template.yaml"
-	@.venv/bin/cfn-lint template.yaml
+	@.venv/bin/cfn-lint template.yaml functions/*/template.yaml workflows/template.yaml
 	@$(MAKE) test
 
+# Nothing may be skipped there for want of an engine.
+prove: export HOOKCACHE_REQUIRE_ENGINES := 1
 prove: $(DEV) $(SAM) $(MINISTACK) engines ## the long proofs: engines, processes, faults, models, a deployed stack; each check named
 	@rm -f build/prove/figures.jsonl
-	@.venv/bin/python -m pytest -m prove --verbose --durations=5 $(PYTEST_ARGS); proved=$$?; \
-		.venv/bin/python tests/prove_table.py $(if $(PYTEST_ARGS),--partial) && exit $$proved
+	@failed=0; \
+	prove() { .venv/bin/python -m pytest --durations=10 "$$@" $(PYTEST_ARGS) || case $$? in 5) ;; *) failed=1;; esac; }; \
+	$(say) "Two at a time: models, properties, faults, mutants, a deployed stack"; \
+	prove -m "prove and not alone" -n 2 --dist loadfile --no-loadscope-reorder; \
+	$(say) "One after the other: what measures time"; \
+	prove -m "prove and alone" --verbose; \
+	.venv/bin/python tests/prove_table.py $(if $(PYTEST_ARGS),--partial) && exit $$failed
 
 bench: engines | $(INSTALLER) ## figures of this machine beside others', into build/bench/latest.json (BENCH_ARGS="--only table")
 	@if [ ! .venv-bench/.ready -nt requirements/bench.lock ]; then $(say) "Setting up .venv-bench with the peers"; \
@@ -86,7 +94,7 @@ deploy: build ## guided deployment of one wrapper into your AWS account
 
 # Versions and hashes only: no lock names the registry it came from. UPGRADE=1 moves every version that may move.
 lock: | $(INSTALLER) ## requirements/*.lock from requirements/*.in (UPGRADE=1: newest versions)
-	@for set in runtime demo dev sam ministack; do \
+	@for set in runtime encrypt triton demo dev bench sam ministack; do \
 		$(say) "Locking requirements/$$set.in"; \
 		override="--override requirements/overrides.txt"; case $$set in sam|ministack) override=;; esac; \
 		"$(UV)" pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
@@ -97,7 +105,7 @@ clean: ## remove what was built and cached
 	@find bench functions middleware tests -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## and the environments
-	@rm -rf .venv .venv-sam .venv-ministack .uv node_modules
+	@rm -rf .venv .venv-bench .venv-sam .venv-ministack .uv node_modules
 
 # ------------------------------------------------------------------------------------------------ environments
 

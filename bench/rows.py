@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import io
 import json
 import os
 import subprocess
@@ -15,7 +14,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +22,7 @@ from bench import libraries
 from bench.events import Context, answer, event, free, prose
 from bench.measure import Figure, Row, Step, row, turns
 from bench.ours import SETTINGS, Ours
+from bench.output import receipts_go_out
 from bench.plain import Idempotent, Plain, emit, plain_key
 from bench.servers import object_bytes
 from bench.stage import IDEMPOTENCY_TABLE, PROJECT, TABLE, Stage
@@ -32,32 +31,6 @@ from hookcache.request import parse
 
 CONTEXT = Context()
 MICRO, MILLI = 1e6, 1e3
-
-
-class _LambdaOutput(io.TextIOBase):
-    """Standard output as Lambda's runtime client gives it to a handler: every write goes out at once."""
-
-    def __init__(self) -> None:
-        self._sink = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - closed by `close`
-
-    def write(self, text: str) -> int:
-        written = self._sink.write(text)
-        self._sink.flush()
-        return written
-
-    def close(self) -> None:
-        self._sink.close()
-
-
-@contextmanager
-def silent() -> Iterator[None]:
-    """Receipts go where Lambda's log would be: written, and not read here."""
-    kept, sys.stdout = sys.stdout, _LambdaOutput()
-    try:
-        yield
-    finally:
-        sys.stdout.close()
-        sys.stdout = kept
 
 
 class Bench:
@@ -126,7 +99,7 @@ class Bench:
                 "plain": lambda e=asked: self.plain(e, CONTEXT),
                 "idempotency": lambda e=asked: self.idempotent(e, CONTEXT),
             }
-            with silent():
+            with receipts_go_out():
                 self._checked(handlers)
                 caches = {
                     "litellm (no record)": libraries.litellm_hit(asked, self.given),
@@ -151,7 +124,7 @@ class Bench:
                 "plain": lambda make=asked: self.plain(make(), CONTEXT),
             }
             pages = [object_bytes(f"{page:02x}") for page in range(count)]
-            with silent():
+            with receipts_go_out():
                 self._checked(handlers)
                 limit: dict[str, Step] = {"limit": lambda p=pages: _first_byte_and_hash(p)}
                 taken = turns({**handlers, **limit}, max(5, self.rounds // 2), 1, time.perf_counter)
@@ -175,7 +148,7 @@ class Bench:
 
             handlers: dict[str, Step] = {"ours": ours, "plain": plain}
             handlers["idempotency"] = lambda e=asked: self.uncached(e, CONTEXT)
-            with silent():
+            with receipts_go_out():
                 self._checked(handlers)
                 limit: dict[str, Step] = {"limit": self._bare_round_trip(json.dumps(self.given))}
                 for clock, unit, scale in ((time.process_time, "µs CPU", MICRO), (time.perf_counter, "µs", MICRO)):
@@ -196,7 +169,7 @@ class Bench:
             "plain": lambda: self.plain(fresh(), CONTEXT),
             "idempotency": lambda: self.idempotent(fresh(), CONTEXT),
         }
-        with silent():
+        with receipts_go_out():
             taken = turns(steps, self.rounds, 8, time.process_time)
         note = "20 KB answer, backend that answers at once; ours leases, indexes and seals as well: 6 calls to the table, not 2"
         yield row("miss, all but the backend", taken, "µs CPU", MICRO, note)
@@ -253,7 +226,7 @@ class Bench:
     def records(self) -> Iterator[Row]:
         from aws_lambda_powertools import Metrics
 
-        from hookcache.metering import Receipt
+        from hookcache.receipt import Receipt
 
         receipt = Receipt("OCR", Context.function_name, CONTEXT.aws_request_id)
         meter = self.ours._hook._meter
@@ -266,7 +239,7 @@ class Bench:
             "plain": lambda: emit(metrics, asked, CONTEXT, "hit", started),
             "limit": lambda: json.dumps(parsed),
         }
-        with silent():
+        with receipts_go_out():
             taken = turns(steps, self.rounds, 100, time.process_time)
         yield row(
             "record of one invocation", taken, "µs CPU", MICRO, "19 metrics, 20 members; limit: one json.dumps of it"
@@ -281,7 +254,7 @@ class Bench:
         """
         self.given = answer(20_000, seed=9)
         asked = event(prose(2_000, seed=99))
-        with silent():
+        with receipts_go_out():
             for handler in (self.ours, self.plain, self.uncached):
                 handler(asked, CONTEXT)
             self.ours.forget()
@@ -334,7 +307,7 @@ class Bench:
             "plain": Plain(TABLE, backend_for("plain")),
         }
         text = uuid.uuid4().hex
-        with silent():
+        with receipts_go_out():
             for name, handler in contenders.items():
                 started = time.perf_counter()
                 with ThreadPoolExecutor(200) as callers:
@@ -364,7 +337,7 @@ class Bench:
         asked = event(prose(20_000, seed=5))
         handlers = {"ours": self.ours, "plain": self.plain, "idempotency": self.idempotent}
         steps: dict[str, Step] = {name: (lambda h=handler: h(asked, CONTEXT)) for name, handler in handlers.items()}
-        with silent():
+        with receipts_go_out():
             self._checked(steps)
             taken = turns(steps, self.rounds, 60, time.perf_counter)
         rates = {name: Figure.of([1 / value for value in values]) for name, values in taken.items()}
@@ -385,7 +358,7 @@ class Bench:
     def cold_starts(self) -> Iterator[Row]:
         self.given = answer(20_000, seed=7)
         asked = event(prose(2_000, seed=77))
-        with silent():
+        with receipts_go_out():
             self._checked({"ours": lambda: self.ours(asked, CONTEXT), "plain": lambda: self.plain(asked, CONTEXT)})
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "event.json")

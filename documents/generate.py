@@ -7,8 +7,8 @@ Everything in them is invented: companies, people, accounts, sums. The fonts (Bi
 reportlab) are embedded, so that pages look the same on every machine; nothing depends on the date or the machine.
 """
 
+import argparse
 import random
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -533,8 +533,28 @@ def generate(folder: Path) -> list[Path]:
     return written
 
 
-if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
-    target.mkdir(parents=True, exist_ok=True)
+def main() -> int:
+    """0 drawn, 2 bad input."""
+    parser = argparse.ArgumentParser(
+        description="Draw the sample documents.",
+        epilog="example: .venv/bin/python documents/generate.py build/documents",
+    )
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        default=Path(__file__).parent,
+        help="where to; it is made if need be (default: beside this file)",
+    )
+    target: Path = parser.parse_args().folder
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"{target}: {error.strerror}; name a folder that may be made")
     for document in generate(target):
         print(f"{document}: {document.stat().st_size / 1024:.0f} KB")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

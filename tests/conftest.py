@@ -1,4 +1,7 @@
-"""What every test may ask for: a clock, the rig, a rig with other settings; and the profiles of the property tests."""
+"""
+What every test may ask for: a clock, the rig, a rig with other settings; the profiles of the property tests; and in which
+order `make prove` takes them.
+"""
 
 from __future__ import annotations
 
@@ -37,4 +40,19 @@ def rig(make_rig: Callable[..., Rig]) -> Rig:
 
 def pytest_configure(config: pytest.Config) -> None:
     # A fake clock shows a day of its own; Powertools warns that CloudWatch would not take a metric of that day.
+    config.addinivalue_line("markers", "alone: measures time, so that nothing else may run beside it in `make prove`")
     config.addinivalue_line("filterwarnings", "ignore:This metric doesn't meet the requirements:UserWarning")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On workers, each of which takes the next file: first what may take longest, or the last file is waited for alone."""
+
+    def patience(item: pytest.Item) -> float:
+        limit = item.get_closest_marker("timeout")
+        return float(limit.args[0]) if limit is not None else 0.0
+
+    if hasattr(config, "workerinput"):
+        longest: dict[object, float] = {}
+        for item in items:
+            longest[item.path] = max(longest.get(item.path, 0.0), patience(item))
+        items.sort(key=lambda item: (-longest[item.path], str(item.path)))

@@ -32,6 +32,7 @@ from hookcache.secret import SecretSource, from_secrets_manager
 from hookcache.settings import Settings
 from hookcache.spending import Spending
 from hookcache.table import TableTier
+from hookcache.truth import TruthCheck
 
 
 class Assembly:
@@ -52,19 +53,23 @@ class Assembly:
         self.clock = clock if clock is not None else SystemClock()
         self.spending = Spending()
         self.items = Items(self.clients.dynamodb, settings.table, Breaker(self.clock), self.spending)
-        self._prices = Prices(settings.price_as, self._load_prices)
+        self.prices = Prices(settings.price_as, self._load_prices)
         self.secrets = SecretSource(self._secret_reader(), self.clock)
         self._lock = threading.Lock()
         self._cache: Cache | None = None
 
     def hook(self, backend: Backend, pinned: BackendIdentity | None = None) -> CachingHook:
         """A hook in front of `backend`. `pinned` is its identity where Lambda is not to be asked for one."""
-        meter = Meter(self.clock, self.spending, self._prices, self._environ)
+        meter = Meter(self.clock, self.spending, self.prices, self._environ)
         own_name = self._environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
         mark = own_name if isinstance(backend, LambdaBackend) else ""
-        return CachingHook(backend, lambda: self.cache(pinned), self._rules(), self._prices, meter, self.clock, mark)
+        truth = TruthCheck(self.clock)
+        return CachingHook(
+            backend, lambda: self.cache(pinned), self.rules(), self.prices, meter, truth, self.clock, mark
+        )
 
-    def _rules(self) -> dict[str, Rules]:
+    def rules(self) -> dict[str, Rules]:
+        """The operator's rules, by context."""
         return {context: self.settings.rules(context) for context in METERED_CONTEXTS}
 
     def lambda_backend(self) -> LambdaBackend:
@@ -107,7 +112,7 @@ class Assembly:
             ),
             self.items,
             Flights(book, clock, settings.wait_seconds),
-            self._prices,
+            self.prices,
             clock,
         )
 

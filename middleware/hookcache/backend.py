@@ -17,9 +17,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
 
-from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
-from urllib3.exceptions import HTTPError
-
 from hookcache import percall
 from hookcache.bounded import NotInTime, within
 from hookcache.clock import MARGIN_SECONDS, Clock, Deadline, SystemClock
@@ -123,6 +120,10 @@ class LambdaBackend:
         return _answer(reply)
 
     def _ask(self, payload: bytes, client_context: str, deadline: Deadline) -> dict[str, Any]:
+        # Loaded by the first miss, with boto3 itself: no hit pays for either.
+        from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
+        from urllib3.exceptions import HTTPError
+
         read_seconds = self._read_seconds(deadline)
 
         def ask() -> dict[str, Any]:
@@ -179,7 +180,7 @@ def _spelt(event: Any) -> bytes:
         return json.dumps(event, separators=(",", ":")).encode()
 
 
-def _refused(error: ClientError) -> BackendFailed | BackendThrottled:
+def _refused(error: Any) -> BackendFailed | BackendThrottled:
     code = error.response.get("Error", {}).get("Code", "ClientError")
     message = error.response.get("Error", {}).get("Message", "")
     if code == "TooManyRequestsException":

@@ -1,72 +1,42 @@
 """
-The cache that the hook works with: what identifies a request, where its answer lies, and how an answer is kept.
-
-Made once the HMAC secret is known, for nothing here works without it.
+The cache that the hook works with, once the HMAC secret is known: what identifies a request, where its answer lies, and
+how an answer is kept.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hookcache.backend import Answer
-from hookcache.canonical import canonical_form
+from hookcache.canonical import canonical_pieces
 from hookcache.clock import Clock, EpochMillis
-from hookcache.control import Control, Standing
+from hookcache.control import Control
 from hookcache.entry import Entry, Fence
 from hookcache.errors import TierUnavailable
 from hookcache.flight import Flights
 from hookcache.images import READ_SECONDS, ImageDigest, ImageReader, account_of
 from hookcache.index import index_item
 from hookcache.items import Items, Throttled
-from hookcache.key import CacheKey, Keyer
+from hookcache.key import Keyer, form_digest
 from hookcache.leader import Leader
 from hookcache.lease import TOMBSTONE_SECONDS
+from hookcache.lookup import Lookup
 from hookcache.memo import ReplayMemo
 from hookcache.memory import MemoryTier
-from hookcache.metering import Receipt
-from hookcache.outcome import Outcome, Reason
+from hookcache.outcome import Reason
 from hookcache.percall import CallControl, call_control
 from hookcache.policy import Admit, Bypass, Fresh, Mode, Refuse, Rules, Stale, Unusable, admit, judge, may_look_up
 from hookcache.prices import Prices
+from hookcache.receipt import Receipt
 from hookcache.references import with_references
 from hookcache.request import HookRequest, parse
 from hookcache.table import Found, TableTier
 from hookcache.trace import components, without_images
 from hookcache.usage import Metered, same_answer
 
-
-@dataclass(slots=True)
-class Lookup:
-    """
-    One request on its way through the tiers.
-
-    `trouble` is set when the table failed on the way: nothing is then leased or stored (P54). `miss` is what the look-up
-    found out (P58), `stale` an entry that it found past its freshness (P45), `observed` one that `observe` did not serve.
-    """
-
-    request: HookRequest
-    rules: Rules
-    mode: Mode
-    control: CallControl
-    standing: Standing
-    account: str | None
-    digests: tuple[ImageDigest, ...]
-    form: bytes
-    key: CacheKey
-    began_ms: EpochMillis
-    trouble: Reason | None = None
-    miss: Reason = Reason.NOT_LOOKED_UP
-    stale: Entry | None = None
-    observed: Entry | None = None
-
-    def outcome_of_fetch(self) -> tuple[Outcome, Reason]:
-        """How an invocation ends that had to ask the backend."""
-        if self.mode is Mode.OBSERVE:
-            return Outcome.OBSERVE, self.miss if self.observed is None else Reason.WOULD_HIT
-        if self.trouble not in {None, Reason.READ_ONLY}:
-            return Outcome.BYPASS, self.trouble
-        return (Outcome.REFRESH if self.control.refresh else Outcome.MISS), self.miss
+_MODES: Mapping[str, Mode] = {mode.value: mode for mode in Mode}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +77,15 @@ class Cache:
         self._clock = clock
 
     def prepare(
-        self, event: Any, context: Any, rules: Rules, receipt: Receipt, seconds: float = READ_SECONDS
+        self,
+        event: Any,
+        context: Any,
+        rules: Rules,
+        receipt: Receipt,
+        seconds: Callable[[], float] = lambda: READ_SECONDS,
     ) -> Lookup | Bypass:
         """
-        Everything that identifies the request, made once (P5).
+        Everything that identifies the request, made once (P5). `seconds` says how long its images may take.
 
         Raises:
             Unkeyable: no key may be made of it.
@@ -121,29 +96,31 @@ class Cache:
         standing = self.control.now(share=rules.mode is not Mode.READ_ONLY)
         receipt.corrupt_entries += standing.corrupt
         ordered = standing.orders.mode(request.context)
-        mode = Mode(ordered) if ordered in set(Mode) else rules.mode
+        mode = rules.mode if ordered is None else _MODES.get(ordered, rules.mode)
         receipt.mode = mode.value
         decision = _may_use(request, rules, mode, wishes)
         if decision is not None or standing.identity is None:
             receipt.components = without_images(self._keyer, request) if rules.trace else None
             return decision or Bypass(Reason.BACKEND_UNKNOWN)
-        account = account_of(context)
         request = with_references(request, rules.resolve_references)
-        digests = self._digests(request, account, receipt, seconds)
-        receipt.images, receipt.image_bytes = len(digests), sum(digest.size_bytes for digest in digests)
-        form = canonical_form(request, digests)
+        account: str | None = None
+        digests: tuple[ImageDigest, ...] = ()
+        if request.images:
+            account = account_of(context)
+            digests = self._digests(request, account, receipt, seconds())
+            receipt.images, receipt.image_bytes = len(digests), sum(digest.size_bytes for digest in digests)
+        origin = (form_digest(canonical_pieces(request, digests)), *[digest.sha256 for digest in digests])
         generation, identity = standing.orders.generation or self._generation, standing.identity.digest
-        key = self._keyer.key_of(form, identity, generation, wishes.rollout)
+        key = self._keyer.key_of_digest(origin[0], identity, generation, wishes.rollout)
         receipt.key_id = self._keyer.shown(key)
         if rules.trace:
             receipt.components = components(self._keyer, request, digests, identity, generation, wishes.rollout)
-        return Lookup(request, rules, mode, wishes, standing, account, digests, form, key, self._clock.now_ms())
+        return Lookup(request, rules, mode, wishes, standing, account, digests, origin, key, self._clock.now_ms())
 
     def _digests(
         self, request: HookRequest, account: str | None, receipt: Receipt, seconds: float
     ) -> tuple[ImageDigest, ...]:
-        name = self._memo.name_of(request)
-        known = self._memo.recall(name)
+        known = self._memo.recall(name := self._memo.name_of(request))
         if known is not None and not self._images.unchanged(request.images, known, account):
             known = None  # written once by the host, and yet somebody wrote it again
         receipt.replay = known is not None
@@ -205,7 +182,7 @@ class Cache:
         if leader is None or leader.lease is None or lookup.trouble is not None:
             return False  # with the table in trouble, one more budget spent on it would be one too many (P19)
         last_second = lookup.began_ms // 1000 + lookup.rules.hard_seconds + TOMBSTONE_SECONDS
-        indexes = self._keyer.indexes(lookup.form, lookup.digests, lookup.key)
+        indexes = self._keyer.indexes_of(lookup.origin, lookup.key)
         items = [index_item(index, lookup.key, last_second) for index in indexes]
         try:
             self._items.put_all(items)
@@ -278,6 +255,7 @@ class Cache:
             context=lookup.request.context,
             backend_version=answer.version or "",
             cost=self.prices.costs(reply.units),
+            origin=lookup.origin,
         )
 
     def _judge(self, entry: Entry, lookup: Lookup) -> Fresh | Stale | Unusable:

@@ -21,12 +21,22 @@ Any change of these rules raises `SCHEMA`; tests/unit/golden_keys.json pins them
 
 from __future__ import annotations
 
-import re
-import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from hookcache.errors import Unkeyable
+from hookcache.frames import (
+    REFERENCE,
+    WORD,
+    count_frame,
+    name_frame,
+    number_frame,
+    plain_word_frame,
+    sorted_names,
+    utf8,
+    word_frame,
+)
 from hookcache.outcome import Reason
 from hookcache.references import PAGE_FILES
 
@@ -38,23 +48,29 @@ SCHEMA = 1
 """Version of the canonical form and of the entries made under it. Another version never hits (P43)."""
 
 MAX_DEPTH = 64
-MAX_INTEGER_BITS = 1_024
-"""Whole floats reach 2**1024; a longer integer is no number that a model is asked for (B4)."""
-
 CACHE_POINT = "<<CACHEPOINT>>"
-
-# A string that points at content held elsewhere. Outside the image blocks nothing here can read what it points to, so
-# neither its content nor its name may stand in a key (P41, S14).
-_REFERENCE = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*://|arn:)", re.IGNORECASE)
 
 _DIGESTED = frozenset({"uri", "bucketOwner"})
 
-Writer = Callable[[Any, int], None]
+Piece = bytes | str
+"""Part of a canonical form, several frames. A long text of plain ASCII stands for its own bytes, to be encoded in parts."""
+
+APART = 4_096
+"""From here on a text is a piece of its own, which spares a copy."""
+LONG_TEXT = 65_536
+"""From here on it is not even encoded whole: copies of a page's 4 MB take as long as their digest."""
+
+Writer = Callable[["_Form", Any, int], None]
 
 
 def canonical_form(request: HookRequest, digests: Sequence[ImageDigest]) -> bytes:
+    """What `canonical_pieces` gives, in one piece."""
+    return joined(canonical_pieces(request, digests))
+
+
+def canonical_pieces(request: HookRequest, digests: Sequence[ImageDigest]) -> list[Piece]:
     """
-    The bytes that stand for `request` in its key.
+    The canonical form of `request` in pieces, for whoever digests it.
 
     Args:
         request: a parsed event.
@@ -66,166 +82,196 @@ def canonical_form(request: HookRequest, digests: Sequence[ImageDigest]) -> byte
 
     Promises: P2, P3, P4, P43.
     """
-    each, blocks = iter(digests), len(digests) - len(PAGE_FILES) * len(request.references)
-    form = _Form(iter([next(each) for _ in range(blocks)]))
-    form.resolve(request.references, each)
-    return form.of(request.event)
+    form = _Form(digests)
+    place = _EVENT
+    if request.references:  # these members count by the objects they name: one list of digests each (P41)
+        behind = islice(digests, len(digests) - len(PAGE_FILES) * len(request.references), None)
+        resolved = {name: _objects([next(behind) for _ in PAGE_FILES]) for name in request.references}
+        place = _Place({**_KNOWN, **resolved})
+    place(form, request.event, 0)
+    return form.end()
 
 
 def value_form(value: Any) -> bytes:
     """The canonical bytes of one JSON value by itself, for the trace. Raises `Unkeyable` as `canonical_form` does."""
-    return _Form(iter(())).of_value(value)
+    form = _Form(())
+    _value(form, value, 0)
+    return joined(form.end())
+
+
+def joined(pieces: Iterable[Piece]) -> bytes:
+    """The pieces as one."""
+    return b"".join([piece if isinstance(piece, bytes) else piece.encode("ascii") for piece in pieces])
 
 
 def image_form(image: Any, digest: ImageDigest) -> bytes:
     """The canonical bytes of one `image` member by itself, for the trace. Raises `Unkeyable` as `canonical_form` does."""
-    return _Form(iter((digest,))).of_image(image)
+    form = _Form((digest,))
+    _IMAGE_BLOCK(form, {"image": image}, 0)
+    return joined(form.end())
 
 
 class _Form:
-    """One walk over one event. `_out` collects frames; images are consumed in order of position."""
+    """One walk over one event. `out` collects frames for the next piece; `images` are consumed in order of position."""
 
-    def __init__(self, digests: Iterator[ImageDigest]) -> None:
-        self._out: list[bytes] = []
-        self._digests = digests
-        text, value = self._text, self._value
-        self._event: dict[str, Writer] = {
-            "messages": self._list_of(self._object_of({"content": self._list_of(self._block)})),
-            "system": self._list_of(self._object_of({"text": self._system_text})),
-            "context": text,
-            "modelId": text,
-        }
-        self._text_block = self._object_of({"text": text})
-        self._image_block = self._object_of({"image": self._object_of({"source": self._source, "format": value})})
+    __slots__ = ("_pieces", "images", "out")
 
-    def resolve(self, names: Sequence[str], digests: Iterator[ImageDigest]) -> None:
-        """From now on these members of the event count by the objects they name: one list of digests each (P41)."""
-        for name in names:
-            self._event[name] = self._objects([next(digests) for _ in PAGE_FILES])
+    def __init__(self, digests: Sequence[ImageDigest]) -> None:
+        self.out: list[bytes] = []
+        self.images = iter(digests)
+        self._pieces: list[Piece] = []
 
-    def _objects(self, objects: Sequence[ImageDigest]) -> Writer:
-        def write(_value: Any, _depth: int) -> None:
-            self._out.append(b"l" + _length(len(objects)))
-            for digest in objects:
-                self._image(digest)
+    def apart(self, text: str) -> None:
+        """A text as a piece of its own."""
+        content = text if len(text) >= LONG_TEXT and text.isascii() else utf8(text)
+        self.out.append(count_frame(b"s", len(content)))
+        self._pieces += (b"".join(self.out), content)
+        self.out.clear()
 
-        return write
+    def end(self) -> list[Piece]:
+        return [*self._pieces, b"".join(self.out)]
 
-    def _image(self, digest: ImageDigest) -> None:
-        self._out.append(b"x" + _length(digest.size_bytes) + digest.sha256)
 
-    def of(self, event: Mapping[str, Any]) -> bytes:
-        self._object_of(self._event)(event, 0)
-        return b"".join(self._out)
+def _objects(objects: Sequence[ImageDigest]) -> Writer:
+    def write(form: _Form, _value: Any, _depth: int) -> None:
+        form.out.append(count_frame(b"l", len(objects)))
+        form.out.extend([_image_frame(digest) for digest in objects])
 
-    def of_value(self, value: Any) -> bytes:
-        self._value(value, 0)
-        return b"".join(self._out)
+    return write
 
-    def of_image(self, image: Any) -> bytes:
-        self._image_block({"image": image}, 0)
-        return b"".join(self._out)
 
-    def _object_of(self, known: Mapping[str, Writer]) -> Writer:
-        def write(members: Any, depth: int) -> None:
-            if not isinstance(members, Mapping):
-                self._value(members, depth)
-                return
-            if depth >= MAX_DEPTH:
-                raise Unkeyable(Reason.EVENT_SIZE)
-            self._out.append(b"o" + _length(len(members)))
-            for name in _sorted_names(members):
-                if _REFERENCE.match(name):
-                    raise Unkeyable(Reason.REFERENCE)
-                self._text(name, depth)
-                known.get(name, self._value)(members[name], depth + 1)
+def _image_frame(digest: ImageDigest) -> bytes:
+    return count_frame(b"x", digest.size_bytes) + digest.sha256
 
-        return write
 
-    def _list_of(self, item: Writer) -> Writer:
-        def write(items: Any, depth: int) -> None:
-            if not isinstance(items, list | tuple):
-                self._value(items, depth)
-                return
-            if depth >= MAX_DEPTH:
-                raise Unkeyable(Reason.EVENT_SIZE)
-            self._out.append(b"l" + _length(len(items)))
-            for each in items:
-                item(each, depth + 1)
+class _Place:
+    """
+    How the members of an object are spelt at one place of an event: by a writer of their own where `known` has one.
 
-        return write
+    `usual` lists names in orders that the host gives them in. What such an object looks like is worked out once; any other
+    object is sorted and spelt by the same rules when it comes.
+    """
 
-    def _block(self, block: Any, depth: int) -> None:
-        (self._image_block if "image" in block else self._text_block)(block, depth)
+    def __init__(self, known: Mapping[str, Writer], *usual: str) -> None:
+        self._known = known
+        self._steps = {tuple(names.split()): self._spelt(names.split()) for names in usual}
 
-    def _source(self, source: Any, depth: int) -> None:
-        self._object_of({"s3Location": self._location})(source, depth)
-
-    def _location(self, location: Any, depth: int) -> None:
-        """An image's bytes stand for its place; a member we do not know may select part of it, then the place counts too."""
-        self._image(next(self._digests))
-        plain = location.keys() <= _DIGESTED
-        self._object_of({"uri": self._text})({} if plain else location, depth)
-
-    def _system_text(self, text: Any, depth: int) -> None:
-        self._text(text.replace(CACHE_POINT, "") if isinstance(text, str) else text, depth)
-
-    def _text(self, text: Any, depth: int) -> None:
-        if not isinstance(text, str):
-            self._value(text, depth)
+    def __call__(self, form: _Form, members: Any, depth: int) -> None:
+        if type(members) is not dict and not isinstance(members, Mapping):
+            _value(form, members, depth)
             return
-        encoded = text.encode("utf-8", "surrogatepass")
-        self._out.append(b"s" + _length(len(encoded)))
-        self._out.append(encoded)
+        if depth >= MAX_DEPTH:
+            raise Unkeyable(Reason.EVENT_SIZE)
+        append = form.out.append
+        depth += 1
+        for frame, name, write in self._steps.get(tuple(members)) or self._spelt(members):
+            append(frame)
+            write(form, members[name], depth)
+        if not members:
+            append(count_frame(b"o", 0))
 
-    def _value(self, value: Any, depth: int) -> None:
-        match value:
-            case None:
-                self._out.append(b"n")
-            case bool():
-                self._out.append(b"t" if value else b"f")
-            case str():
-                if _REFERENCE.match(value):
-                    raise Unkeyable(Reason.REFERENCE)
-                self._text(value, depth)
-            case int() | float():
-                self._out.append(number_frame(value))
-            case Mapping():
-                self._object_of({})(value, depth)
-            case list() | tuple():
-                self._list_of(self._value)(value, depth)
-            case _:
-                raise Unkeyable(Reason.EVENT_SHAPE)
+    def _spelt(self, members: Collection[Any]) -> list[tuple[bytes, Any, Writer]]:
+        """Frame, name and writer of each member in the order of the form; the first frame begins with the object's own."""
+        own, known, steps = count_frame(b"o", len(members)), self._known, []
+        for name in sorted_names(members):
+            steps.append((own + name_frame(name), name, known.get(name, _value)))
+            own = b""
+        return steps
 
 
-def number_frame(number: float) -> bytes:
-    """
-    The frame of a number by its exact value: `0`, `0.0`, `-0.0` and `0e0` are one, 2**53 + 1 and its float are two (E2).
-
-    Raises:
-        Unkeyable: `number`, for NaN, infinities and integers past 1,024 bits (B4).
-    """
-    if isinstance(number, float):
-        if not number.is_integer():  # NaN and the infinities are none either
-            if number - number != 0:
-                raise Unkeyable(Reason.NUMBER)
-            return b"d" + struct.pack(">d", number)
-        number = int(number)
-    if number.bit_length() > MAX_INTEGER_BITS:
-        raise Unkeyable(Reason.NUMBER)
-    encoded = number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True)
-    return b"i" + _length(len(encoded)) + encoded
+def _list(form: _Form, items: Sequence[Any], depth: int, item: Writer) -> None:
+    if depth >= MAX_DEPTH:
+        raise Unkeyable(Reason.EVENT_SIZE)
+    form.out.append(count_frame(b"l", len(items)))
+    for each in items:
+        item(form, each, depth + 1)
 
 
-def _sorted_names(members: Mapping[Any, Any]) -> list[str]:
-    try:
-        names = sorted(members)
-    except TypeError:
-        raise Unkeyable(Reason.EVENT_SHAPE) from None
-    if not all(isinstance(name, str) for name in names):
-        raise Unkeyable(Reason.EVENT_SHAPE)
-    return names
+def _list_of(item: Writer) -> Writer:
+    def write(form: _Form, items: Any, depth: int) -> None:
+        if isinstance(items, list | tuple):
+            _list(form, items, depth, item)
+        else:
+            _value(form, items, depth)
+
+    return write
 
 
-def _length(count: int) -> bytes:
-    return count.to_bytes(8, "big")
+def _block(form: _Form, block: Any, depth: int) -> None:
+    (_IMAGE_BLOCK if "image" in block else _TEXT_BLOCK)(form, block, depth)
+
+
+def _location(form: _Form, location: Any, depth: int) -> None:
+    """An image's bytes stand for its place; a member we do not know may select part of it, then the place counts too."""
+    form.out.append(_image_frame(next(form.images)))
+    plain = location.keys() <= _DIGESTED
+    _LOCATION(form, {} if plain else location, depth)
+
+
+def _system_text(form: _Form, text: Any, depth: int) -> None:
+    _text(form, text.replace(CACHE_POINT, "") if isinstance(text, str) else text, depth)
+
+
+def _text(form: _Form, text: Any, depth: int) -> None:
+    if not isinstance(text, str):
+        _value(form, text, depth)
+    elif len(text) <= WORD:
+        form.out.append(word_frame(text))
+    elif len(text) >= APART:
+        form.apart(text)
+    else:
+        encoded = utf8(text)
+        form.out += (count_frame(b"s", len(encoded)), encoded)
+
+
+def _value(form: _Form, value: Any, depth: int) -> None:
+    match value:
+        case str() if len(value) <= WORD:
+            form.out.append(plain_word_frame(value))
+        case str():
+            if REFERENCE.match(value):
+                raise Unkeyable(Reason.REFERENCE)
+            _text(form, value, depth)
+        case None:
+            form.out.append(b"n")
+        case bool():
+            form.out.append(b"t" if value else b"f")
+        case int() | float():
+            form.out.append(number_frame(value))
+        case Mapping():
+            _ANYWHERE(form, value, depth)
+        case list() | tuple():
+            _list(form, value, depth, _value)
+        case _:
+            raise Unkeyable(Reason.EVENT_SHAPE)
+
+
+def _number(form: _Form, value: Any, depth: int) -> None:
+    if type(value) is float or type(value) is int:
+        form.out.append(number_frame(value))
+    else:
+        _value(form, value, depth)
+
+
+_ANYWHERE = _Place({})
+_LOCATION = _Place({"uri": _text})
+_SOURCE = _Place({"s3Location": _location}, "s3Location")
+_IMAGE_BLOCK = _Place({"image": _Place({"source": _SOURCE}, "format source")}, "image")
+_TEXT_BLOCK = _Place({"text": _text}, "text")
+_MESSAGE = _Place({"content": _list_of(_block)}, "role content")
+_SYSTEM = _Place({"text": _system_text}, "text")
+_NUMBERS = _Place(
+    dict.fromkeys(("temperature", "topP", "topK", "maxTokens"), _number),
+    "temperature topP topK maxTokens",
+    "temperature topP maxTokens",
+    "temperature maxTokens",
+    "temperature",
+)
+_KNOWN: Mapping[str, Writer] = {
+    "messages": _list_of(_MESSAGE),
+    "system": _list_of(_SYSTEM),
+    "inferenceConfig": _NUMBERS,
+    "context": _text,
+    "modelId": _text,
+}
+_EVENT = _Place(_KNOWN, "modelId messages system inferenceConfig context")

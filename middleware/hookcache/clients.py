@@ -1,21 +1,25 @@
-"""boto3 clients with the time limits of each use, made when first needed: a hit pays for none that it does not use."""
+"""
+AWS clients with the time limits of each use, made when first needed: a hit pays for none that it does not use.
+
+The calls of a hit are made by slim clients where the place is usual (`slim`, docs/adr/0010), the others by boto3. A
+function that needs boto3 for its hits loads it while it starts; one that does not loads it with its first miss.
+"""
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import boto3
-from botocore.config import Config
-
 from hookcache.backend import ClientPool
 from hookcache.items import ATTEMPT_SECONDS, WORKERS
+from hookcache.slim import Place, SlimDynamoDB, SlimLambda, SlimS3, SlimSecrets
 
 CONNECT_SECONDS = 2.0
 S3_READ_SECONDS = 5.0
+
+_SLIM = {"dynamodb": SlimDynamoDB, "s3": SlimS3, "secretsmanager": SlimSecrets, "lambda": SlimLambda}
 
 
 class Clients:
@@ -23,15 +27,14 @@ class Clients:
     One client per use, shared by all threads (boto3 clients are thread-safe, sessions are not).
 
     Args:
-        environ: where the slim clients find their place; boto3 reads the process's own.
-        slim: True takes the slim clients for what they know, and boto3 for the rest (`HOOKCACHE_CLIENT`).
+        environ: where the process runs, and `HOOKCACHE_CLIENT`; boto3 reads the process's own.
+        slim: False makes every client boto3's.
     """
 
-    def __init__(self, environ: Mapping[str, str] = os.environ, *, slim: bool = False) -> None:
-        self._environ = environ
-        self._slim = slim
-        for name in ("boto3", "botocore", "urllib3"):  # at DEBUG they log whole requests: prompts and answers (P36)
-            logging.getLogger(name).setLevel(logging.INFO)
+    def __init__(self, environ: Mapping[str, str] = os.environ, *, slim: bool = True) -> None:
+        self._place = Place.of(environ) if slim else None
+        if self._place is None:
+            import boto3  # noqa: F401 - 130 ms, and no request's time to lose (P19)
         self._lock = threading.RLock()
         self._session: Any = None
         self._made: dict[str, Any] = {}
@@ -69,19 +72,16 @@ class Clients:
 
     def _slim_client(self, service: str, plain: Callable[[], Any], attempts: int, **limits: float) -> Any:
         """The slim client of a service, made with boto3's as what it falls back to; None where there is none."""
-        if not self._slim:
-            return None
-        from hookcache.slim import Place, SlimDynamoDB, SlimLambda, SlimS3, SlimSecrets
-
-        place = Place.of(self._environ)
-        made = {"dynamodb": SlimDynamoDB, "s3": SlimS3, "secretsmanager": SlimSecrets, "lambda": SlimLambda}.get(
-            service
-        )
-        return None if place is None or made is None else made(place, plain, attempts=attempts, **limits)
+        made: Callable[..., Any] | None = _SLIM.get(service) if self._place is not None else None
+        return None if made is None else made(self._place, plain, attempts=attempts, **limits)
 
     def _make(self, service: str, *, connect_timeout: float, read_timeout: float, attempts: int) -> Any:
+        import boto3
+        from botocore.config import Config
+
         with self._lock:
             if self._session is None:
+                _keep_quiet()
                 self._session = boto3.session.Session()
             return self._session.client(
                 service,
@@ -93,3 +93,11 @@ class Clients:
                     tcp_keepalive=True,
                 ),
             )
+
+
+def _keep_quiet() -> None:
+    """At DEBUG the SDK logs whole requests: prompts and answers (P36)."""
+    import logging
+
+    for name in ("boto3", "botocore", "urllib3"):
+        logging.getLogger(name).setLevel(logging.INFO)

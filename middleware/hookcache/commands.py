@@ -132,7 +132,7 @@ class Commands:
 
     def __init__(self, settings: Settings, clients: Any = None, clock: Clock | None = None) -> None:
         self.settings = settings
-        self._clients = clients if clients is not None else OperatorClients()
+        self._clients = clients if clients is not None else OperatorClients(slim=False)
         self._clock = clock if clock is not None else SystemClock()
         self._spending = Spending()
         self._items = ErasableItems(self._clients.dynamodb, settings.table, self._clock, self._spending)

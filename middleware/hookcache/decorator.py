@@ -52,7 +52,7 @@ def cached(handler: Handler | None = None, /, *, name: str = "", environ: Mappin
 
 
 def _cached(handler: Callable[[Any, Any], Any], name: str, environ: Mapping[str, str]) -> Callable[[Any, Any], Any]:
-    if not any(PREFIX + setting.upper() in environ for setting in Settings.model_fields):
+    if not any(PREFIX + setting.upper() in environ for setting in Settings.names()):
         _log.warning("no setting of hookcache (%s...) is made: the handler is called without a cache", PREFIX)
         return handler
     hook = in_process(handler, identity_of_package(handler, environ, name), environ)

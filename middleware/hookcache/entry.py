@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import struct
 import sys
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, NewType
 
 from hookcache.canonical import SCHEMA
@@ -33,6 +35,7 @@ Item = dict[str, dict[str, Any]]
 ANSWER_BYTES = int(5.9 * 1024 * 1024)
 INLINE_BYTES = 350 * 1024
 COMPRESS_FROM_BYTES = 1024
+DIGEST_BYTES = 32
 ZLIB_LEVEL = 6
 HOUR_SECONDS = 3_600
 
@@ -43,7 +46,8 @@ class Entry:
     A stored answer.
 
     `body` is the backend's reply as received, in bytes; `usage` its well-formed numbers; `cost` what they cost when it was
-    made, by unit, in currency (units without a price are absent); times are epoch milliseconds.
+    made, by unit, in currency (units without a price are absent); times are epoch milliseconds; `origin` is the SHA-256 of
+    its request's canonical form and of each image, known to its writer only (what is read back leaves it out).
     """
 
     key: CacheKey
@@ -56,13 +60,18 @@ class Entry:
     context: str
     backend_version: str
     cost: Mapping[str, str]
+    origin: tuple[bytes, ...] = ()
+    _saved: tuple[Decimal, Mapping[str, float]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def saved(self) -> tuple[Decimal, Mapping[str, float]]:
         """What serving it saves, at the prices frozen when it was made, and the units that had none then (P55)."""
-        unpriced = {
-            unit: count for unit, count in self.usage.items() if needs_price(unit, count) and unit not in self.cost
-        }
-        return sum((Decimal(cost) for cost in self.cost.values()), Decimal(0)), unpriced
+        if self._saved is None:  # worked out by the first hit for all
+            unpriced = {
+                unit: count for unit, count in self.usage.items() if needs_price(unit, count) and unit not in self.cost
+            }
+            total = sum((Decimal(cost) for cost in self.cost.values()), Decimal(0))
+            object.__setattr__(self, "_saved", (total, MappingProxyType(unpriced)))
+        return self._saved  # type: ignore[return-value]  # set above
 
     def held_bytes(self) -> int:
         """Real bytes that this entry keeps in memory, its own objects included (P30, S44)."""
@@ -126,6 +135,8 @@ class Sealer:
             "about": {"S": _about(entry)},
             "ttl": {"N": str(entry.hard_until_ms // 1000 + HOUR_SECONDS)},
         }
+        if entry.origin:
+            item["origin"] = {"B": self._masked(entry.key, b"".join(entry.origin))}
         if cipher is not None:
             item["cipher"] = {"S": CIPHER}
         overflow_name = None
@@ -158,6 +169,21 @@ class Sealer:
             return self._open(key, item, fetch_overflow)
         except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError, zlib.error):
             raise EntryRejected(Reason.CORRUPT) from None
+
+    def origin_of(self, key: CacheKey, item: Item) -> tuple[bytes, ...]:
+        """
+        The digests that `Entry.origin` had, of an item that `open` took; empty where its writer knew none.
+
+        They lie masked under the secret: in clear they would let a table's reader confirm a guessed request (P37).
+        """
+        digests = self._masked(key, bytes(item["origin"]["B"])) if "origin" in item else b""
+        return tuple(digest for (digest,) in struct.iter_unpack(f"{DIGEST_BYTES}s", digests))
+
+    def _masked(self, key: CacheKey, digests: bytes) -> bytes:
+        """The digests, exclusive-or a stream that only the secret's holder can make; twice is once. One stream per key."""
+        blocks = range(len(digests) // DIGEST_BYTES + 1)
+        stream = b"".join(hmac.digest(self._secret, b"origin" + key + b"%d" % each, "sha256") for each in blocks)
+        return bytes(mine ^ theirs for mine, theirs in zip(digests, stream, strict=False))
 
     def is_damaged(self, key: CacheKey, item: Item) -> bool:
         """True for an item of our schema that nobody of ours sealed; one of another schema is not ours to judge (F39)."""

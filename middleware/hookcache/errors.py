@@ -34,6 +34,8 @@ class HookCacheError(Exception):
 
     retryable: ClassVar[bool] = False
     fault: ClassVar[Fault] = "operator"
+    answer_begun: bool = False
+    """Part of a streamed answer is with the caller already: no other answer may follow it."""
 
 
 class ConfigurationError(HookCacheError):

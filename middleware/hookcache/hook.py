@@ -18,24 +18,21 @@ Only the backend's own errors, a deadline and a loop leave here; whatever else f
 from __future__ import annotations
 
 import json
-import uuid
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
 from hookcache import percall
 from hookcache.backend import Answer, Backend
 from hookcache.bounded import within
-from hookcache.cache import Cache, Lookup
+from hookcache.cache import Cache
 from hookcache.clock import Clock, Deadline
 from hookcache.entry import Entry
 from hookcache.errors import (
-    BackendFailed,
-    BackendMalformed,
     FollowerTimedOut,
-    HookCacheError,
-    LoopDetected,
     Unkeyable,
     backend_failed,
     without_words,
@@ -43,13 +40,16 @@ from hookcache.errors import (
 from hookcache.flight import Manner
 from hookcache.leader import Alone, Landed, Leader, Shared
 from hookcache.lease import OwnerId
-from hookcache.metering import Meter, Receipt
+from hookcache.lookup import Lookup
+from hookcache.metering import Meter
 from hookcache.outcome import Outcome, Reason
 from hookcache.policy import Bypass, Mode, Rules
 from hookcache.postable import postable
 from hookcache.prices import Prices
+from hookcache.receipt import Receipt
 from hookcache.request import metered_context
-from hookcache.usage import Metered, metered, without_charge
+from hookcache.truth import Finding, TruthCheck
+from hookcache.usage import Metered, metered, with_usage_of, without_charge
 
 KEEP_SECONDS = 10.0  # more than storing can take when S3 and table both hang; with less left it is bounded from outside
 
@@ -63,6 +63,10 @@ class Call:
     deadline: Deadline
     receipt: Receipt
 
+    def seconds_to_prepare(self) -> float:
+        """Half of what is left; the other half is the backend's."""
+        return self.deadline.usable_seconds() / 2
+
 
 class CachingHook:
     """
@@ -74,6 +78,7 @@ class CachingHook:
         rules: the operator's rules, by context.
         prices: what the backend's units cost.
         meter: writes the receipts.
+        truth: checks a share of the hits (P59).
         mark: this function's mark in client contexts, empty where no loop is possible (F40).
     """
 
@@ -84,6 +89,7 @@ class CachingHook:
         rules: Mapping[str, Rules],
         prices: Prices,
         meter: Meter,
+        truth: TruthCheck,
         clock: Clock,
         mark: str = "",
     ) -> None:
@@ -92,6 +98,7 @@ class CachingHook:
         self._rules = rules
         self._prices = prices
         self._meter = meter
+        self._truth = truth
         self._clock = clock
         self._mark = mark
 
@@ -100,7 +107,7 @@ class CachingHook:
         step = metered_context(event)
         with self._meter.invocation(step, context) as receipt:  # step 10, whatever happens below
             call = Call(event, context, Deadline(context), receipt)
-            self._refuse_loops(context)
+            percall.refuse_loop(context, self._mark)
             cache, lookup = self._prepare(call, self._rules[step])  # steps 1-3
             if cache is None or isinstance(lookup, Bypass):
                 return self._delegate(call, lookup.reason if isinstance(lookup, Bypass) else Reason.SECRET_UNAVAILABLE)
@@ -108,12 +115,6 @@ class CachingHook:
             if known is not None:
                 return known
             return self._fetch(call, cache, lookup)  # steps 6-9
-
-    def _refuse_loops(self, context: Any) -> None:
-        if self._mark and self._mark in percall.hops(context):
-            raise LoopDetected(
-                "the backend of this function leads back to it; set HOOKCACHE_BACKEND to the hook itself"
-            )
 
     def _prepare(self, call: Call, rules: Rules) -> tuple[Cache | None, Lookup | Bypass]:
         """Steps 1-3: what to look up, or why nothing is."""
@@ -124,14 +125,16 @@ class CachingHook:
             cache = self._cache()
             if cache is None:
                 return None, Bypass(Reason.SECRET_UNAVAILABLE)
-            seconds = call.deadline.usable_seconds() / 2  # the other half is the backend's
-            return cache, cache.prepare(call.event, call.context, rules, call.receipt, seconds)
+            lookup = cache.prepare(call.event, call.context, rules, call.receipt, call.seconds_to_prepare)
         except Unkeyable as unkeyable:
             call.receipt.image_errors += unkeyable.reason is Reason.IMAGE_UNREADABLE
             return None, Bypass(unkeyable.reason)
         except Exception as trouble:  # P18: our own fault must not fail the request
             call.receipt.error_type = type(trouble).__name__
             return None, Bypass(Reason.INTERNAL)
+        if isinstance(lookup, Lookup) and lookup.mode.serves and self._truth.distrusts(lookup.request.context):
+            return None, Bypass(Reason.DISTRUSTED)
+        return cache, lookup
 
     def _recall(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader | None = None) -> Any | None:
         """Steps 4-5: the stored answer, if one may be served; a leader looks past the memory tier, consistently."""
@@ -145,10 +148,26 @@ class CachingHook:
                 call.receipt.would_hit, lookup.observed = True, recalled.entry
                 return None
             outcome = Outcome.HIT_MEMORY if recalled.from_memory else Outcome.HIT_TABLE
+            if leader is None and self._truth.wanted(lookup.rules):
+                return self._check(call, lookup, recalled.entry, outcome)
             return self._replay(call, lookup, recalled.entry, outcome)
         except Exception as trouble:  # P18
             call.receipt.error_type, lookup.trouble = type(trouble).__name__, Reason.INTERNAL
             return None
+
+    def _check(self, call: Call, lookup: Lookup, entry: Entry, outcome: Outcome) -> Any:
+        """The stored answer, with the usage of a call that was made to compare it (P59): such a hit earns nothing (P57)."""
+        kept, receipt = self._replay(call, lookup, entry, outcome), call.receipt
+        receipt.units_saved, receipt.units_charged, receipt.saved_cost = {}, {}, Decimal(0)
+        try:
+            answer = self._invoke(call)
+        except Exception as trouble:  # the check was our wish: its failure is not the caller's
+            receipt.check = {"result": Finding.UNANSWERED.value}
+            receipt.error_type = getattr(trouble, "error_type", type(trouble).__name__)
+            return kept
+        reply = self._note(call, answer)
+        receipt.check = self._truth.judge(lookup.request.context, lookup.rules, entry.body, answer.response)
+        return postable(with_usage_of(json.loads(entry.body), reply.response), entry.body)
 
     def _fetch(self, call: Call, cache: Cache, lookup: Lookup) -> Any:
         """Steps 6-9: ask the backend, once for all who want the same."""
@@ -170,10 +189,10 @@ class CachingHook:
         try:
             return cache.flights.board(
                 lookup.key,
-                OwnerId(f"{call.receipt.request_id}/{uuid.uuid4().hex}"),
+                OwnerId(f"{call.receipt.request_id}/{os.urandom(16).hex()}"),
                 call.deadline,
                 lambda: cache.recall(lookup, call.receipt, again=True).entry,
-                manner=_manner(lookup),
+                manner=lookup.manner,
                 negative=lookup.rules.negative_errors,
                 unleased=lookup.trouble,
             )
@@ -188,7 +207,7 @@ class CachingHook:
     def _lead(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader) -> Any:
         if leader.lease is None:
             # The table gave no lease; a look-up that failed was counted before, and who never waits was not refused.
-            call.receipt.table_errors += lookup.trouble is None and _manner(lookup) is not Manner.TRY
+            call.receipt.table_errors += lookup.trouble is None and lookup.manner is not Manner.TRY
             lookup.trouble = leader.reason
         try:
             with leader:
@@ -208,7 +227,7 @@ class CachingHook:
             answer = self._invoke(call)
         except Exception as error:
             if leader is not None:
-                _tell(leader, error)
+                leader.struck(error)
             return self._fail(call, lookup, error)
         call.receipt.end(*lookup.outcome_of_fetch())
         reply = self._note(call, answer)
@@ -234,7 +253,7 @@ class CachingHook:
 
     def _fail(self, call: Call, lookup: Lookup, error: Exception) -> Any:
         """A failed fetch: a stale answer where the operator allows one (P45), else the error."""
-        stale = lookup.stale
+        stale = None if getattr(error, "answer_begun", False) else lookup.stale
         if lookup.rules.stale_if_error and stale is not None and self._clock.now_ms() < stale.hard_until_ms:
             call.receipt.error_type = getattr(error, "error_type", type(error).__name__)
             return self._replay(call, lookup, stale, Outcome.STALE)
@@ -279,22 +298,3 @@ class CachingHook:
             receipt.units_charged = charged.units
             return postable(charged.response, entry.body)
         return postable(without_charge(response), entry.body)
-
-
-def _manner(lookup: Lookup) -> Manner:
-    if lookup.mode in {Mode.OBSERVE, Mode.WRITE_ONLY}:
-        return Manner.TRY
-    return Manner.OWN if lookup.control.refresh else Manner.FOLLOW
-
-
-def _tell(leader: Leader, error: Exception) -> None:
-    """Those who wait share the backend's failure; what was only this leader's trouble frees them instead (3.4)."""
-    match error:
-        case BackendFailed():
-            leader.fail(error.error_type)
-        case BackendMalformed() as malformed:
-            leader.fail(type(malformed).__name__)
-        case HookCacheError():
-            return
-        case _:
-            leader.fail(type(error).__name__)  # a handler in this process raises what it likes

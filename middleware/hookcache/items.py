@@ -12,12 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from hookcache.bounded import NotInTime, Workers
 from hookcache.breaker import Breaker, Pass
 from hookcache.entry import Item
 from hookcache.errors import TierUnavailable
+from hookcache.refusals import code_in, refusal_in
 from hookcache.spending import Spending
 
 BUDGET_SECONDS = 1.0
@@ -143,9 +142,10 @@ class Items:
         except NotInTime:
             self._breaker.failed()
             raise TierUnavailable(f"no reply within {self._budget_seconds} s") from None
-        except ClientError as error:
-            return self._refused(error)
         except Exception as error:  # whatever it is: nobody further in knows more than "the table gave nothing" (P18)
+            refusal = refusal_in(error)
+            if refusal is not None:
+                return self._refused(refusal)
             self._breaker.failed()
             raise TierUnavailable(type(error).__name__) from None
         finally:
@@ -157,11 +157,11 @@ class Items:
         self._spend(unit, reply["ConsumedCapacity"])
         return reply
 
-    def _refused(self, error: ClientError) -> Conflict:
-        code = error.response.get("Error", {}).get("Code", "")
+    def _refused(self, refusal: Mapping[str, Any]) -> Conflict:
+        code = refusal["Error"].get("Code", "")
         if code == "ConditionalCheckFailedException":
             self._breaker.succeeded()
-            return Conflict(error.response.get("Item"))  # type: ignore[arg-type]  # botocore's type omits the item
+            return Conflict(refusal.get("Item"))
         if code in _THROTTLES:
             raise Throttled(code) from None  # one hot key: no reason to stop asking for the others
         self._breaker.failed()
@@ -175,13 +175,10 @@ class Items:
             arguments["TableName"] = self._table
         try:
             return call(**arguments)
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") not in _PASSING or over.is_set():
+        except Exception as error:
+            if over.is_set() or (refusal_in(error) is not None and code_in(error) not in _PASSING):
                 raise
-        except BotoCoreError:
-            if over.is_set():
-                raise
-            # Else: a socket that died while the environment was frozen. The second attempt opens a new one.
+            # No refusal: a socket that died while the environment was frozen. The second attempt opens a new one.
         return call(**arguments)
 
     def _probe(self) -> None:

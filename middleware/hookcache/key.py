@@ -1,7 +1,7 @@
 """
 The key: a keyed digest of everything that can change the answer.
 
-    key = HMAC-SHA-256(secret for keys, frames of: schema, namespace, backend identity, generation, canonical form)
+    key = HMAC-SHA-256(secret for keys, frames of: schema, namespace, backend identity, generation; SHA-256 of canonical form)
 
 32 bytes, never cut (P2, S9). Without the secret a guessed prompt cannot be confirmed (P37). Every use of the secret has
 a derived secret of its own, so that no digest made for one purpose means anything for another.
@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NewType
 
-from hookcache.canonical import SCHEMA
+from hookcache.canonical import LONG_TEXT, SCHEMA, Piece
 
 if TYPE_CHECKING:
     from hookcache.images import ImageDigest
@@ -59,6 +59,8 @@ class Keyer:
     def __init__(self, secrets: Secrets, namespace: str) -> None:
         self._secrets = secrets
         self.namespace = f"{namespace}/{secrets.key_id}"
+        self._keyed = hmac.new(secrets.keys, digestmod="sha256")
+        self._begun: tuple[object, hmac.HMAC] = (None, self._keyed)  # what goes before the form, as the last key had it
 
     def key_of(self, form: bytes, identity: bytes, generation: str, rollout: str = "") -> CacheKey:
         """
@@ -66,10 +68,23 @@ class Keyer:
 
         `rollout` is the caller's own word from the client context, empty where there is none (P51).
         """
-        mac = hmac.new(self._secrets.keys, digestmod="sha256")
-        for part in (b"key", b"%d" % SCHEMA, self.namespace.encode(), identity, generation.encode(), rollout.encode()):
-            mac.update(len(part).to_bytes(8, "big") + part)
-        mac.update(form)
+        return self.key_of_pieces([form], identity, generation, rollout)
+
+    def key_of_pieces(self, pieces: Sequence[Piece], identity: bytes, generation: str, rollout: str = "") -> CacheKey:
+        """As `key_of`, of a form in pieces."""
+        return self.key_of_digest(form_digest(pieces), identity, generation, rollout)
+
+    def key_of_digest(self, form_sha256: bytes, identity: bytes, generation: str, rollout: str = "") -> CacheKey:
+        """As `key_of`, of a form whose digest is known: so an entry can be keyed anew under another secret (docs/adr/0015)."""
+        about = (SCHEMA, identity, generation, rollout)
+        known, begun = self._begun
+        if known != about:
+            begun = self._keyed.copy()
+            parts = (b"key", b"%d" % SCHEMA, self.namespace.encode(), identity, generation.encode(), rollout.encode())
+            begun.update(b"".join(map(_frame, parts)))
+            self._begun = about, begun
+        mac = begun.copy()
+        mac.update(form_sha256)
         return CacheKey(mac.digest())
 
     def shown(self, key: CacheKey) -> str:
@@ -96,7 +111,11 @@ class Keyer:
 
     def indexes(self, form: bytes, images: Sequence[ImageDigest], key: CacheKey) -> list[bytes]:
         """Every index a fetch of this request must write before it calls the backend."""
-        found_by = [self.form_index(hashlib.sha256(form).digest()), *(self.image_index(each.sha256) for each in images)]
+        return self.indexes_of([hashlib.sha256(form).digest(), *(each.sha256 for each in images)], key)
+
+    def indexes_of(self, origin: Sequence[bytes], key: CacheKey) -> list[bytes]:
+        """As `indexes`, from the digests of the form and of each image."""
+        found_by = [self.form_index(origin[0]), *(self.image_index(digest) for digest in origin[1:])]
         return list(dict.fromkeys([*found_by, self.shown_index(self.shown(key))]))
 
     def control_key(self, backend: str) -> CacheKey:
@@ -107,5 +126,21 @@ class Keyer:
         namespace = self.namespace.encode()
         mac = hmac.new(self._secrets.index, digestmod="sha256")
         for part in (what, namespace, content):
-            mac.update(len(part).to_bytes(8, "big") + part)
+            mac.update(_frame(part))
         return mac.digest()
+
+
+def _frame(part: bytes) -> bytes:
+    return len(part).to_bytes(8, "big") + part
+
+
+def form_digest(pieces: Iterable[Piece]) -> bytes:
+    """SHA-256 of a canonical form in pieces: long texts are encoded part by part, as they are digested."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            digest.update(piece)
+            continue
+        for start in range(0, len(piece), LONG_TEXT):
+            digest.update(piece[start : start + LONG_TEXT].encode("ascii"))
+    return digest.digest()

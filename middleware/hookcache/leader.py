@@ -15,12 +15,14 @@ from types import TracebackType
 from hookcache.bounded import within
 from hookcache.clock import Deadline
 from hookcache.entry import Entry, Fence
+from hookcache.errors import BackendFailed, BackendMalformed, HookCacheError
 from hookcache.lease import Lease, LeaseBook, State
 from hookcache.outcome import Reason
 
 FREE_SECONDS = 3.0
-"""More than a release takes with a hanging table; with less time left it is bounded by what is left (P21)."""
-LAST_SECONDS = 0.3
+"""More than a release takes with a hanging table; with less time left it is bounded from outside (P21)."""
+LATE_SECONDS = 0.2
+"""What a release may take of the margin where nothing else is left: many times what a table that works needs."""
 _NOTE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,63}")
 
 
@@ -92,6 +94,16 @@ class Leader:
         note = error_type if _NOTE.fullmatch(error_type) else "BackendFailed"
         self._ending, self._release = Shared(note), (State.FAILED, note)
 
+    def struck(self, error: Exception) -> None:
+        """Those who wait share the backend's failure; what was only this leader's trouble frees them instead (3.4)."""
+        match error:
+            case BackendFailed():
+                self.fail(error.error_type)
+            case HookCacheError() if not isinstance(error, BackendMalformed):
+                return
+            case _:
+                self.fail(type(error).__name__)  # a handler in this process raises what it likes
+
     def refuse(self) -> None:
         """The answer is not kept: those who wait ask for themselves, at once and all together (P48)."""
         self._ending, self._release = Alone(Reason.REFUSAL_WINDOW), (State.REFUSED, State.REFUSED.value)
@@ -112,12 +124,20 @@ class Leader:
         self._stop.set()
         try:
             if self.lease is not None:
-                left = self._deadline.remaining_seconds() - LAST_SECONDS
-                self._set_free() if left > FREE_SECONDS else within(max(0.0, left), self._set_free, "hookcache-release")
+                self._release_in_time()
         except Exception:
             pass  # P18: the answer goes out; the lease ends by itself within `LEASE`
         finally:
             self._end(self._ending)
+
+    def _release_in_time(self) -> None:
+        """A lease that cannot be released in time ends by itself; a handler that waits for its release may be killed."""
+        usable = self._deadline.usable_seconds()
+        if usable > FREE_SECONDS:
+            self._set_free()
+        else:
+            late = min(LATE_SECONDS, max(0.0, self._deadline.remaining_seconds() / 2))
+            within(max(usable, late), self._set_free, "hookcache-release")
 
     def _set_free(self) -> None:
         if self._beats is not None:

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     REFUSAL_WINDOW = "refusal_window"
     NESTED = "nested"
     REQUESTED = "requested"
+    DISTRUSTED = "distrusted"
     DRIFTED = "drifted"
     INTERNAL = "internal"
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from botocore.exceptions import ClientError
-
 from hookcache.bounded import NotInTime, Workers
 from hookcache.errors import TierUnavailable
+from hookcache.refusals import code_in
 from hookcache.spending import Spending
 
 OBJECT_SECONDS = 3.0
@@ -45,8 +44,8 @@ class Overflow:
         def read() -> bytes:
             try:
                 reply = self._s3().get_object(Bucket=self._bucket, Key=name)
-            except ClientError as error:
-                if error.response.get("Error", {}).get("Code") in {"NoSuchKey", "404"}:
+            except Exception as error:
+                if code_in(error) in {"NoSuchKey", "404"}:
                     return b""
                 raise
             self._spending.add_object(reply)

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hookcache.errors import LoopDetected
+
 MEMBER = "hookcache"
 HOPS = "hookcache_hops"
 MAX_AGE_LIMIT_SECONDS = 30 * 86_400
@@ -35,8 +37,14 @@ class CallControl:
     ignored: int = 0
 
 
+_NO_WISHES = CallControl()
+_NOTHING: Mapping[str, Any] = {}
+
+
 def _custom(context: Any) -> Mapping[str, Any]:
     client_context = getattr(context, "client_context", None)
+    if client_context is None:
+        return _NOTHING
     if isinstance(client_context, Mapping):
         custom = client_context.get("custom")
     else:
@@ -47,7 +55,9 @@ def _custom(context: Any) -> Mapping[str, Any]:
 def call_control(context: Any) -> CallControl:
     """The caller's wishes in a Lambda context; the defaults where it has none. Never raises."""
     custom = _custom(context)
-    wishes = custom.get(MEMBER, {})
+    if MEMBER not in custom:
+        return _NO_WISHES
+    wishes = custom[MEMBER]
     if isinstance(wishes, str):
         try:
             wishes = json.loads(wishes)
@@ -81,6 +91,17 @@ def hops(context: Any) -> tuple[str, ...]:
     if not isinstance(marks, list | tuple):
         return ()
     return tuple(mark for mark in marks if isinstance(mark, str) and _MARK.fullmatch(mark))
+
+
+def refuse_loop(context: Any, mark: str) -> None:
+    """
+    Nothing, unless this call came through the function whose mark is `mark` before (F40).
+
+    Raises:
+        LoopDetected: it did.
+    """
+    if mark and mark in hops(context):
+        raise LoopDetected("the backend of this function leads back to it; set HOOKCACHE_BACKEND to the hook itself")
 
 
 def onward(context: Any, mark: str) -> str:

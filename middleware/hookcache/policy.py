@@ -9,13 +9,13 @@ What may be looked up, served and kept: pure decisions on plain values. No table
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
 from hookcache.clock import EpochMillis
+from hookcache.embedded import json_in, strings_in
 from hookcache.entry import ANSWER_BYTES, Entry
 from hookcache.lease import SKEW_MS
 from hookcache.outcome import Reason
@@ -36,11 +36,11 @@ class Mode(StrEnum):
 
     @property
     def serves(self) -> bool:
-        return self in {Mode.ON, Mode.READ_ONLY}
+        return self is Mode.ON or self is Mode.READ_ONLY
 
     @property
     def looks_up(self) -> bool:
-        return self in {Mode.ON, Mode.READ_ONLY, Mode.OBSERVE}
+        return self.serves or self is Mode.OBSERVE
 
 
 _JSON_CONTEXTS = frozenset({"Classification", "Extraction", "Assessment"})
@@ -64,6 +64,9 @@ class Rules:
         delegate_after_wait: ask the backend, instead of raising, when a follower's wait is over (P27).
         stale_if_error: answer a failed fetch with an entry that is no longer fresh, up to its hard end (P45).
         error_detail: `type` keeps the backend's error text out of what we raise (P36).
+        check_share: how many of the hits also ask the backend, 0 to 1, to see whether what is kept is still right (P59).
+        check_limit: the tolerated share of false hits; at ten times of it the context is bypassed.
+        check_detail: `content` puts what differs into the receipt, else only where it does.
     """
 
     mode: Mode = Mode.ON
@@ -81,6 +84,9 @@ class Rules:
     delegate_after_wait: bool = False
     stale_if_error: bool = False
     error_detail: Literal["full", "type"] = "full"
+    check_share: float = 0.0
+    check_limit: float = 0.001
+    check_detail: Literal["paths", "content"] = "paths"
 
 
 def default_rules(context: str) -> dict[str, Any]:
@@ -194,7 +200,7 @@ def admit(request: HookRequest, rules: Rules, answer: Metered, body_bytes: int) 
         return Refuse(Reason.NOT_AN_OBJECT)  # no bytes: a handler of this process answered with what is no JSON
     text = _text_of(response)
     for reason, holds in (
-        (Reason.ANSWER_SIZE, 0 < body_bytes <= ANSWER_BYTES),
+        (Reason.ANSWER_SIZE, body_bytes <= ANSWER_BYTES),
         (Reason.ERROR_BODY, not response.keys() & {"errorMessage", "errorType"}),
         (Reason.USAGE, answer.sound),
         (Reason.TRUNCATED, not _is_truncated(request, rules, response, answer.units)),
@@ -218,7 +224,7 @@ def _admit_text(text: str, rules: Rules, units: Mapping[str, float]) -> Admit | 
     found = json_in(text)
     if rules.require_json and found is None:
         return Refuse(Reason.NOT_JSON)
-    said = {value.strip().casefold() for value in [text, *_strings(found)]}
+    said = {value.strip().casefold() for value in [text, *strings_in(found)]}
     return Refuse(Reason.REFUSED_TEXT) if said & refused else Admit()
 
 
@@ -256,43 +262,3 @@ def _is_finite(response: Mapping[str, Any]) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-_FENCED = re.compile(r"```[A-Za-z]*[ \t]*\r?\n(.*?)```", re.DOTALL)
-
-
-def json_in(text: str) -> Any | None:
-    """
-    The JSON object or list that the host would find in an answer: bare, in a code fence, or amid prose.
-
-    Amid prose it is taken only from the first bracket on, with no bracket behind it: a cut-off answer may contain whole
-    objects, which must not pass for the answer (S24).
-    """
-    fenced = _FENCED.search(text)
-    for candidate in [text, *([fenced[1]] if fenced else [])]:
-        try:
-            found = json.loads(candidate)
-        except (ValueError, RecursionError):
-            continue
-        return found if isinstance(found, dict | list) else None
-    start = min((place for place in (text.find("{"), text.find("[")) if place >= 0), default=-1)
-    if start < 0:
-        return None
-    try:
-        found, end = json.JSONDecoder().raw_decode(text, start)
-    except (ValueError, RecursionError):
-        return None
-    return None if "{" in text[end:] or "[" in text[end:] else found
-
-
-def _strings(value: Any) -> list[str]:
-    pending, found = [value], []
-    while pending:
-        match pending.pop():
-            case str() as text:
-                found.append(text)
-            case dict() as members:
-                pending.extend(members.values())
-            case list() as items:
-                pending.extend(items)
-    return found

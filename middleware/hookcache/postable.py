@@ -19,7 +19,9 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 def postable(response: Any, body: bytes) -> Any:
     """`response` as it is, or as escaped JSON where the runtime could not write it; `body` is it as received."""
-    if not os.environ.get("AWS_EXECUTION_ENV", "").startswith("AWS_Lambda_python") or not _SURROGATE.search(body):
+    if b"\\u" not in body or not _SURROGATE.search(body):
+        return response
+    if not os.environ.get("AWS_EXECUTION_ENV", "").startswith("AWS_Lambda_python"):
         return response
     try:
         json.dumps(response, ensure_ascii=False).encode()

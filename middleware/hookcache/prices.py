@@ -19,10 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from hookcache.bounded import within
+from hookcache.clock import Clock, SystemClock
 from hookcache.errors import ConfigurationError
 
 LOAD_SECONDS = 2.0
 """Bound on reading the table: the answer is there by then and waits for it (P34)."""
+
+RETRY_SECONDS, MOST_RETRY_SECONDS = 30.0, 900.0
+"""A table that could not be had is asked for again after so long, then after twice as long each time, up to the most."""
 
 FREE_UNITS = frozenset({"totalTokens", "requests"})
 """Units that the host itself declares free for LambdaHook functions: sums and counts of what is priced elsewhere."""
@@ -98,15 +102,19 @@ class Prices:
 
     Args:
         row: the row that the backend's usage is charged at, e.g. `bedrock/us.amazon.nova-pro-v1:0`.
-        load: gives the table; called once, when the first cost is needed. A table that cannot be had leaves every unit
-            unpriced and never fails a request (P34).
+        load: gives the table; called when the first cost is needed. A table that cannot be had leaves every unit
+            unpriced, never fails a request (P34), and is asked for again after a while.
+        clock: for that while.
     """
 
-    def __init__(self, row: str = "", load: Callable[[], PriceTable] = PriceTable) -> None:
+    def __init__(self, row: str = "", load: Callable[[], PriceTable] = PriceTable, clock: Clock | None = None) -> None:
         self._row = row
         self._load = load
+        self._clock = clock if clock is not None else SystemClock()
         self._lock = threading.Lock()
         self._table: PriceTable | None = None
+        self._retry_at_ms, self._pause_ms = 0, int(RETRY_SECONDS * 1000)
+        self._own_prices: Mapping[str, Decimal] = OWN_PRICES
 
     def costs(self, units: Mapping[str, float]) -> dict[str, str]:
         """What each used unit costs, as decimal text; a unit without a price is absent."""
@@ -123,18 +131,26 @@ class Prices:
 
     def own(self, units: Mapping[str, float]) -> Decimal:
         """What hookcache's own units cost; an estimate (P56). Read without loading the table: a hit must not pay for that."""
-        table = self._table
-        prices = OWN_PRICES if table is None else {**OWN_PRICES, **table.rows.get(OWN_ROW, {})}
-        return sum((prices[unit] * Decimal(str(count)) for unit, count in units.items() if unit in prices), Decimal(0))
+        total, prices = Decimal(0), self._own_prices
+        for unit, count in units.items():
+            if unit in prices:
+                total += prices[unit] * (Decimal(count) if type(count) is int else Decimal(str(count)))
+        return total
 
     def _known(self) -> PriceTable:
         with self._lock:
-            if self._table is None:
+            now = self._clock.now_ms()
+            # A clock that was set back must not stretch the pause.
+            waiting = now < self._retry_at_ms <= now + MOST_RETRY_SECONDS * 1000
+            if self._table is None and not waiting:
                 try:
                     self._table = within(LOAD_SECONDS, self._load, "hookcache-prices")
                 except Exception:  # P34: an unreadable table is no reason to fail a request; its units stay unpriced
-                    self._table = PriceTable()
-            return self._table
+                    self._retry_at_ms = now + self._pause_ms
+                    self._pause_ms = min(2 * self._pause_ms, int(MOST_RETRY_SECONDS * 1000))
+                else:
+                    self._own_prices = {**OWN_PRICES, **self._table.rows.get(OWN_ROW, {})}
+            return self._table if self._table is not None else PriceTable()
 
 
 def price_text(reference: str, s3: Callable[[], Any], ssm: Callable[[], Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from hookcache.errors import Unkeyable
 from hookcache.outcome import Reason
@@ -55,8 +55,12 @@ class HookRequest:
 
 def metered_context(event: object) -> str:
     """The word under which an event is metered: the host's step, `Unspecified` when it names none, `Other` when unknown."""
-    context = event.get("context", "Unspecified") if isinstance(event, Mapping) else "Unspecified"
+    context = event.get("context", "Unspecified") if _is_object(event) else "Unspecified"
     return context if isinstance(context, str) and context in CONTEXTS else OTHER_CONTEXT
+
+
+def _is_object(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    return type(value) is dict or isinstance(value, Mapping)  # the first question is ten times quicker, and enough
 
 
 def parse(event: object) -> HookRequest:
@@ -69,17 +73,17 @@ def parse(event: object) -> HookRequest:
     Source: the host's LambdaHook request: one user message of text and image blocks, a list of system blocks, an object
     of inference numbers, and the step's name.
     """
-    if not isinstance(event, Mapping):
+    if not _is_object(event):
         raise Unkeyable(Reason.EVENT_SHAPE)
     messages, system, numbers = event.get("messages"), event.get("system"), event.get("inferenceConfig")
     well_shaped = (
         isinstance(messages, list)
         and len(messages) == 1
-        and isinstance(messages[0], Mapping)
+        and _is_object(messages[0])
         and isinstance(messages[0].get("content"), list)
         and isinstance(system, list)
-        and all(isinstance(block, Mapping) for block in system)
-        and isinstance(numbers, Mapping)
+        and all(map(_is_object, system))
+        and _is_object(numbers)
         and isinstance(event.get("context", ""), str)
     )
     if not well_shaped:
@@ -100,11 +104,13 @@ def parse(event: object) -> HookRequest:
 
 
 def _holds_image(block: object) -> bool:
-    if not isinstance(block, Mapping) or ("image" in block) == ("text" in block):
+    if not _is_object(block) or ("image" in block) == ("text" in block):
         raise Unkeyable(Reason.BLOCK_TYPE)
-    if "text" in block and not isinstance(block["text"], str):
+    if "image" in block:
+        return True
+    if not isinstance(block["text"], str):
         raise Unkeyable(Reason.BLOCK_TYPE)
-    return "image" in block
+    return False
 
 
 def _image(image: object) -> ImageRef:

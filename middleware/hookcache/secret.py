@@ -6,11 +6,10 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from hookcache.bounded import within
 from hookcache.clock import Clock
 from hookcache.key import Secrets
+from hookcache.refusals import code_in
 
 RETRY_SECONDS = 60.0
 READ_SECONDS = 5.0
@@ -66,8 +65,8 @@ def every_version(client: Callable[[], Any], arn: str) -> list[str]:
     texts = [_text(client().get_secret_value(SecretId=arn))]
     try:
         texts.append(_text(client().get_secret_value(SecretId=arn, VersionStage="AWSPREVIOUS")))
-    except ClientError as error:
-        if error.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+    except Exception as error:
+        if code_in(error) != "ResourceNotFoundException":
             raise
     return list(dict.fromkeys(text for text in texts if text.strip()))
 

@@ -7,15 +7,12 @@ A setting that is wrong stops the function before its first request, with a mess
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from hookcache import cipher
+from hookcache import cipher, readers
 from hookcache.errors import ConfigurationError
 from hookcache.policy import DAY_SECONDS, Mode, Rules, default_rules
 from hookcache.request import CONTEXTS
@@ -23,7 +20,7 @@ from hookcache.request import CONTEXTS
 PREFIX = "HOOKCACHE_"
 ANY_CONTEXT = "*"
 
-_WORD = r"^[A-Za-z0-9._-]{1,64}$"  # Rust's `$`: the very end, a trailing newline does not pass
+_WORD = r"[A-Za-z0-9._-]{1,64}"
 _ARN = re.compile(
     r"arn:(?P<partition>aws[a-z-]*):lambda:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):function:"
     r"(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<qualifier>\$LATEST|[A-Za-z0-9_-]{1,128}))?\Z"
@@ -34,45 +31,103 @@ _PARTIAL_ARN = re.compile(
 _NAME = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<qualifier>\$LATEST|[A-Za-z0-9_-]{1,128}))?\Z")
 _S3_PREFIX = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\x00-\x1f\x7f\\]*)?\Z")
 
-_log = logging.getLogger("hookcache")
+_LIFETIME = readers.whole(1, 30 * DAY_SECONDS)
+
+_MEMBER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
-def _no_own_member(name: str) -> str:
-    if name in {"modelId", "messages", "system", "inferenceConfig", "context"}:
-        raise ValueError("is part of every request and no reference")
-    return name
+def _references(value: Any) -> tuple[str, ...]:
+    names: tuple[str, ...] = readers.texts(tuple)(value)
+    for name in names:
+        if not _MEMBER.fullmatch(name):
+            raise readers.Wrong("must name members of the event")
+        if name in {"modelId", "messages", "system", "inferenceConfig", "context"}:
+            raise readers.Wrong("names a part of every request, which is no reference")
+    return names
 
 
-_Member = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$"), AfterValidator(_no_own_member)]
+_FLAGS = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
+
+_RULES: Mapping[str, readers.Reader] = {
+    "mode": readers.one_of([mode.value for mode in Mode], Mode),
+    "fresh_seconds": _LIFETIME,
+    "hard_seconds": _LIFETIME,
+    "temperature_ceiling": readers.number(0, 10),
+    "require_json": readers.flag,
+    "refused_texts": readers.texts(tuple),
+    "blank_pages": readers.flag,
+    "usage_on_hit": readers.one_of(["zero", "original"]),
+    "trace": readers.flag,
+    "resolve_references": _references,
+    "output_limit": readers.whole(1, 10**9),
+    "negative_errors": readers.texts(frozenset),
+    "delegate_after_wait": readers.flag,
+    "stale_if_error": readers.flag,
+    "error_detail": readers.one_of(["full", "type"]),
+    "check_share": readers.number(0, 1),
+    "check_limit": readers.number(0, 0.05, above=True),
+    "check_detail": readers.one_of(["paths", "content"]),
+}
+"""The members of one context in `HOOKCACHE_POLICY`."""
 
 
-class _ContextSettings(BaseModel):
-    """One context of `HOOKCACHE_POLICY`; absent members keep the defaults."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    mode: Annotated[Mode | None, Field(strict=False)] = None
-    fresh_seconds: Annotated[int | None, Field(ge=1, le=30 * DAY_SECONDS)] = None
-    hard_seconds: Annotated[int | None, Field(ge=1, le=30 * DAY_SECONDS)] = None
-    temperature_ceiling: Annotated[float | None, Field(ge=0, le=10, strict=False)] = None
-    require_json: bool | None = None
-    refused_texts: Annotated[tuple[str, ...] | None, Field(strict=False)] = None
-    blank_pages: bool | None = None
-    usage_on_hit: Literal["zero", "original"] | None = None
-    trace: bool | None = None
-    resolve_references: Annotated[tuple[_Member, ...] | None, Field(strict=False)] = None
-    output_limit: Annotated[int | None, Field(ge=1)] = None
-    negative_errors: Annotated[frozenset[str] | None, Field(strict=False)] = None
-    delegate_after_wait: bool | None = None
-    stale_if_error: bool | None = None
-    error_detail: Literal["full", "type"] | None = None
-
-    def says(self, name: str) -> bool:
-        """True if `name` was given; null leaves the default, but for the ceiling, where it means that there is none."""
-        return name in self.model_fields_set and (name == "temperature_ceiling" or getattr(self, name) is not None)
+def _prefixes(value: str) -> tuple[str, ...]:
+    prefixes = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not all(_S3_PREFIX.match(prefix) for prefix in prefixes):
+        raise readers.Wrong("each prefix must read s3://bucket/folder, separated by commas")
+    return prefixes
 
 
-class Settings(BaseModel):
+def _policy(value: str) -> dict[str, dict[str, Any]]:
+    try:
+        policy = json.loads(value)
+    except RecursionError:
+        raise readers.Wrong("is nested too deeply") from None
+    except ValueError as error:
+        raise readers.Wrong(f"is no JSON: {error}") from None
+    if not isinstance(policy, dict) or policy.keys() - CONTEXTS - {ANY_CONTEXT}:
+        raise readers.Wrong(f"must be a JSON object whose names are among {', '.join(sorted(CONTEXTS))} and *")
+    return {context: _rules_of(context, said) for context, said in policy.items()}
+
+
+def _rules_of(context: str, said: Any) -> dict[str, Any]:
+    """What one context says. Null leaves the default, but for the ceiling, where it means that there is none."""
+    if not isinstance(said, dict):
+        raise readers.Wrong(f"{context}: must be a JSON object")
+    rules: dict[str, Any] = {}
+    for name, value in said.items():
+        if name not in _RULES:
+            raise readers.Wrong(f"{context}: {name}: is no rule")
+        if value is None and name != "temperature_ceiling":
+            continue
+        try:
+            rules[name] = None if value is None else _RULES[name](value)
+        except readers.Wrong as error:
+            raise readers.Wrong(f"{context}: {name}: {error}") from None
+    return rules
+
+
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise readers.Wrong("must not be blank")
+    return value
+
+
+def _encrypt(value: str) -> bool:
+    wanted: bool = readers.one_of(_FLAGS, _FLAGS.__getitem__)(value.lower())
+    if wanted and not cipher.is_installed():
+        raise readers.Wrong(
+            "needs the package cryptography in the artifact; install hookcache[encrypt], or set it to off"
+        )
+    return wanted
+
+
+def _read_by(reader: readers.Reader, default: Any, *, shown: bool = True) -> Any:
+    return field(default=default, repr=shown, metadata={"reader": reader})
+
+
+@dataclass(frozen=True)
+class Settings:
     """
     What the environment says. Field `x` is the variable `HOOKCACHE_X`; the README lists them all.
 
@@ -80,29 +135,32 @@ class Settings(BaseModel):
         ConfigurationError: a variable is missing, malformed, out of bounds or contradicts another.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    table: str = field(metadata={"reader": readers.text(least=3, most=1011)})
+    backend: str = _read_by(readers.text(), "")
+    handler: str = _read_by(readers.text(), "")
+    overflow_bucket: str = _read_by(readers.text(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"), "")
+    namespace: str = _read_by(readers.text(_WORD), "default")
+    generation: str = _read_by(readers.text(_WORD), "0")
+    mode: Mode = _read_by(_RULES["mode"], Mode.ON)
+    secret_arn: str = _read_by(readers.text(), "")
+    secret: str = _read_by(_not_blank, "", shown=False)
+    image_prefixes: tuple[str, ...] = _read_by(_prefixes, ())
+    fresh_seconds: int = _read_by(readers.spelt(_LIFETIME), 7 * DAY_SECONDS)
+    memory_bytes: int = _read_by(readers.spelt(readers.whole(1, 10 * 1024**3)), 64 * 1024 * 1024)
+    memory_seconds: float = _read_by(readers.spelt(readers.number(0, 30 * DAY_SECONDS, above=True)), 300.0)
+    lease_seconds: float = _read_by(readers.spelt(readers.number(0.3, 900)), 30.0)
+    wait_seconds: float = _read_by(readers.spelt(readers.number(0, 600, above=True)), 45.0)
+    policy: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, metadata={"reader": _policy})
+    identity: Literal["auto", "pinned"] = _read_by(readers.one_of(["auto", "pinned"]), "auto")
+    prices: str = _read_by(readers.text(), "")
+    price_as: str = _read_by(readers.text(), "")
+    encrypt: bool = _read_by(_encrypt, False)
+    client: Literal["slim", "boto3"] = _read_by(readers.one_of(["slim", "boto3"]), "slim")
 
-    backend: str = ""
-    handler: str = ""
-    table: Annotated[str, Field(min_length=3, max_length=1011)]
-    overflow_bucket: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$")] = ""
-    namespace: Annotated[str, Field(pattern=_WORD)] = "default"
-    generation: Annotated[str, Field(pattern=_WORD)] = "0"
-    mode: Mode = Mode.ON
-    secret_arn: str = ""
-    secret: Annotated[str, Field(repr=False)] = ""
-    image_prefixes: tuple[str, ...] = ()
-    fresh_seconds: Annotated[int, Field(ge=1, le=30 * DAY_SECONDS)] = 7 * DAY_SECONDS
-    memory_bytes: Annotated[int, Field(ge=1, le=10 * 1024**3)] = 64 * 1024 * 1024
-    memory_seconds: Annotated[float, Field(gt=0, le=30 * DAY_SECONDS)] = 300.0
-    lease_seconds: Annotated[float, Field(ge=0.3, le=900)] = 30.0
-    wait_seconds: Annotated[float, Field(gt=0, le=600)] = 45.0
-    policy: Mapping[str, _ContextSettings] = {}
-    identity: Literal["auto", "pinned"] = "auto"
-    prices: str = ""
-    price_as: str = ""
-    encrypt: bool = False
-    client: Literal["boto3", "slim"] = "boto3"
+    @classmethod
+    def names(cls) -> frozenset[str]:
+        """The settings there are."""
+        return frozenset(each.name for each in fields(cls))
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Settings:
@@ -112,74 +170,34 @@ class Settings(BaseModel):
             for name, value in environ.items()
             if name.startswith(PREFIX) and value != ""  # CloudFormation spells "not set" as an empty text
         }
-        known = {name: value for name, value in given.items() if name in cls.model_fields}
-        for unknown in sorted(given.keys() - known.keys()):
-            _log.warning("%s%s is no setting of hookcache and is ignored", PREFIX, unknown.upper())
-        try:
-            settings = cls.model_validate(known)
-        except ValidationError as error:
-            raise ConfigurationError(_first_problem(error)) from None
+        for unknown in sorted(given.keys() - cls.names()):
+            _warn("%s%s is no setting of hookcache and is ignored", PREFIX, unknown.upper())
+        if "table" not in given:
+            raise ConfigurationError(f"{PREFIX}TABLE is not set")
+        settings = cls(**{each.name: _read(each, given[each.name]) for each in fields(cls) if each.name in given})
+        if "memory_seconds" not in given:  # a default gives way; what the operator set does not
+            settings = replace(settings, memory_seconds=min(settings.memory_seconds, settings._shortest_freshness()))
+        settings._agree()
         settings._check_backend(environ)
         return settings
 
-    @field_validator("image_prefixes", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    def _shortest_freshness(self) -> float:
+        return float(min(self.rules(context).fresh_seconds for context in [*CONTEXTS, ANY_CONTEXT]))
 
-    @field_validator("image_prefixes")
-    @classmethod
-    def _are_s3(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for prefix in value:
-            if not _S3_PREFIX.match(prefix):
-                raise ValueError("each prefix must read s3://bucket/folder, separated by commas")
-        return value
-
-    @field_validator("policy", mode="before")
-    @classmethod
-    def _read_policy(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            policy = json.loads(value or "{}")
-        except RecursionError:
-            raise ValueError("is nested too deeply") from None
-        if not isinstance(policy, dict) or policy.keys() - CONTEXTS - {ANY_CONTEXT}:
-            raise ValueError(f"must be a JSON object whose names are among {', '.join(sorted(CONTEXTS))} and *")
-        return policy
-
-    @field_validator("secret")
-    @classmethod
-    def _not_blank(cls, value: str) -> str:
-        if value and not value.strip():
-            raise ValueError("must not be blank")
-        return value
-
-    @field_validator("encrypt")
-    @classmethod
-    def _can_encrypt(cls, value: bool) -> bool:
-        if value and not cipher.is_installed():
-            raise ValueError(
-                "needs the package cryptography in the artifact; install hookcache[encrypt], or set it to off"
-            )
-        return value
-
-    @model_validator(mode="after")
-    def _agree(self) -> Settings:
-        if "memory_seconds" not in self.model_fields_set:  # a default gives way; what the operator set does not
-            shortest = min(self.rules(context).fresh_seconds for context in [*CONTEXTS, ANY_CONTEXT])
-            object.__setattr__(self, "memory_seconds", min(self.memory_seconds, float(shortest)))
+    def _agree(self) -> None:
         if not (self.secret or self.secret_arn):
-            raise ValueError("SECRET_ARN: name the Secrets Manager secret that holds the HMAC secret")
+            raise ConfigurationError(f"{PREFIX}SECRET_ARN: name the Secrets Manager secret that holds the HMAC secret")
         for context in [*CONTEXTS, ANY_CONTEXT]:
             rules = self.rules(context)
             if rules.fresh_seconds > rules.hard_seconds:
-                raise ValueError(f"POLICY: {context}: fresh_seconds must not pass hard_seconds ({rules.hard_seconds})")
-            if self.memory_seconds > rules.fresh_seconds:
-                raise ValueError(
-                    f"MEMORY_SECONDS: {self.memory_seconds:g} must not pass the freshness of {context} ({rules.fresh_seconds} s)"
+                raise ConfigurationError(
+                    f"{PREFIX}POLICY: {context}: fresh_seconds must not pass hard_seconds ({rules.hard_seconds})"
                 )
-        return self
+            if self.memory_seconds > rules.fresh_seconds:
+                raise ConfigurationError(
+                    f"{PREFIX}MEMORY_SECONDS: {self.memory_seconds:g} must not pass the freshness of {context} "
+                    f"({rules.fresh_seconds} s)"
+                )
 
     @property
     def backend_name(self) -> str:
@@ -195,8 +213,7 @@ class Settings(BaseModel):
         rules = replace(rules, **default_rules(context))
         for name in (ANY_CONTEXT, context):
             if name in self.policy:
-                said = self.policy[name]
-                given = {each.name: getattr(said, each.name) for each in fields(Rules) if said.says(each.name)}
+                given = dict(self.policy[name])
                 if "fresh_seconds" in given and "hard_seconds" not in given:
                     given["hard_seconds"] = given["fresh_seconds"]
                 rules = replace(rules, **given)
@@ -229,7 +246,7 @@ class Settings(BaseModel):
         if told["name"] == environ.get("AWS_LAMBDA_FUNCTION_NAME"):
             raise ConfigurationError("HOOKCACHE_BACKEND is this function itself; name the hook to stand in front of")
         if not told["name"].startswith("GENAIIDP-"):
-            _log.warning("HOOKCACHE_BACKEND does not start with GENAIIDP-; the host itself could not call it")
+            _warn("HOOKCACHE_BACKEND does not start with GENAIIDP-; the host itself could not call it")
 
 
 _PARTITIONS = {
@@ -247,12 +264,14 @@ def _partition(region: str) -> str:
     return next((partition for start, partition in _PARTITIONS.items() if region.startswith(start)), "aws")
 
 
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors(include_url=False, include_input=False)[0]
-    message = problem["msg"].removeprefix("Value error, ")
-    where = (
-        ": ".join([PREFIX + str(problem["loc"][0]).upper(), *map(str, problem["loc"][1:])]) if problem["loc"] else ""
-    )
-    if problem["type"] == "missing":
-        return f"{where} is not set"
-    return f"{where}: {message}" if where else PREFIX + message
+def _read(setting: Any, value: str) -> Any:
+    try:
+        return setting.metadata["reader"](value)
+    except readers.Wrong as error:
+        raise ConfigurationError(f"{PREFIX}{setting.name.upper()}: {error}") from None
+
+
+def _warn(message: str, *values: str) -> None:
+    import logging  # 5 ms, paid by whoever has something to be warned of
+
+    logging.getLogger("hookcache").warning(message, *values)

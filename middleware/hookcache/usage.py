@@ -12,9 +12,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 MOST_UNITS = 50
+_LARGE = 2**53
 _UNIT = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 Response = Any
@@ -58,11 +60,22 @@ def metered(response: Response) -> Metered:
 
 def without_charge(response: Response) -> Response:
     """A kept answer as a hit returns it: every number of `usage` is 0 under its own name, none added, none dropped (P32)."""
+    usage = response.get("usage") if type(response) is dict else None
+    if type(usage) is dict and all(type(count) is int and 0 <= count < _LARGE for count in usage.values()):
+        return {**response, "usage": dict.fromkeys(usage, 0)}  # as nearly every answer has it: nothing to repair
     repaired = metered(response).response
     if not isinstance(repaired, dict) or "usage" not in repaired:
         return repaired
     zeros = dict.fromkeys(repaired["usage"], 0)
     return {name: zeros if name == "usage" else value for name, value in repaired.items()}
+
+
+def with_usage_of(kept: Response, other: Response) -> Response:
+    """A kept answer with the usage of another one in its place; without one if the other has none."""
+    if not (isinstance(kept, dict) and isinstance(other, dict)):
+        return kept
+    rest = {name: value for name, value in kept.items() if name != "usage" or "usage" in other}
+    return rest | ({"usage": other["usage"]} if "usage" in other else {})
 
 
 def _is_number(value: object) -> bool:
@@ -84,9 +97,15 @@ def shown_units(units: Mapping[str, float]) -> dict[str, float]:
     """
     shown: dict[str, float] = {}
     for name, count in units.items():
-        name_shown = name if _UNIT.fullmatch(name) and len(shown) < MOST_UNITS else "other"
+        name_shown = name if plain_unit(name) and len(shown) < MOST_UNITS else "other"
         shown[name_shown] = shown.get(name_shown, 0) + count
     return shown
+
+
+@lru_cache(maxsize=256)
+def plain_unit(name: str) -> bool:
+    """True for a unit's name that a receipt may show: a plain word."""
+    return _UNIT.fullmatch(name) is not None
 
 
 def same_answer(body: bytes, response: Response) -> bool:

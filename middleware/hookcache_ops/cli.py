@@ -52,6 +52,22 @@ COMMANDS: tuple[Command, ...] = (
         "replay a log under other settings: hit ratio, backend calls, money and latency of each",
     ),
     Command(
+        "review",
+        "hookcache_ops.review",
+        "what the truth check found: how often a kept answer is still what the backend says",
+    ),
+    Command("warm", "hookcache_ops.warm", "fill the cache from finished work: requests and the answers they got"),
+    Command(
+        "export",
+        "hookcache_ops.export",
+        "write a namespace's entries to a file, for another secret, namespace or table",
+    ),
+    Command(
+        "import",
+        "hookcache_ops.import_entries",
+        "take the entries of an export over, under this wrapper's secret, namespace and table",
+    ),
+    Command(
         "doctor", "hookcache_ops.doctor", "examine a deployed wrapper, layer or decorator, and say what to correct"
     ),
     Command(
@@ -71,6 +87,11 @@ COMMANDS: tuple[Command, ...] = (
         "mode",
         "hookcache_ops.mode",
         "switch the cache between on, observe, read_only, write_only and off, without a redeploy",
+    ),
+    Command(
+        "workflow",
+        "hookcache_ops.workflow",
+        "run the Step Functions workflows on this machine, twice each: the second time without the backend",
     ),
 )
 

@@ -25,9 +25,10 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from hookcache.clock import SystemClock
+from hookcache_ops.backends import NAMES
 from hookcache_ops.dashboard import draw
 from hookcache_ops.demo_screen import PassResult, Screen, complain, table_of
-from hookcache_ops.demo_stage import PROJECT, WRAPPER, LocalStage, Stage, StageMissingError, check_stage
+from hookcache_ops.demo_stage import PROJECT, LocalStage, Stage, StageMissingError, backend_named, check_stage
 from hookcache_ops.host import HostClient, Response, raw_text, text_of
 from hookcache_ops.host_requests import InlineImage, ocr
 from hookcache_ops.pages import PageImage, UnreadableDocumentError, page_count, render
@@ -39,6 +40,7 @@ EXAMPLE = """examples:
   hookcache demo
   hookcache demo my-document.pdf
   hookcache demo --document my-document.pdf --json
+  hookcache demo --backend bedrock
 """
 
 
@@ -53,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
     parser.add_argument("pdf", nargs="?", metavar="PDF", help="your own document (default: three samples, 7 pages)")
     parser.add_argument("--document", metavar="PDF", help="the same, as an option")
+    parser.add_argument(
+        "--backend",
+        metavar="NAME",
+        default=NAMES[0],
+        help=f"what reads the pages: {', '.join(NAMES)} (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON and nothing else")
     parser.add_argument(
         "-o",
@@ -73,8 +81,9 @@ def run(args: argparse.Namespace) -> int:
     output = Path(args.output)
     screen = Screen(quiet=args.json)
     try:
+        backend = backend_named(args.backend)
         counts = [page_count(document) for document in documents]
-        check_stage()
+        check_stage(backend)
         output.mkdir(parents=True, exist_ok=True)
         pages = list(_rendered(screen, documents, sum(counts)))
     except (UnreadableDocumentError, StageMissingError) as error:
@@ -84,8 +93,8 @@ def run(args: argparse.Namespace) -> int:
         complain(f"{output}: {error.strerror or error}; name another folder with --output")
         return 2
     with ExitStack() as stack:
-        with screen.waiting("Starting a local AWS with two Lambda functions"):
-            stage = stack.enter_context(LocalStage(output))
+        with screen.waiting(f"Starting a local AWS with two Lambda functions, backend {backend.name}"):
+            stage = stack.enter_context(LocalStage(output, backend))
         return play(stage, pages, output, screen, as_json=args.json)
 
 
@@ -101,7 +110,7 @@ def play(stage: Stage, pages: Sequence[PageImage], output: Path, screen: Screen,
     except KeyboardInterrupt:
         trouble = "interrupted; these are the figures until then"
     except (RuntimeError, KeyError, ClientError, BotoCoreError) as error:
-        trouble = f"a call failed: {error}; see {output / WRAPPER}.log"
+        trouble = f"a call failed: {error}; see {output / stage.wrapper}.log"
     trouble = trouble or _finding(demo.results)
     _write_summary(output / "summary.json", demo)
     page = _drawn(demo.receipts, output / "dashboard.html")
@@ -123,8 +132,9 @@ class Demo:
         self.pages = pages
         self.receipts = receipts
         self.results: list[PassResult] = []
+        self.wrapper = stage.wrapper
         self._stage = stage
-        self._host = HostClient(stage.invoke, WRAPPER, stage.s3, stage.bucket, clock=PatientClock())
+        self._host = HostClient(stage.invoke, stage.wrapper, stage.s3, stage.bucket, clock=PatientClock())
         self._first: list[Response] = []
         self._lines_read = 0
         receipts.write_bytes(b"")
@@ -187,6 +197,7 @@ class Demo:
             "pages": len(self.pages),
             "passes": [{member: getattr(result, member) for member in shown} for result in self.results],
             "receipts": str(self.receipts),
+            "wrapper": self.wrapper,
         }
 
 
@@ -238,7 +249,7 @@ def _drawn(receipts: Path, page: Path) -> Path | None:
 def _show(screen: Screen, demo: Demo, output: Path, page: Path | None) -> None:
     out = screen.result
     if demo.results:
-        out.print(table_of(demo.results))
+        out.print(table_of(demo.results, demo.wrapper))
     if len(demo.results) == len(PASSES) and all(result.p50_ms for result in demo.results):
         one, two, three = (result.p50_ms for result in demo.results)
         out.print(

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 T = TypeVar("T")
+TOKENS = frozenset({"inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,13 @@ class Screen:
                 progress.advance(task)
 
 
-def table_of(results: Sequence[PassResult]) -> Table:
+def table_of(results: Sequence[PassResult], wrapper: str) -> Table:
     """One column per pass, so that it fits a terminal of 80 characters."""
-    table = Table(title="The same pages, three times", title_justify="left", title_style="bold")
+    table = Table(title=f"The same pages, three times, through {wrapper}", title_justify="left", title_style="bold")
     table.add_column("pass")
     for number, result in enumerate(results, start=1):
         table.add_column(f"{number} {result.name}", justify="right")
-    for label, cell in _ROWS:
+    for label, cell in (*_ROWS, *_unit_rows(results)):
         table.add_row(label, *(cell(result) for result in results))
     equal = (_answers(number, result.answers_equal) for number, result in enumerate(results, start=1))
     table.add_row("answers", *equal)
@@ -93,20 +94,28 @@ def _answers(number: int, equal: bool) -> str:
 
 
 def _tokens(units: Mapping[str, float]) -> float:
-    return units.get("inputTokens", 0) + units.get("outputTokens", 0)
+    return sum(amount for unit, amount in units.items() if unit in TOKENS)
 
 
-_ROWS: tuple[tuple[str, Callable[[PassResult], str]], ...] = (
+Row = tuple[str, Callable[[PassResult], str]]
+
+_ROWS: tuple[Row, ...] = (
     ("requests", lambda result: str(result.requests)),
     ("backend calls", lambda result: str(result.backend_calls)),
     ("memory hits", lambda result: str(result.memory_hits)),
     ("table hits", lambda result: str(result.table_hits)),
     ("p50 latency", lambda result: f"{result.p50_ms:,.1f} ms"),
-    ("tokens spent", lambda result: f"{_tokens(result.spent):,.0f}"),
-    ("tokens saved", lambda result: f"{_tokens(result.saved):,.0f}"),
-    ("pages spent", lambda result: f"{result.spent.get('pages', 0):,.0f}"),
-    ("pages saved", lambda result: f"{result.saved.get('pages', 0):,.0f}"),
 )
+
+
+def _unit_rows(results: Sequence[PassResult]) -> Iterator[Row]:
+    """What was spent and saved, in the units that this backend reports at all."""
+    if any(_tokens(result.spent) for result in results):
+        yield "tokens spent", lambda result: f"{_tokens(result.spent):,.0f}"
+        yield "tokens saved", lambda result: f"{_tokens(result.saved):,.0f}"
+    if any(result.spent.get("pages") for result in results):
+        yield "pages spent", lambda result: f"{result.spent.get('pages', 0):,.0f}"
+        yield "pages saved", lambda result: f"{result.saved.get('pages', 0):,.0f}"
 
 
 def complain(text: str) -> None:

@@ -22,6 +22,7 @@ from hookcache.clock import SystemClock
 from hookcache.errors import Unkeyable
 from hookcache.images import ImageReader
 from hookcache.outcome import Reason
+from hookcache.references import with_references
 from hookcache.request import parse
 from hookcache.spending import Spending
 from hookcache_ops import invalidate
@@ -90,9 +91,13 @@ def erase_command(args: argparse.Namespace, s3: Callable[[], Any] | None = None)
     """
     by_scope = args.context or args.before or args.soft
     if not (args.image or args.event or args.key_id):
-        if by_scope or args.namespace:
+        if args.context or args.namespace:
             return None
-        raise InputError("say what to erase: --image FILE, --event FILE, --key-id ID, or --context NAME")
+        if by_scope:
+            raise InputError("--before and --soft need --context STEP or --namespace NAME")
+        raise InputError(
+            "say what to erase: --image FILE, --event FILE, --key-id ID, --context STEP or --namespace NAME"
+        )
     if by_scope:
         raise InputError("--context, --before and --soft go without --image, --event and --key-id; run two commands")
     return {
@@ -175,7 +180,7 @@ def _text(report: Mapping[str, Any]) -> str:
         f"  {'at least ' if dry_run and not report['finished'] else ''}{', '.join(parts)}",
         "",
         "key_id            made                       bytes  state",
-        *(_row(removed) for removed in report["removed"][:SHOWN]),
+        *(_row(removed, dry_run=dry_run) for removed in report["removed"][:SHOWN]),
     ]
     if report["keys"] > SHOWN:
         lines.append(f"... and {report['keys'] - SHOWN:,} more (--json lists up to {LISTED:,})")
@@ -184,13 +189,15 @@ def _text(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _row(removed: Mapping[str, Any]) -> str:
+def _row(removed: Mapping[str, Any], *, dry_run: bool) -> str:
     made = (
         datetime.fromtimestamp(removed["created_ms"] / 1000, UTC).isoformat(timespec="seconds")
         if removed["created_ms"]
         else "-"
     )
-    state = removed["error"] or removed["entry"].replace("_", " ")
+    state = removed["error"] or (
+        "kept" if dry_run and removed["entry"] == "removed" else removed["entry"].replace("_", " ")
+    )
     return f"{removed['key_id']}  {made:25}  {removed['stored_bytes']:>5,}  {state}"
 
 
@@ -209,12 +216,18 @@ def _form_digest(name: str, s3: Callable[[], Any] | None) -> str:
     """SHA-256 of the canonical form of a request, its images read from S3 with the caller's own rights."""
     try:
         event = json.loads(sys.stdin.buffer.read() if name == "-" else _read(name, "--event"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(f"--event {name} is not JSON; give the request as the host sent it") from None
     try:
         request = parse(event)
+        # A member that names a page counts by its content where the step's policy says so; where it does not, such a
+        # request is never cached, so that nothing is missed by resolving it here.
+        named = [name for name, value in request.event.items() if isinstance(value, str) and value.startswith("s3://")]
+        request = with_references(request, sorted(set(named) - {"context", "modelId"}))
         buckets = sorted({image.uri.split("/")[2] for image in request.images if image.uri.startswith("s3://")})
-        reader = ImageReader(s3 or Clients().s3, [f"s3://{bucket}" for bucket in buckets], SystemClock(), Spending())
+        reader = ImageReader(
+            s3 or Clients(slim=False).s3, [f"s3://{bucket}" for bucket in buckets], SystemClock(), Spending()
+        )
         form = canonical_form(request, reader.digest(request.images))
     except Unkeyable as unkeyable:
         if unkeyable.reason is Reason.IMAGE_UNREADABLE:

@@ -33,6 +33,7 @@ EXAMPLE = """examples:
 """
 CONTEXT_WORDS = tuple(sorted(METERED_CONTEXTS))
 _AGO = re.compile(r"(\d{1,5})([smhdw])")
+_GENERATION = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -90,6 +91,10 @@ def commands_of(args: argparse.Namespace, at_ms: int) -> list[dict[str, Any]]:
     by_time = args.context or args.namespace or getattr(args, "all", False)
     if generation and own:
         raise TimeError("--generation and --own-generation exclude each other; give one of them")
+    if args.context and getattr(args, "all", False):
+        raise TimeError("--context and --all exclude each other; give one of them")
+    if generation and not _GENERATION.fullmatch(generation):
+        raise TimeError(f"--generation {generation!r} is no word; use up to 64 letters, digits and . _ -")
     if not (by_time or generation or own):
         raise TimeError("say what to invalidate: --context STEP, --namespace NAME, --all or --generation WORD")
     commands: list[dict[str, Any]] = []
@@ -114,7 +119,7 @@ def moment_ms(text: str, at_ms: int) -> int:
     """
     ago = _AGO.fullmatch(text)
     if ago is not None:
-        return at_ms - int(ago[1]) * _SECONDS[ago[2]] * 1000
+        return max(0, at_ms - int(ago[1]) * _SECONDS[ago[2]] * 1000)
     try:
         time_read = datetime.fromisoformat(text)
     except ValueError:
@@ -122,13 +127,16 @@ def moment_ms(text: str, at_ms: int) -> int:
     then = int((time_read if time_read.tzinfo else time_read.replace(tzinfo=UTC)).timestamp() * 1000)
     if then > at_ms:
         raise TimeError(f"--before {text} lies in the future; leave it out to mean now")
-    return then
+    return max(0, then)
 
 
 def carry_out(args: argparse.Namespace, commands: Sequence[Mapping[str, Any]], reach: Reach, name: str) -> int:
     """Give the orders of `commands_of`, after asking unless `--yes` was given. `name` is the command's own."""
     told = "\n".join(_in_words(command) for command in commands)
     if args.dry_run:
+        asked = reach.ask({"command": "show", **({"namespace": args.namespace} if args.namespace else {})})
+        if "error" in asked:  # it would be refused: better known now
+            return _refused(asked, name)
         print(json.dumps({"dry_run": True, "commands": commands}, indent=2) if args.json else told)
         return 0
     if not args.yes and not _confirmed(told, reach):
@@ -137,10 +145,14 @@ def carry_out(args: argparse.Namespace, commands: Sequence[Mapping[str, Any]], r
     for command in commands:
         report = reach.ask(command)
         if "error" in report:
-            print(f"hookcache {name}: {report['error']}", file=sys.stderr)
-            return 2 if report.get("fault") == "command" else 1
+            return _refused(report, name)
     print(json.dumps(report, indent=2) if args.json else f"{told}\nEvery environment follows within a minute.")
     return 0
+
+
+def _refused(report: Mapping[str, Any], name: str) -> int:
+    print(f"hookcache {name}: {report['error']}", file=sys.stderr)
+    return 2 if report.get("fault") == "command" else 1
 
 
 def _confirmed(told: str, reach: Reach) -> bool:
@@ -159,8 +171,8 @@ def _in_words(command: Mapping[str, Any]) -> str:
         return f"Generation {word} in every key." if word else "The generation of the settings in every key."
     scope = "every step" if command["context"] == ALL_CONTEXTS else command["context"]
     before = datetime.fromtimestamp(command["before_ms"] / 1000, UTC).isoformat(timespec="seconds")
-    use = "only in place of an error" if command["soft"] else "never again"
-    return f"Answers for {scope} made before {before} are served {use}."
+    use = "served only in place of an error" if command["soft"] else "never served again"
+    return f"Answers for {scope} made before {before} are {use}."
 
 
 def now_ms() -> int:

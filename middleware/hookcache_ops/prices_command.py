@@ -136,7 +136,9 @@ def _text(reference: str) -> str:
         why = getattr(error, "strerror", None) or "no text, or s3:// without bucket and key"
         raise InputError(f"{reference}: {why}; give a price table in the host's format") from error
     except (BotoCoreError, ClientError) as error:
-        raise InputError(f"{reference}: {error}; check name, region and the right to read it") from error
+        raise InputError(
+            f"{reference}: {str(error).rstrip('.')}; check name, region and the right to read it"
+        ) from error
 
 
 def _table(reference: str) -> PriceTable:

@@ -122,7 +122,7 @@ def reach_of(args: argparse.Namespace, client: Any = None, environ: Mapping[str,
             return Through(client, eraser, f"through {eraser}")
         return _direct(variables, f"the table of {args.function}")
     except (NoCredentialsError, NoRegionError) as error:
-        raise ReachError(f"{error}; set AWS_PROFILE and AWS_REGION, or log in") from None
+        raise ReachError(f"{str(error).rstrip('.')}; set AWS_PROFILE and AWS_REGION, or log in") from None
     except BotoCoreError as error:
         raise ReachError(f"AWS cannot be asked ({type(error).__name__}); check the network and AWS_REGION") from None
 
@@ -140,6 +140,30 @@ def variables_of(function: str, client: Any = None) -> Mapping[str, str]:
         raise ReachError(f"{error}; set AWS_PROFILE and AWS_REGION, or log in") from None
     except BotoCoreError as error:
         raise ReachError(f"AWS cannot be asked ({type(error).__name__}); check the network and AWS_REGION") from None
+
+
+def variables_for(
+    args: argparse.Namespace, client: Any = None, environ: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """
+    The HOOKCACHE_* variables of `--function`, else of this shell.
+
+    Raises:
+        ReachError: they cannot be read, or name no table.
+    """
+    found: Mapping[str, str] = os.environ if environ is None else environ
+    try:
+        if args.function:
+            found = _variables(client if client is not None else _lambda_client(), args.function)
+    except (NoCredentialsError, NoRegionError) as error:
+        raise ReachError(f"{error}; set AWS_PROFILE and AWS_REGION, or log in") from None
+    except BotoCoreError as error:
+        raise ReachError(f"AWS cannot be asked ({type(error).__name__}); check the network and AWS_REGION") from None
+    own = {name: value for name, value in found.items() if name.startswith(PREFIX)}
+    if f"{PREFIX}TABLE" not in own:
+        whence = args.function or "this shell's HOOKCACHE_* variables"
+        raise ReachError(f"{whence} names no table; give --function with the wrapper's name, or set {PREFIX}TABLE")
+    return own
 
 
 def _direct(variables: Mapping[str, str], whence: str) -> Direct:

@@ -14,9 +14,10 @@ once: `seen.py` says how that stays exact in bounded memory.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from hookcache_ops.ledger.forms import records_in
+from hookcache_ops.ledger.forms import plain_record, records_in
 from hookcache_ops.ledger.lines import default_sources, lines_of
 from hookcache_ops.ledger.metrics import METRICS
 from hookcache_ops.ledger.period import Period, SourceError
@@ -31,11 +32,14 @@ SCHEMA = 1
 PROGRESS_LINES = 50_000
 
 _MARK = b"_aws"
-_NAMES = tuple(metric.name for metric in METRICS)
+_LEAN = tuple(metric.name for metric in METRICS if metric.lean)
+_RARE = frozenset(metric.name for metric in METRICS if not metric.lean)
+_ALL = frozenset(metric.name for metric in METRICS)
+_lean_values = itemgetter(*_LEAN)
+_MOST = 1e18
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """
     What one invocation reported about itself.
 
@@ -110,7 +114,8 @@ def read_receipts(
 def _of_line(line: bytes, reading: Reading) -> list[Receipt]:
     """The receipts of one line; it is counted as other or damaged where there are none."""
     found: list[Receipt] = []
-    records = list(records_in(line.decode("utf-8", "replace")))
+    plain = plain_record(line)
+    records = [plain] if plain is not None else list(records_in(line.decode("utf-8", "replace")))
     for record in records:
         if not _is_receipt(record):
             continue
@@ -134,16 +139,6 @@ def _is_receipt(record: Mapping[str, Any]) -> bool:
 
 
 def _receipt(record: Mapping[str, Any]) -> Receipt:
-    metrics: dict[str, float] = {}
-    for name in _NAMES:
-        value = record.get(name)
-        if value is None:
-            continue
-        if type(value) is list:
-            value = value[0] if len(value) == 1 else sum(value)
-        if not 0 <= value < 1e18:  # also false for NaN
-            raise ValueError(name)
-        metrics[name] = value
     step, _, rest = record["MeteringKey"].partition("/")
     return Receipt(
         time_ms=int(record["_aws"]["Timestamp"]),
@@ -151,6 +146,30 @@ def _receipt(record: Mapping[str, Any]) -> Receipt:
         step=str(record.get("context") or step),
         function=str(record.get("function") or rest.rpartition("/")[2]),
         outcome=str(record["outcome"]),
-        metrics=metrics,
+        metrics=_metrics(record),
         members=record,
     )
+
+
+def _metrics(record: Mapping[str, Any]) -> dict[str, float]:
+    """
+    The metrics of a line. Raises ValueError or TypeError where one is no number in range.
+
+    The runtime writes every lean metric as a list of one number: that form is taken in one go, any other name by name.
+    """
+    try:
+        numbers = [number for [number] in _lean_values(record)]
+        plain = min(numbers) >= 0 and sum(numbers) < _MOST  # the sum is false for NaN, wherever it stands
+    except (KeyError, TypeError, ValueError):
+        plain = False
+    metrics = dict(zip(_LEAN, numbers, strict=True)) if plain else {}
+    for name in (_RARE if plain else _ALL) & record.keys():
+        value = record[name]
+        if value is None:
+            continue
+        if type(value) is list:
+            value = value[0] if len(value) == 1 else sum(value)
+        if not 0 <= value < _MOST:  # also false for NaN
+            raise ValueError(name)
+        metrics[name] = value
+    return metrics

@@ -169,7 +169,7 @@ def test_what_no_rule_can_see_is_said_so(chain):
     chaining = (PROJECT / "docs" / "chaining.md").read_text()
 
     assert "" == rig.last["refusal"]
-    assert re.search(r"sagemaker-hook.*nothing in the answer tells", chaining, re.DOTALL)
+    assert re.search(r"### sagemaker-hook.*\*\*is kept\*\*.*fresh_seconds.*### chandra", chaining, re.DOTALL)
 
 
 @pytest.mark.parametrize("name", HOOKS)

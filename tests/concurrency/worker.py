@@ -84,7 +84,7 @@ class WorkerClients(Clients):
         with self._lock:
             if self._counting is None:
                 limits = {"connect_timeout": PATIENCE_SECONDS, "read_timeout": PATIENCE_SECONDS}
-                self._counting = CountingTable(self._make("dynamodb", attempts=1, **limits))
+                self._counting = CountingTable(self._client("dynamodb", attempts=1, **limits))
             return self._counting
 
 

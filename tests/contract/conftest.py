@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
-from contract.tables import DOUBLE, FAKE, LEASE_SECONDS, Clients, Troubled, items_on, sealer
+from contract.tables import DOUBLE, ENGINES, FAKE, LEASE_SECONDS, Clients, Troubled, items_on, sealer
 from fakes import FakeClock, FakeS3
 from hookcache.key import CacheKey
 from hookcache.lease import LeaseBook
 from hookcache.overflow import Overflow
 from hookcache.spending import Spending
 from hookcache.table import TableTier
-from hookcache_ops.local import engines
 from simulation.items_double import MemoryItems
 
 
@@ -26,7 +25,7 @@ def clients() -> Iterator[Clients]:
     made.close()
 
 
-@pytest.fixture(params=[FAKE, *engines.NAMES])
+@pytest.fixture(params=[FAKE, *ENGINES])
 def client(request: pytest.FixtureRequest, clients: Clients) -> Any:
     """A DynamoDB client."""
     return clients.get(request.param)
@@ -37,7 +36,7 @@ def troubled(client: Any) -> Troubled:
     return Troubled(client)
 
 
-@pytest.fixture(params=[DOUBLE, FAKE, *engines.NAMES])
+@pytest.fixture(params=[DOUBLE, FAKE, *ENGINES])
 def items(request: pytest.FixtureRequest, clients: Clients) -> Iterator[Any]:
     """What the product sees of a table: the double of the model, or `Items` over a client."""
     if request.param == DOUBLE:

@@ -15,6 +15,7 @@ from hookcache.breaker import Breaker
 from hookcache.entry import Entry, Fence, Sealer
 from hookcache.items import Items
 from hookcache.key import CacheKey, Secrets
+from hookcache.slim import Place, SlimDynamoDB
 from hookcache.spending import Spending
 from hookcache_ops.local import engines
 from ops.local_rig import CREDENTIALS, require_engine
@@ -42,6 +43,25 @@ def make_table(client: Any) -> None:
     )
 
 
+SLIM = "slim "
+"""Before an engine's name: the product's own client of it (docs/adr/0010)."""
+
+
+ENGINES = (*engines.NAMES, *(SLIM + name for name in engines.NAMES))
+
+
+def make_slim_client(url: str) -> Any:
+    """The slim client as the runtime makes it, with no boto3 to fall back to."""
+    keys = {name.upper(): value for name, value in CREDENTIALS.items()}
+    place = Place.of({**keys, "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": url, "HOME": "/nonexistent"})
+    assert place is not None
+    return SlimDynamoDB(place, _nothing_else, connect_timeout=20.0, read_timeout=20.0, attempts=1)
+
+
+def _nothing_else() -> Any:
+    raise AssertionError("the slim client gave up on an ordinary call")
+
+
 class Clients:
     """A client of each table, made when a test first asks for it, kept until the session ends."""
 
@@ -51,10 +71,12 @@ class Clients:
 
     def get(self, name: str) -> Any:
         if name not in self._made:
-            require_engine(name)
-            client = make_client(self._open.enter_context(engines.engine(name)).url)
+            engine = name.removeprefix(SLIM)
+            require_engine(engine)
+            url = self._open.enter_context(engines.engine(engine)).url
+            client = make_client(url)
             make_table(client)
-            self._made[name] = client
+            self._made[name] = make_slim_client(url) if name.startswith(SLIM) else client
         return self._made[name]
 
     def close(self) -> None:

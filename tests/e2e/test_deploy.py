@@ -1,17 +1,19 @@
 """
 The template deployed: `sam build` and `sam deploy` as a person types them, then the wrapper driven over boto3.
 
-The account is ministack: one process, no container. Known to be lost there, and looked at elsewhere: a table's TTL, a
+The file is the project's own, byte for byte; two of its parameters leave out what that account does not have (see
+`Account.deploy`). The account is ministack: one process, no container. Known to be lost there, and looked at elsewhere: a table's TTL, a
 bucket's lifecycle and reserved concurrency (tests/template), a function's own error type (the local Lambda service and its referee).
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cloud_account import ACCOUNT, BACKEND, NAME, REGION, STACK, WORKING_BUCKET
+from cloud_account import ACCOUNT, BACKEND, NAME, REGION, ROOT, STACK, WORKING_BUCKET
 
 from hookcache_ops.doctor import CHECKS, Patient, examine
 from hookcache_ops.doctor.orders import orders
@@ -64,6 +66,16 @@ def test_what_was_created_is_what_the_template_says(account: Account, stack: dic
     assert blocked == dict.fromkeys(blocked, True)
     assert len(secret) == 64
     assert len(alarms) >= 10
+
+
+def test_what_was_deployed_is_the_template_of_the_project(account: Account, stack: dict[str, str]) -> None:
+    """Issue C: nothing was cut out of it: every resource of template.yaml is in what `sam deploy` sent."""
+    resource = re.compile(r"(?m)^  (\w+):\n    Type: (AWS::[\w:]+)$")
+    ours = resource.findall((ROOT / "template.yaml").read_text(encoding="utf-8"))
+    sent = resource.findall((account.folder / "build/template.yaml").read_text(encoding="utf-8"))
+
+    assert len(ours) > 30
+    assert ours == sent
 
 
 def test_a_page_is_read_once_and_answered_again(account: Account, stack: dict[str, str]) -> None:

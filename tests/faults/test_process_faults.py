@@ -12,6 +12,7 @@ import pytest
 
 from fakes import event_of, ocr_event
 from hookcache import metering
+from hookcache.receipt import Receipt
 from hookcache_ops.local import engines
 from hookcache_ops.local.aws import TABLE, LocalAws
 from hookcache_ops.local.lambda_service import Function
@@ -281,6 +282,6 @@ class TestMeteringThatFails:
 
 @contextmanager
 def _unguarded(meter, step, context):
-    receipt = metering.Receipt(step, "f", context.aws_request_id)
+    receipt = Receipt(step, "f", context.aws_request_id)
     yield receipt
     meter._close(receipt)

@@ -6,10 +6,11 @@ from typing import Any
 
 from hookcache.assembly import Assembly
 from hookcache.breaker import Breaker, Pass
-from hookcache.cache import Cache, Lookup
+from hookcache.cache import Cache
 from hookcache.errors import Unkeyable
 from hookcache.hook import CachingHook, Call
 from hookcache.items import Items
+from hookcache.lookup import Lookup
 from hookcache.policy import Bypass, Rules
 from rig import Environment, Rig
 

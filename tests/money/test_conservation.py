@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from hookcache_ops import demo
+from hookcache_ops.backends import named
 from hookcache_ops.demo_screen import Screen
-from hookcache_ops.demo_stage import BACKEND, LocalStage
+from hookcache_ops.demo_stage import LocalStage
 from hookcache_ops.pages import render
 from money import accounts
 from money.traffic import Traffic
@@ -110,14 +111,14 @@ class ListeningStage(LocalStage):
 
     def reported_by_the_backend(self, calls):
         """Its units for these calls, asked once more without the wrapper: the same image gives the same answer."""
-        replies = [self.ask(**(call | {"FunctionName": BACKEND}))["Payload"].read() for call in calls]
+        replies = [self.ask(**(call | {"FunctionName": self.backend.function}))["Payload"].read() for call in calls]
         return total(json.loads(reply)["usage"] for reply in replies)
 
 
 def test_the_demo_adds_up(tmp_path, capsys):
     """The same over a demo run: real processes, real OCR, a local AWS, and the host's own client."""
     pages = list(render(ROOT / "documents" / "letter.pdf"))
-    with ListeningStage(tmp_path) as stage:
+    with ListeningStage(tmp_path, named("ocr")) as stage:
         status = demo.play(stage, pages, tmp_path, Screen(quiet=True), as_json=True)
         told = json.loads(capsys.readouterr().out)
         billed = stage.reported_by_the_backend(stage.sent[: len(pages)])

@@ -31,6 +31,7 @@ LEAN_COUNTS = ("Requests", "MemoryHits", "TableHits", "Collapsed", "Misses", "By
 LEAN_UNITS = ("InputTokens", "OutputTokens", "Pages", "SavedInputTokens", "SavedOutputTokens", "SavedPages")
 MONEY = ("Cost", "SavedCost", "OwnCost")
 TIMES = ("Latency", "BackendLatency", "LookupLatency")
+HITS = ("hit_memory", "hit_table", "collapsed")
 COUNTED_AS = {
     "hit_memory": "MemoryHits",
     "hit_table": "TableHits",
@@ -57,6 +58,8 @@ def receipt(outcome: str = "miss", **changes: Any) -> dict[str, Any]:
         metrics[f"Saved{name}"] = saved.get(unit, 0)
     names = (*metrics, "TableErrors", "ImageErrors", "Refusals", "LeaseLost", "CorruptEntries", "Unpriced")
     metrics |= {name: changes.pop(name) for name in names if name in changes}
+    if outcome in HITS and not metrics["BackendLatency"]:
+        del metrics["BackendLatency"]  # as the runtime has it: only where the backend was asked
     units = {name: "Milliseconds" if name in TIMES else "None" if name in MONEY else "Count" for name in metrics}
     members: dict[str, Any] = {
         "schema": 1,

@@ -265,9 +265,14 @@ def test_bad_input_is_one_line_with_the_remedy_and_status_2(arguments, told, log
 
 
 def test_no_receipts_is_said_and_is_status_1(tmp_path, capsys):
-    file = tmp_path / "empty.log"
+    """Nothing to draw is no page: one that was drawn before stays, and none is left that looks like a quiet period."""
+    file, page, kept = tmp_path / "empty.log", tmp_path / "p.html", tmp_path / "kept.html"
     file.write_text("START RequestId: x\n")
-    status, _, err = run(dashboard, capsys, str(file), "-o", str(tmp_path / "p.html"))
+    kept.write_text("yesterday's")
+    status, out, err = run(dashboard, capsys, str(file), "-o", str(page))
+    again, told, _ = run(dashboard, capsys, str(file), "-o", str(kept), "--json")
 
-    assert status == 1
-    assert "no receipts found" in err
+    assert (1, "", 1) == (status, out, again)
+    assert "no receipts found, so no page was written; give the log" in err
+    assert (False, "yesterday's") == (page.exists(), kept.read_text())
+    assert (None, 0) == (json.loads(told)["page"], json.loads(told)["totals"]["receipts"])

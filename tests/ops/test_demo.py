@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from PIL import Image, ImageDraw, ImageFont
 
 from hookcache_ops import demo
+from hookcache_ops.backends import NAMES, named
 from hookcache_ops.cli import main
 from hookcache_ops.demo_screen import Screen
+from hookcache_ops.demo_stage import LocalStage
 from hookcache_ops.pages import PageImage
 
-LETTER = Path(__file__).resolve().parents[2] / "documents" / "letter.pdf"
+PROJECT = Path(__file__).resolve().parents[2]
+LETTER = PROJECT / "documents" / "letter.pdf"
 PAGES = tuple(PageImage("test.pdf", number, 10, 10, b"page %d" % number) for number in (1, 2, 3))
 USAGE = {"pages": 1, "inputTokens": 10, "outputTokens": 5, "totalTokens": 15}
 
@@ -30,6 +35,7 @@ def answer_to(image: bytes) -> dict[str, Any]:
 class FakeStage:
     """A wrapper in this process with both tiers; `alter(calls, answer, hit)` may change what the host gets."""
 
+    wrapper = "GENAIIDP-cache-ocr"
     bucket = "working"
 
     def __init__(self, *, keeps: bool = True, alter: Any = None) -> None:
@@ -110,7 +116,7 @@ class TestPasses:
         status, summary = play(FakeStage(), tmp_path)
         assert status == 0
         assert counts(summary) == [(3, 3, 0, 0, True), (3, 0, 3, 0, True), (3, 0, 0, 3, True)]
-        assert list(summary) == ["pages", "passes", "receipts"]
+        assert list(summary) == ["pages", "passes", "receipts", "wrapper"]
         assert summary["pages"] == 3
         assert list(summary["passes"][0]) == [
             "requests",
@@ -225,6 +231,8 @@ class TestCommand:
             (["no-such.pdf"], "no such file"),
             (["--document", "no-such.pdf"], "no such file"),
             (["a.pdf", "--document", "b.pdf"], "give one"),
+            (["--backend", "abbyy"], "ocr, bedrock, sagemaker, triton, chandra, openai"),
+            (["--backend", ""], "name one of"),
         ],
     )
     def test_bad_input_is_status_2_and_one_line(self, tmp_path, capsys, arguments, told):
@@ -256,3 +264,60 @@ class TestCommand:
         assert counts(shown) == [(2, 2, 0, 0, True), (2, 0, 2, 0, True), (2, 0, 0, 2, True)]
         assert shown["details"][2]["saved"]["pages"] == 2
         assert json.loads((tmp_path / "summary.json").read_text())["passes"] == shown["passes"]
+
+
+def slip() -> PageImage:
+    """A strip of paper with one line, read in a fraction of a page's time."""
+    picture = Image.new("RGB", (420, 64), "white")
+    ImageDraw.Draw(picture).text((12, 12), "Account 12345", fill="black", font=ImageFont.load_default(36))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=95)
+    return PageImage("slip.pdf", 1, 420, 64, file.getvalue())
+
+
+class TestBackends:
+    def test_each_is_found_by_its_name_and_is_whole(self):
+        """Its function is there, packaged as it stands, under the name that the host may invoke."""
+        for name in NAMES:
+            backend = named(name)
+            assert (backend.name, backend.function) == (name, f"GENAIIDP-{name}")
+            assert (backend.path(PROJECT) / "app.py").is_file()
+
+    def test_each_has_a_price_for_every_unit_that_it_reports(self):
+        """A unit without a price would be unpriced in the receipts, and the savings too small."""
+        rows = yaml.safe_load((PROJECT / "documents" / "demo-prices.yaml").read_text())["pricing"]
+        priced = {row["name"]: {unit["name"] for unit in row["units"]} for row in rows}
+        missing = {name: set(named(name).units) - priced[f"lambda_hook/{named(name).function}"] for name in NAMES}
+        assert missing == {name: set() for name in NAMES}
+
+    def test_a_missing_package_is_told_with_the_remedy(self, tmp_path, capsys, monkeypatch):
+        from hookcache_ops import demo_stage
+
+        def named_without(name: str) -> None:
+            raise ModuleNotFoundError(name="tritonclient")
+
+        monkeypatch.setattr(demo_stage, "named", named_without)
+        assert main(["demo", str(LETTER), "--backend", "triton", "--output", str(tmp_path)]) == 2
+        assert "tritonclient not installed: `make demo`" in capsys.readouterr().err
+
+    def test_a_model_server_behind_the_wrapper_is_asked_once_per_page(self, tmp_path, capsys):
+        """Issue D: the function in a Lambda process, its key from Secrets Manager, a real server that reads the page."""
+        with LocalStage(tmp_path, named("openai")) as stage:
+            status = demo.play(stage, [slip()], tmp_path, Screen(quiet=True), as_json=True)
+        shown = json.loads(capsys.readouterr().out)
+        assert (status, shown["trouble"], shown["wrapper"]) == (0, "", "GENAIIDP-cache-openai")
+        assert counts(shown) == [(1, 1, 0, 0, True), (1, 0, 1, 0, True), (1, 0, 0, 1, True)]
+        assert shown["details"][2]["saved"] == shown["details"][0]["spent"]
+        assert shown["details"][0]["spent"]["outputTokens"] > 0
+
+    @pytest.mark.prove
+    @pytest.mark.timeout(600)
+    @pytest.mark.parametrize("name", NAMES)
+    def test_every_backend_reads_two_pages_once(self, tmp_path, capsys, name):
+        """Issue D, shown by 1: three passes over real pages with 0 backend calls in the second and the third."""
+        assert main(["demo", str(LETTER), "--backend", name, "--output", str(tmp_path), "--json"]) == 0
+        shown = json.loads(capsys.readouterr().out)
+        assert counts(shown) == [(2, 2, 0, 0, True), (2, 0, 2, 0, True), (2, 0, 0, 2, True)]
+        assert shown["details"][1]["saved"] == shown["details"][0]["spent"]
+        last = (tmp_path / "receipts.jsonl").read_text().splitlines()[-1]
+        assert "unpriced_units" not in last or json.loads(last)["unpriced_units"] == {}

@@ -47,6 +47,7 @@ STACK = f"""<DescribeStacksResponse><DescribeStacksResult><Stacks><member>
   <Parameters><member><ParameterKey>IDPWorkingBucket</ParameterKey><ParameterValue>{WORKING_BUCKET}</ParameterValue></member></Parameters>
   <Outputs><member><OutputKey>FunctionName</OutputKey><OutputValue>{WRAPPER}</OutputValue></member></Outputs>
 </member></Stacks></DescribeStacksResult></DescribeStacksResponse>"""
+PRICED = {"HOOKCACHE_PRICE_AS": "vendor/ocr", "HOOKCACHE_PRICES": "s3://idp-config/prices.yaml"}
 NO_STACK = """<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code>
   <Message>Stack does not exist</Message></Error></ErrorResponse>"""
 
@@ -206,6 +207,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         key = kms.create_key()["KeyMetadata"]["Arn"]
         gone = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/00000000-0000-4000-8000-000000000000"
         s3.create_bucket(Bucket="idp-working-locked")
+        s3.create_bucket(Bucket="idp-config")
+        s3.put_object(Bucket="idp-config", Key="prices.yaml", Body=GOOD_PRICES.encode())
+        s3.put_object(Bucket="idp-config", Key="no-table.yaml", Body=b"pricing: 5")
         for name, used in ((WORKING_BUCKET, key), ("idp-working-locked", gone)):
             default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": used}
             rules = {"Rules": [{"ApplyServerSideEncryptionByDefault": default}]}
@@ -256,13 +260,15 @@ def found(report: dict[str, Any]) -> list[str]:
 
 
 def test_nothing_is_found_on_a_good_stack(stage: Stage, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Issue C: silent where all is well, prices included, and nothing was left unchecked."""
+    """Issue C: silent where all is well, prices included, and nothing was left unchecked; with the host's table or without."""
     prices = tmp_path / "prices.yaml"
     prices.write_text(GOOD_PRICES)
-    stage.environment({"HOOKCACHE_PRICE_AS": "vendor/ocr", "HOOKCACHE_PRICES": "s3://idp-config/prices.yaml"})
+    stage.environment(PRICED)
 
+    alone = examined(capsys, "hookcache-ocr")
     status, report = examined(capsys, "hookcache-ocr", "--prices", str(prices))
 
+    assert (0, report) == alone
     assert (report["findings"], report["unchecked"], report["ok"], status) == ([], [], True, 0)
     assert report["function"] == WRAPPER
     assert (report["mode"], report["generation"], report["backend"]) == ("on", "0", BACKEND)
@@ -315,6 +321,9 @@ PLANTED: dict[str, tuple[Callable[[Stage], Any], list[str]]] = {
     "wrapper as slow as the host": (limit(WRAPPER, 840), ["wrapper_timeout"]),
     "backend as slow as the wrapper": (limit(BACKEND, 50), ["timeout_chain"]),
     "waits longer than it lives": (variable("WAIT_SECONDS", "49"), ["wait_outlasts_wrapper"]),
+    "memory beyond the function's": (variable("MEMORY_BYTES", str(400 * 2**20)), ["memory_outgrows_function"]),
+    "prices without a row": (variable("PRICES", "s3://idp-config/prices.yaml"), ["price_as_not_set"]),
+    "a row without prices": (variable("PRICE_AS", "vendor/ocr"), ["prices_not_set"]),
     "wraps itself": (variable("BACKEND", WRAPPER), ["backend_is_itself"]),
     "wraps itself by alias": (variable("BACKEND", f"{ARN}:{WRAPPER}:live"), ["backend_is_itself"]),
     "backend is gone": (variable("BACKEND", "GENAIIDP-gone"), ["backend_missing"]),
@@ -365,7 +374,7 @@ PLANTED: dict[str, tuple[Callable[[Stage], Any], list[str]]] = {
 
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_each_planted_mistake_is_found_and_nothing_else(mistake: str, stage: Stage) -> None:
-    """Issue C: 39 misconfigurations, one at a time; each finding with what is wrong and a remedy."""
+    """Issue C: 42 misconfigurations, one at a time; each finding with what is wrong and a remedy."""
     plant, expected = PLANTED[mistake]
     plant(stage)
 
@@ -391,6 +400,7 @@ def test_the_command_tells_a_finding_and_its_remedy(stage: Stage, capsys: pytest
 NOTES: dict[str, tuple[Callable[[Stage], Any], list[str]]] = {
     "observing": (variable("MODE", "observe"), ["mode"]),
     "a step observing": (variable("POLICY", '{"OCR": {"mode": "observe"}}'), ["mode_of_a_step"]),
+    "fresh for less than a fetch": (variable("FRESH_SECONDS", "40"), ["fresh_within_fetch"]),
     "no overflow": (variable("OVERFLOW_BUCKET", None), ["no_overflow"]),
 }
 
@@ -467,15 +477,51 @@ def test_hosts_that_give_up_early_are_asked_for(stage: Stage, capsys: pytest.Cap
 def test_a_price_table_without_the_wrapper_is_found(
     change: tuple[str, str], expected: list[str], stage: Stage, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Contract 4.4: rows in both spellings, every unit of the backend, requests free."""
-    stage.environment({"HOOKCACHE_PRICE_AS": "vendor/ocr"})
-    prices = tmp_path / "prices.yaml"
+    """Contract 4.4: rows in both spellings, every unit of the backend, requests free; in the host's table or the function's."""
     assert GOOD_PRICES.count(change[0]) == 1
-    prices.write_text(GOOD_PRICES.replace(*change))
+    table = GOOD_PRICES.replace(*change)
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(table)
+    stage.client("s3").put_object(Bucket="idp-config", Key="changed.yaml", Body=table.encode())
 
-    status, report = examined(capsys, "hookcache-ocr", "--prices", str(prices))
+    stage.environment(PRICED)
+    of_host = examined(capsys, "hookcache-ocr", "--prices", str(prices))
+    stage.environment(PRICED | {"HOOKCACHE_PRICES": "s3://idp-config/changed.yaml"})
+    of_function = examined(capsys, "hookcache-ocr")
 
-    assert (expected, 1) == (found(report), status)
+    # A row that the host's table has and the function's own has not is missing there, and only there.
+    assert (1, [] if expected == ["price_as_unknown"] else expected) == (1, found(of_host[1]))
+    assert (1, expected) == (of_function[0], found(of_function[1]))
+
+
+def test_the_functions_own_price_table_is_read_where_it_names_one(
+    stage: Stage, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """P55: what leaves every unit unpriced is found; a table in the function's package cannot be seen from outside."""
+    stage.client("ssm").put_parameter(Name="/idp/prices", Value=GOOD_PRICES, Type="String", Overwrite=True)
+    told = {}
+    for reference in ("ssm:/idp/prices", "ssm:/idp/gone", "s3://idp-config/gone.yaml", "s3://idp-gone/prices.yaml",
+                      "s3://idp-config/no-table.yaml", "s3://idp-config"):  # fmt: skip
+        stage.environment(PRICED | {"HOOKCACHE_PRICES": reference})
+        told[reference] = found(examined(capsys, "--function", WRAPPER)[1])
+    stage.environment({"HOOKCACHE_PRICE_AS": "vendor/ocr"})
+    told["none"] = found(examined(capsys, "--function", WRAPPER)[1])
+    stage.environment(PRICED | {"HOOKCACHE_PRICES": "prices.yaml"})
+    _, packaged = examined(capsys, "--function", WRAPPER)
+
+    no_right = ["rights_prices"]
+    assert {name: [each for each in ids if each not in no_right] for name, ids in told.items()} == {
+        "ssm:/idp/prices": [],
+        "ssm:/idp/gone": ["price_table_missing"],
+        "s3://idp-config/gone.yaml": ["price_table_missing"],
+        "s3://idp-gone/prices.yaml": ["price_table_missing"],
+        "s3://idp-config/no-table.yaml": ["price_table_format"],
+        "s3://idp-config": ["price_table_format"],
+        "none": ["prices_not_set"],
+    }
+    assert [
+        "could not check the price table prices.yaml: it lies in the function's package; give it with --prices"
+    ] == [*packaged["unchecked"]]
 
 
 def test_orders_that_are_not_the_operators_are_found(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
-from fakes import CANARY, ocr_event, refusal
+from fakes import CANARY, answer, ocr_event, refusal
 from hookcache_ops import erase
 from hookcache_ops.reach import Direct, ReachError, Through, reach_of
 from operator_rig import OperatedRig, arguments, operator_of, reach_to
@@ -112,6 +112,24 @@ def test_a_request_is_erased_by_its_event(rig, operator, tmp_path, capsys):
     assert CANARY not in json.dumps(said)
 
 
+def test_a_request_that_names_its_page_is_erased_by_its_event(tmp_path, capsys):
+    """P41, P46: what the step's policy resolves counts by its content, here as in the hook."""
+    policy = json.dumps({"Classification": {"resolve_references": ["pageOutputUri"]}})
+    with OperatedRig(HOOKCACHE_POLICY=policy) as rig, operator_of(rig) as commands:
+        page = rig.image(b"pixels", name="temp/lambdahook/1/image.jpg").removesuffix("image.jpg")
+        rig.image(b"text", name="temp/lambdahook/1/rawText.json")
+        event = ocr_event() | {"context": "Classification", "pageOutputUri": page}
+        rig.backend.handler = lambda asked: answer('{"class": "letter"}')
+        rig.call(event)
+        path = tmp_path / "event.json"
+        path.write_text(json.dumps(event))
+        status = erase_with(reach_to(commands), "--event", str(path), "--yes", "--json", s3=lambda: rig.s3)
+
+    assert ("miss", "") == (rig.last["outcome"], rig.last["refusal"])
+    assert 0 == status
+    assert 1 == json.loads(capsys.readouterr().out)["entries"]
+
+
 def test_nothing_found_is_said_and_is_no_failure(operator, page, capsys):
     """An erasure that was done before, or of a page that was never cached, is done."""
     assert 0 == erase_with(reach_to(operator), "--image", page, "--yes")
@@ -123,7 +141,10 @@ def test_a_dry_run_asks_for_nothing_else(page, capsys):
     assert 0 == erase_with(reach, "--image", page, "--dry-run")
 
     assert [True] == [asked["dry_run"] for asked in reach.asked]
-    assert "Would be erased:" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Would be erased:" in told
+    assert "kept" in told
+    assert "removed" not in told
 
 
 def test_a_long_erase_is_asked_to_go_on_until_it_is_done(page, capsys):
@@ -183,6 +204,7 @@ def test_without_a_terminal_it_does_not_erase_unasked(page, monkeypatch):
         (["--key-id", "short"], "16 hexadecimal digits"),
         (["--key-id", "9cad8744072ba47c", "--before", "2h"], "two commands"),
         (["--before", "2h"], "--context STEP"),
+        (["--soft"], "--namespace NAME"),
         (["--context", "OCR", "--before", "2999-01-01"], "leave it out"),
         (["--key-id", "9cad8744072ba47c", "--through", "a", "--direct"], "one of them"),
         (["--key-id", "9cad8744072ba47c"], "--function"),
@@ -204,6 +226,7 @@ def test_bad_input_is_one_line_that_names_the_remedy(argv, remedy, capsys, monke
     ("text", "remedy"),
     [
         ("", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
         ("[]", "never cached (event_shape)"),
         (json.dumps(ocr_event("https://elsewhere/page.jpeg")), "never cached (image_not_allowed)"),
         (json.dumps(ocr_event("s3://bucket/gone.jpeg")), "give the pages themselves with --image"),

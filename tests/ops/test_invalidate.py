@@ -221,6 +221,8 @@ def test_arguments_mean_these_commands(argv, commands):
         (["--context", "OCR", "--before", "2999-01-01"], "leave it out"),
         (["--generation", "2", "--own-generation"], "one of them"),
         (["--generation", "2", "--soft"], "--all"),
+        (["--generation", "a b"], "up to 64 letters"),
+        (["--context", "OCR", "--all"], "one of them"),
     ],
 )
 def test_bad_input_is_one_line_that_names_the_remedy(argv, remedy, capsys):
@@ -244,6 +246,7 @@ def test_the_command_gives_its_order_and_shows_what_stands(rig, operator, capsys
 
 
 def test_a_dry_run_orders_nothing(rig, operator, capsys):
+    """P44: it says in words what would hold."""
     args = arguments(invalidate, "--all", "--dry-run")
     assert 0 == carried_out(args, operator)
 
@@ -251,8 +254,9 @@ def test_a_dry_run_orders_nothing(rig, operator, capsys):
     assert [] == rig.dynamodb.of_kind("CONTROL")
 
 
-def test_a_namespace_that_is_not_the_caches_is_refused(rig, operator, capsys):
-    """P7: a command for another namespace does not take effect in this one."""
-    args = arguments(invalidate, "--namespace", "other", "--yes")
+@pytest.mark.parametrize("way", ["--yes", "--dry-run"])
+def test_a_namespace_that_is_not_the_caches_is_refused(rig, operator, capsys, way):
+    """P7: a command for another namespace does not take effect in this one, and a dry run says so already."""
+    args = arguments(invalidate, "--namespace", "other", way)
     assert 2 == carried_out(args, operator)
     assert "namespace default" in capsys.readouterr().err

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 )
 
 from fakes import BUCKET, BackendRaised, answer, image_block, ocr_event, refusal
-from hookcache.canonical import canonical_form
+from hookcache.canonical import canonical_pieces
 from hookcache.errors import BackendFailed
 from hookcache.images import ImageDigest
 from hookcache.lease import TOMBSTONE_SECONDS
@@ -68,13 +68,19 @@ class HookMachine(RuleBasedStateMachine):
         self.erased: dict[tuple[Any, ...], int] = {}
         self.troubled = False
         self.rig.backend.handler = self.reply
+        self.patient_with_the_double()
         for name in NAMES:
             self.upload(name, CONTENTS[0])
-        assert self.rig.first is not self.rig.second
 
     def teardown(self) -> None:
         if hasattr(self, "rig"):
             self.rig.__exit__(None, None, None)
+
+    def patient_with_the_double(self) -> None:
+        """The table here is a dictionary, but its budget is real time: a machine that is busy enough would break it."""
+        assert self.rig.second is not None
+        for environment in self.rig.environments:
+            environment.assembly.items._budget_seconds = 30.0
 
     # ---------------------------------------------------------------- the backend
 
@@ -193,6 +199,7 @@ class HookMachine(RuleBasedStateMachine):
         self.rig.environments[environment].assembly.items.close()
         self.rig.environments[environment] = self.rig.cold_start()
         self.rig.environments.pop()
+        self.patient_with_the_double()
 
     @precondition(lambda self: not self.troubled)
     @rule()
@@ -280,8 +287,8 @@ class _Weakened:
         return Admit()
 
     @staticmethod
-    def every_image_is_equal(request: Any, digests: Any) -> bytes:
-        return canonical_form(request, [ImageDigest(b"\0" * 32, 1, "", "")] * len(digests))
+    def every_image_is_equal(request: Any, digests: Any) -> Any:
+        return canonical_pieces(request, [ImageDigest(b"\0" * 32, 1, "", "")] * len(digests))
 
     @staticmethod
     def hits_are_charged(response: Any) -> Any:
@@ -299,7 +306,7 @@ SCHEDULES = {
         [("backend_will_fail", {"kind": "truncated"}), ("request", PAGE), ("request", PAGE)],
     ),
     "P1 images": (
-        ("hookcache.cache.canonical_form", _Weakened.every_image_is_equal),
+        ("hookcache.cache.canonical_pieces", _Weakened.every_image_is_equal),
         [("request", PAGE), ("upload", {"name": NAMES[0], "content": CONTENTS[1]}), ("request", PAGE)],
     ),
     "P32 zeros": (

@@ -16,7 +16,7 @@ from figures import record
 from prove.hooks import SETTINGS
 from prove.timing import GROSSLY
 
-pytestmark = pytest.mark.prove
+pytestmark = [pytest.mark.prove, pytest.mark.alone]
 
 PROJECT = Path(__file__).resolve().parents[2]
 APP = PROJECT / "functions" / "hook" / "app.py"

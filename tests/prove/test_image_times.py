@@ -22,7 +22,7 @@ from hookcache_ops.local import engines
 from ops.local_rig import require_engine
 from prove.timing import GROSSLY
 
-pytestmark = pytest.mark.prove
+pytestmark = [pytest.mark.prove, pytest.mark.alone]
 
 BUCKET, MEGABYTES, IMAGES = "pages", 4, 16
 

@@ -12,7 +12,7 @@ from figures import record
 from prove.hooks import prose
 from prove.timing import GROSSLY, Times, receipts_go_out
 
-pytestmark = pytest.mark.prove
+pytestmark = [pytest.mark.prove, pytest.mark.alone]
 
 
 def test_a_memory_hit(hook_on):

@@ -18,7 +18,7 @@ from hookcache.key import CacheKey
 from prove.hooks import WORDS, prose, reply
 from prove.timing import GROSSLY, Times
 
-pytestmark = pytest.mark.prove
+pytestmark = [pytest.mark.prove, pytest.mark.alone]
 
 TESTS = Path(__file__).resolve().parents[1]
 KEY = CacheKey(b"k" * 32)

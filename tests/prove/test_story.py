@@ -1,4 +1,4 @@
-"""G14, once more, for the table: the quick suite plays the same story, and a run of `make prove` starts with no figures."""
+"""G14 for the table of `make prove`; the quick suite plays the same story (`tests/simulation/test_forty_four.py`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_story_of_the_44_invocations():
         "5 backend calls, 5 finished pages",
         f"{calls} calls, {pages} pages",
         met=calls == PAGES == pages,
-        note=f"virtual time; without the wrapper {without.calls.total()} calls and {len(without.finished)} pages",
+        note=f"{with_us.invocations} invocations, done after {with_us.done_after:.0f} s of virtual time; without the wrapper {without.calls.total()} calls and {len(without.finished)} pages",
     )
 
     assert (PAGES, PAGES) == (calls, pages)

@@ -24,7 +24,7 @@ from concurrency.fleet import Fleet, Worker
 from figures import record
 from prove import zipf_worker
 
-pytestmark = [pytest.mark.prove, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.prove, pytest.mark.alone, pytest.mark.timeout(600)]
 
 CALLERS, PROCESSES, KEYS = 200, 4, 20
 FRESH_SECONDS = 3_600

@@ -7,41 +7,13 @@ A test fails where a figure is off by a multiple (`GROSSLY`), which no busy mach
 from __future__ import annotations
 
 import gc
-import io
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bench.output import receipts_go_out
+
 GROSSLY = 5
-
-
-class _LambdaOutput(io.TextIOBase):
-    """Standard output as Lambda's runtime client gives it to a handler: every line goes out at once."""
-
-    def __init__(self) -> None:
-        self._sink = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - closed by `close`
-
-    def write(self, text: str) -> int:
-        written = self._sink.write(text)
-        self._sink.flush()
-        return written
-
-    def close(self) -> None:
-        self._sink.close()
-
-
-@contextmanager
-def receipts_go_out() -> Iterator[None]:
-    """Receipts are written, for that takes time, and not read."""
-    kept, sys.stdout = sys.stdout, _LambdaOutput()
-    try:
-        yield
-    finally:
-        sys.stdout.close()
-        sys.stdout = kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 """
-The lease protocol as a graph of states, walked completely: 3 callers in 3 environments, one key, a number of faults.
+The steps of the lease protocol: 3 callers in 3 environments, one key, a number of faults. `protocol_walk.py` walks them all.
 
 What decides is the product's own code: `LeaseBook` and `TableTier` run here, over a double of the table that obeys their
 real condition expressions, and `observed` tells followers what to do. Only the order of steps around them is the
@@ -16,6 +16,10 @@ but values, and two ways into the same state are explored once.
 
 Faults, each counted: crash, pause (of any length), a reply lost once or for good, a missed beat, an old poll, a clock
 within or beyond `SKEW`, an erase.
+
+What reads and writes nothing that others see is no step of its own, but the beginning of the step behind it: to get the
+backend's reply, to wake up, to be told to erase. A pause begins where time passes, for without time it is no pause. So
+fewer worlds are different, and none is left out (docs/protocol.md, "Proof").
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ LEASE_MS, WAIT_MS = 30_000, 45_000
 TICK_MS = LEASE_MS // 2
 CALL_TICKS = 3  # longer than a lease
 LAST_TICK = 40
+SLEEP_TICKS = 4  # two leases: until then those that sleep may sleep on when nobody else has anything to do
 WITHIN_MS, BEYOND_MS = SKEW_MS // 2, 60_000
 START_MS = 1_000_000
 
@@ -89,13 +94,16 @@ class _Known:
     def __init__(self) -> None:
         self._items: list[Item | None] = [None]
         self._numbers: dict[Any, ItemId] = {}
+        self._same: dict[int, ItemId] = {}  # by identity: items that are held here live as long as this does
 
     def number(self, item: Item | None) -> ItemId:
         if item is None:
             return 0
+        if id(item) in self._same:
+            return self._same[id(item)]
         frozen = tuple((name, *next(iter(item[name].items()))) for name in sorted(item))
         if frozen not in self._numbers:
-            self._numbers[frozen] = len(self._items)
+            self._numbers[frozen] = self._same[id(item)] = len(self._items)
             self._items.append(item)
         return self._numbers[frozen]
 
@@ -224,57 +232,54 @@ class Protocol:
     def sight(self, item: LeaseItem | None, now: int, since: int) -> Sight:
         return observed(item, now, self.skew_ms, since=Fence(since))
 
-    # ---------------------------------------------------------------- the graph
+    # ---------------------------------------------------------------- who may move
 
     def first(self, callers: int, faults: int) -> World:
         return World(START_MS, 0, 0, 0, (Caller(),) * callers, "", (), 0, faults, False)
 
-    def after(self, world: World) -> Iterator[World]:
-        """Every world one step later. None at all means that everybody is done."""
-        urgent = False
-        for number, caller in enumerate(world.callers):
-            if caller.doing == "over":
-                continue
-            if not caller.awake:
-                yield _with(world, number, awake=True)
-                continue
-            if number and world.callers[number - 1].doing == "start":
-                continue  # callers are alike: they start in order
-            yield from self._step(world, number, caller)
-            urgent = urgent or not self._patient(world, caller)
-            if world.faults:
-                spent = world._replace(faults=world.faults - 1, excused=True)
-                yield _with(spent, number, awake=False)
+    def moved(self, world: World, number: int) -> Iterator[World]:
+        """What one caller may do next. Of the others it matters only whether one of them is asking the backend."""
+        awake = _with(world, number, awake=True)
+        for after in self._step(awake, number, awake.callers[number]):
+            yield _tidy(after, number)
+
+    def erased(self, world: World) -> Iterator[World]:
+        """What an erase may do next; with a fault left, one may begin."""
         if world.eraser in {"fence", "tomb"}:
             yield from self._erase(world)
-            urgent = True
         elif world.faults and not world.eraser and any(caller.doing != "start" for caller in world.callers):
-            yield world._replace(faults=world.faults - 1, excused=True, eraser="fence")
-        if not urgent and (world.now - START_MS) // TICK_MS < LAST_TICK and not self._asleep_or_over(world):
-            yield self._tick(world)
+            yield from self._erase(world._replace(faults=world.faults - 1, excused=True, eraser="fence"))
 
-    def _patient(self, world: World, caller: Caller) -> bool:
+    def is_patient(self, now: int, caller: Caller) -> bool:
         """Whether time may pass before this caller moves."""
         if caller.doing == "calling":
-            return caller.beaten == world.now and world.now - caller.called < CALL_TICKS * TICK_MS
-        return caller.doing == "poll" and caller.up_to_date and world.now < caller.give_up
+            return caller.beaten == now and now - caller.called < CALL_TICKS * TICK_MS
+        return caller.doing == "poll" and caller.up_to_date and now < caller.give_up
 
-    def _asleep_or_over(self, world: World) -> bool:
-        if any(caller.awake and caller.doing not in {"start", "over"} for caller in world.callers):
-            return False
-        asleep = any(not caller.awake for caller in world.callers)
-        return not asleep or world.now - START_MS >= 4 * TICK_MS
+    def paused(self, now: int, caller: Caller) -> list[Caller]:
+        """This caller asleep where it is; in one that waits for the backend, the reply may be there already."""
+        asleep = [caller._replace(awake=False)]
+        if caller.doing == "calling" and caller.beaten == now and not caller.log:
+            asleep += [
+                caller._replace(awake=False, doing=outcome, called=0, beaten=0, early=caller.early and outcome == "put")
+                for outcome in self._outcomes
+            ]
+        return asleep
 
-    def _tick(self, world: World) -> World:
-        lease = _lease(world)
-        for caller in world.callers:
-            awaits = caller.doing == "poll" and caller.awake and not caller.deceived
-            if awaits and lease is not None and lease.state is State.HELD:
-                seen = world.now + caller.offset
-                if not seen - SKEW_MS - TICK_MS <= lease.end_ms <= seen + LEASE_MS + SKEW_MS:
-                    raise Violation(f"P26: a follower waits for a lease that ends in {lease.end_ms - seen} ms")
-        callers = tuple(caller._replace(up_to_date=False) for caller in world.callers)
-        return world._replace(now=world.now + TICK_MS, callers=callers)
+    def waited(self, now: int, lease: ItemId, caller: Caller) -> Caller:
+        """
+        A caller after the next tick.
+
+        Raises:
+            Violation: it waits for a lease that promises more than a lease may.
+        """
+        held = _decoded(lease)
+        awaits = caller.doing == "poll" and caller.awake and not caller.deceived
+        if awaits and held is not None and held.state is State.HELD:
+            seen = now + caller.offset
+            if not seen - SKEW_MS - TICK_MS <= held.end_ms <= seen + LEASE_MS + SKEW_MS:
+                raise Violation(f"P26: a follower waits for a lease that ends in {held.end_ms - seen} ms")
+        return caller._replace(up_to_date=False)
 
     # ---------------------------------------------------------------- a caller
 
@@ -303,9 +308,9 @@ class Protocol:
         if caller.log:
             yield from self._operate(world, number, caller)
             return
-        world = _with(world, number, called=0, beaten=0)
         for outcome in self._outcomes:
-            yield _with(world, number, doing=outcome)
+            decided = _with(world, number, called=0, beaten=0, doing=outcome)
+            yield from self._operate(decided, number, decided.callers[number])
 
     def _operate(self, world: World, number: int, caller: Caller) -> Iterator[World]:
         """One table operation of the product function that this caller is in; with a fault left, also its mishaps."""
@@ -416,7 +421,7 @@ class Protocol:
                 return _over(world, number)
             case Held(item):
                 give_up = world.callers[number].give_up or world.now + WAIT_MS
-                told = {"since": item.fence, "give_up": give_up, "up_to_date": False}
+                told = {"since": item.fence, "give_up": give_up, "up_to_date": False, "may_share": False}
                 return _with(world, number, doing="poll", **told)
             case _:
                 return _over(world, number)
@@ -481,16 +486,29 @@ class Protocol:
             if same and number is not None and before.owner != owner_of(number):
                 raise Violation("P25: a caller changed a lease that was not its own")
             failed = after.state is State.FAILED
-            callers = tuple(
-                each._replace(up_to_date=False, may_share=each.may_share or (failed and each.doing == "poll"))
-                for each in world.callers
-            )
+            callers = tuple(informed(each, failed=failed) for each in world.callers)
             world = world._replace(lease=lease, lease_before=world.lease if world.faults else 0, callers=callers)
         if entry != world.entry:
             if world.entry and entry and _fence(entry) <= _fence(world.entry):
                 raise Violation("P25: an entry or tombstone was replaced by one that is not newer")
             world = _checked(world._replace(entry=entry))
         return world
+
+
+def informed(caller: Caller, *, failed: bool) -> Caller:
+    """A caller after the lease was written by anyone: its last poll is old; a failure that it waited for may be shared."""
+    return caller._replace(up_to_date=False, may_share=caller.may_share or (failed and caller.doing == "poll"))
+
+
+def _tidy(world: World, number: int) -> World:
+    """Without what nobody will ask for again, so that worlds which differ only by it are one."""
+    caller = world.callers[number]
+    if caller.doing not in {"calling", "put"}:
+        caller = caller._replace(early=False)
+    if caller.doing != "poll":
+        caller = caller._replace(since=0, may_share=False, up_to_date=False)
+    callers = (*world.callers[:number], caller, *world.callers[number + 1 :])
+    return world._replace(callers=callers, lease_before=world.lease_before if world.faults else 0)
 
 
 def owner_of(number: int) -> OwnerId:
@@ -544,111 +562,3 @@ def _over(world: World, number: int) -> World:
     callers = list(world.callers)
     callers[number] = Caller(doing="over")
     return world._replace(callers=tuple(callers))
-
-
-def canonical(world: World) -> World:
-    """
-    The same world with its callers in one order: they are alike, so only what they do tells them apart.
-
-    Owners' names in lease items, and in what callers remember of them, are changed along.
-    """
-    lease = _decoded(world.lease)
-    owner = lease.owner if lease is not None else ""
-    ranked = sorted(
-        range(len(world.callers)),
-        key=lambda at: (world.callers[at].doing == "start", owner_of(at) == owner, world.callers[at]),
-    )
-    if ranked == list(range(len(ranked))):
-        return world
-    names = tuple((owner_of(old), owner_of(new)) for new, old in enumerate(ranked))
-    callers = tuple(_renamed_caller(world.callers[old], names) for old in ranked)
-    return world._replace(
-        callers=callers,
-        lease=_renamed(world.lease, names),
-        lease_before=_renamed(world.lease_before, names),
-        eraser_log=_renamed_log(world.eraser_log, names),
-    )
-
-
-def _renamed_caller(caller: Caller, names: tuple[tuple[str, str], ...]) -> Caller:
-    return caller._replace(log=_renamed_log(caller.log, names)) if caller.log else caller
-
-
-def _renamed_log(log: tuple[Any, ...], names: tuple[tuple[str, str], ...]) -> tuple[Any, ...]:
-    return tuple((each[0], _renamed(each[1], names)) if isinstance(each, tuple) else each for each in log)
-
-
-@cache
-def _renamed(number: ItemId, names: tuple[tuple[str, str], ...]) -> ItemId:
-    item = KNOWN.item(number)
-    if item is None or "owner" not in item:
-        return number
-    owner = dict(names).get(item["owner"]["S"], item["owner"]["S"])
-    return KNOWN.number({**item, "owner": {"S": owner}})
-
-
-class Walk(NamedTuple):
-    """What a complete walk found."""
-
-    states: int
-    steps: int
-    ends: int
-
-
-def walk(protocol: Protocol, callers: int, faults: int) -> Walk:
-    """
-    Visit every state. Ends are where everybody is done or dead.
-
-    Raises:
-        Violation: with the way there, shortest steps first known, in its message.
-    """
-    first = protocol.first(callers, faults)
-    open_worlds: dict[World, None] = {}  # on the way from the first to the current one
-    finished: set[World] = set()
-    ends = 0
-    steps = 0
-    path: list[tuple[World, Iterator[World]]] = [(first, protocol.after(first))]
-    open_worlds[first] = None
-    moved = [False]
-    while path:
-        world, following = path[-1]
-        try:
-            nxt = next(following, None)
-            nxt = nxt and canonical(nxt)
-        except Violation as violation:
-            raise Violation(f"{violation}\n{_story([each for each, _ in path])}") from None
-        if nxt is None:
-            if not moved[-1]:
-                _must_be_over(world, path)
-                ends += 1
-            finished.add(world)
-            del open_worlds[world]
-            path.pop()
-            moved.pop()
-            continue
-        steps += 1
-        moved[-1] = True
-        if nxt in open_worlds:
-            raise Violation(f"P29: a circle that takes no time\n{_story([each for each, _ in path])}")
-        if nxt not in finished:
-            open_worlds[nxt] = None
-            path.append((nxt, protocol.after(nxt)))
-            moved.append(False)
-    return Walk(len(finished), steps, ends)
-
-
-def _must_be_over(world: World, path: list[tuple[World, Iterator[World]]]) -> None:
-    if not all(caller.doing == "over" for caller in world.callers):
-        raise Violation(f"P29: nobody can move, and not everybody is done\n{_story([each for each, _ in path])}")
-
-
-def _story(path: list[World]) -> str:
-    """The way to a violation, one line for each step."""
-    lines = []
-    for world in path:
-        lease = _lease(world)
-        item = f"{lease.state} {lease.owner} {lease.fence - START_MS}..{lease.end_ms - START_MS}" if lease else "-"
-        doing = ", ".join(f"{each.doing}{'' if each.awake else ' paused'}{each.offset or ''}" for each in world.callers)
-        entry = f"entry {_fence(world.entry) - START_MS}" if world.entry else "no entry"
-        lines.append(f"{(world.now - START_MS) // 1000:>4} s  [{doing}]  lease {item}  {entry}  {world.eraser}")
-    return "\n".join(lines)

@@ -15,7 +15,6 @@ from typing import Any
 
 from botocore.exceptions import ReadTimeoutError
 
-import figures
 import hookcache.flight
 import hookcache.leader
 from fakes import FakeClients, FakeContext
@@ -145,16 +144,6 @@ class _Slow:
 def test_five_slow_pages_cost_five_calls():
     """G14, S38, P53: attempts join the fetch under way, its late result is kept, and the next attempt finds it."""
     story = Story(wrapped=True).play()
-    measured = f"{story.calls.total()} calls, {len(story.finished)} pages"
-    met = story.calls.total() == PAGES == len(story.finished)
-    figures.record(
-        "G14",
-        "5 pages, 75 s backend, host with 60 s timeout",
-        "5 backend calls, 5 finished pages",
-        measured,
-        met=met,
-        note=f"{story.invocations} invocations, done after {story.done_after:.0f} s of virtual time",
-    )
 
     assert {f"Read page {page}": 1 for page in range(PAGES)} == story.calls
     assert PAGES == len(story.finished)

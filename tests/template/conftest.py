@@ -6,13 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from project import ROOT
+from project import NATIVE, ROOT
 
 
 @pytest.fixture(scope="session")
@@ -109,9 +108,6 @@ def artifact(
         return folder
 
     return build
-
-
-NATIVE = {"HOOKCACHE_BUILD_PLATFORM": "native", "HOOKCACHE_BUILD_PYTHON": sys.executable}
 
 
 @pytest.fixture(scope="session")

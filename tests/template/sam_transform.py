@@ -1,5 +1,5 @@
 """
-Print template.yaml as JSON in the form that CloudFormation gets: after the SAM transform.
+Print templates as JSON, one to a line, in the form that CloudFormation gets: after the SAM transform.
 
 Run by the interpreter of .venv-sam, because the translator pins other versions of pydantic and boto3 than we ship.
 Nothing is uploaded and no account is asked: the code's address is a stand-in, the region comes from the environment.
@@ -13,10 +13,11 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
-template = yaml_parse(Path(sys.argv[1]).read_text(encoding="utf-8"))
-for resource in template["Resources"].values():
-    if resource["Type"].startswith("AWS::Serverless::"):
-        uri = "ContentUri" if resource["Type"] == "AWS::Serverless::LayerVersion" else "CodeUri"
-        resource["Properties"][uri] = "s3://artifacts/code.zip"
-        resource.pop("Metadata", None)
-json.dump(Translator({}, Parser()).translate(template, {}), sys.stdout)
+for path in sys.argv[1:]:
+    template = yaml_parse(Path(path).read_text(encoding="utf-8"))
+    for resource in template["Resources"].values():
+        if resource["Type"].startswith("AWS::Serverless::"):
+            uri = "ContentUri" if resource["Type"] == "AWS::Serverless::LayerVersion" else "CodeUri"
+            resource["Properties"][uri] = "s3://artifacts/code.zip"
+            resource.pop("Metadata", None)
+    print(json.dumps(Translator({}, Parser()).translate(template, {})))

@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from project import ROOT
+from project import NATIVE, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.xdist_group("artifact")  # one worker builds, and builds once
 
 AARCH64, X86_64 = 183, 62  # e_machine of the ELF header
 LAYERS = ("LayerArm64", "LayerX86")
+LAYER_PYTHONS = {"312", "313"}
 PROBE = """
 import importlib.util, json, sys
 sys.path.insert(0, sys.argv[1])
@@ -83,21 +86,56 @@ def test_a_layer_holds_the_same_packages_and_no_handler(deployable: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("artifact_name", "processor", "tag"),
+    ("artifact_name", "processor", "tags"),
     [
-        ("HookFunction", AARCH64, ".cpython-313-aarch64-"),
-        ("EraseFunction", AARCH64, ".cpython-313-aarch64-"),
-        ("LayerArm64", AARCH64, ".cpython-313-aarch64-"),
-        ("LayerX86", X86_64, ".cpython-313-x86_64-"),
+        ("HookFunction", AARCH64, {".cpython-313-aarch64-linux-gnu.so"}),
+        ("EraseFunction", AARCH64, {".cpython-313-aarch64-linux-gnu.so"}),
+        ("LayerArm64", AARCH64, {f".cpython-{python}-aarch64-linux-gnu.so" for python in LAYER_PYTHONS}),
+        ("LayerX86", X86_64, {f".cpython-{python}-x86_64-linux-gnu.so" for python in LAYER_PYTHONS}),
     ],
 )
-def test_compiled_parts_are_for_lambda(artifact_name: str, processor: int, tag: str, deployable: Path) -> None:
-    """Lambdas run python3.13: each library is built for that Python and for the processor in the artifact's name."""
+def test_compiled_parts_are_for_lambda(artifact_name: str, processor: int, tags: set[str], deployable: Path) -> None:
+    """Our functions run python3.13, those with the layer 3.12 as well: each library is there for each, for its processor."""
     libraries = sorted((deployable / artifact_name).rglob("*.so"))
+    of_each: dict[str, set[str]] = {}
+    for library in libraries:
+        name, _, tag = library.name.partition(".")
+        of_each.setdefault(f"{library.parent.name}/{name}", set()).add(f".{tag}")
 
-    assert libraries != []
     assert {processor} == {machine(library) for library in libraries}
-    assert [library.name for library in libraries if tag not in library.name] == []
+    assert {"pydantic_core/_pydantic_core", "yaml/_yaml"} == set(of_each)
+    assert [tags] * len(of_each) == list(of_each.values())
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
+def test_the_layer_runs_on_each_python_that_it_serves(
+    version: str, deployable: Path, transformed: dict[str, Any]
+) -> None:
+    """Issue C: the host's samples run python3.12. The built layer, as it is, in that interpreter and nothing beside it."""
+    layers = [it for it in transformed["Resources"].values() if it["Type"] == "AWS::Lambda::LayerVersion"]
+    assert [f"python{version}" in layer["Properties"]["CompatibleRuntimes"] for layer in layers] == [True, True]
+    python = interpreter(version)
+    if platform.machine() != "x86_64" or python is None:
+        pytest.skip(f"the layer of x86_64 is run by a Python {version} of that processor, and there is none here")
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import hookcache.redirect, pydantic, yaml; print(yaml.__with_libyaml__)"
+    run = subprocess.run(
+        [python, "-I", "-S", "-c", code, deployable / "LayerX86/python"],
+        env={"PATH": os.defpath, "HOOKCACHE_HANDLER": "json.dumps", "HOOKCACHE_MODE": "off"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (run.returncode, run.stdout) == (0, "True\n"), run.stderr
+
+
+def interpreter(version: str) -> str | None:
+    """A Python of that minor version; a pyenv shim may exist and not work, so each is asked."""
+    pyenv = sorted((Path.home() / ".pyenv/versions").glob(f"{version}*/bin/python"))
+    for candidate in (shutil.which(f"python{version}"), *map(str, pyenv)):
+        if candidate and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return candidate
+    return None
 
 
 def test_the_functions_can_be_built_for_the_other_processor(artifact: Callable[..., Path]) -> None:
@@ -137,16 +175,21 @@ def test_a_zip_that_differs_in_one_byte_has_another_digest(tmp_path: Path) -> No
     assert len(set(digests)) == 3
 
 
-@pytest.mark.parametrize("name", ["HookFunction", "LayerArm64/python", "LayerX86/python"])
-def test_byte_code_is_for_the_runtime_or_absent(name: str, deployable: Path) -> None:
-    """No byte code of another Python ships; where a python3.13 was at hand, every module of ours has its own."""
+@pytest.mark.parametrize(
+    ("name", "pythons"),
+    [("HookFunction", {"313"}), ("LayerArm64/python", LAYER_PYTHONS), ("LayerX86/python", LAYER_PYTHONS)],
+)
+def test_byte_code_is_for_the_runtime_or_absent(name: str, pythons: set[str], deployable: Path) -> None:
+    """No byte code of another Python ships; where that Python was at hand, every module of ours has its own."""
     function = deployable / name
-    names = [path.name for path in function.rglob("*.pyc")]
     modules = {path.stem for path in (function / "hookcache").glob("*.py")}
-    compiled = {path.name.partition(".")[0] for path in (function / "hookcache/__pycache__").glob("*.pyc")}
+    compiled: dict[str, set[str]] = {}
+    for path in function.rglob("*.pyc"):
+        module, _, tag = path.name.removesuffix(".pyc").partition(".cpython-")
+        compiled.setdefault(tag, set()).update({module} if path.parent.parent.name == "hookcache" else ())
 
-    assert [name for name in names if not name.endswith(".cpython-313.pyc")] == []
-    assert compiled == (modules if names else set())
+    assert set(compiled) <= pythons
+    assert list(compiled.values()) == [modules] * len(compiled)
 
 
 def test_artifact_fits_lambda(deployable: Path) -> None:
@@ -193,6 +236,15 @@ def test_the_built_artifact_imports_alone(native: Path) -> None:
         "elsewhere": [],
         "tracer": False,
     }
+
+
+def test_the_artifact_can_be_built_to_encrypt(artifact: Callable[..., Path], native: Path) -> None:
+    """ADR 8: HOOKCACHE_BUILD_ENCRYPT=1 adds the package that Encrypt=on needs and moves no other; without it, none comes."""
+    sealed = artifact("EraseFunction", HOOKCACHE_BUILD_ENCRYPT="1", **NATIVE)
+    have, plain = ({path.name for path in folder.glob("*.dist-info")} for folder in (sealed, native))
+
+    assert plain < have
+    assert {"cryptography", "cffi", "pycparser"} == {name.partition("-")[0] for name in have - plain}
 
 
 @pytest.mark.parametrize("part", ["hookcache", "pydantic", "cachetools"])

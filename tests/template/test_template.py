@@ -40,6 +40,14 @@ VARIANTS = {
         "Policy": '{"OCR": {}}',
     },
     "prices in a parameter, layers": {"PriceAs": "row", "PricesParameter": "/idp/prices", "Layers": "on"},
+    "pages by reference, every setting": {
+        "ReferencedPages": "idp-output/pages/",
+        "LeaseSeconds": "60",
+        "MemoryBytes": "1048576",
+        "MemorySeconds": "60",
+        "Client": "slim",
+        "SavedQueries": "off",
+    },
 }
 
 
@@ -114,6 +122,7 @@ SPOILT = {
         with_statement(Action="dynamodb:Scan", Resource="*"),
         with_statement(Action="s3:GetObject", Resource="arn:aws:s3:::*/entries/*"),
         with_statement(Action="lambda:InvokeFunction", Resource="arn:aws:lambda:REGION:ACCOUNT:function:GENAIIDP-*"),
+        with_statement(Action="s3:GetObject", Resource="arn:aws:s3:::idp-output/*"),
         with_statement(NotAction="iam:PassRole", Resource="KeySecret"),
         at("Resources/HookRole/Properties/ManagedPolicyArns", ["arn:aws:iam::aws:policy/AmazonS3FullAccess"]),
         with_resource(
@@ -228,7 +237,7 @@ def test_every_rule_has_a_control() -> None:
 def rights_parameters() -> dict[str, str]:
     """With both places for prices, which no deployed stack has at once: each row of the page stands beside its parameter."""
     prices = {"PricesObject": "PRICES-OBJECT", "PricesParameter": "/PRICES-PARAMETER"}
-    return GIVEN | {"CustomerManagedEncryptionKeyArn": "KEY-ARN"} | prices
+    return GIVEN | {"CustomerManagedEncryptionKeyArn": "KEY-ARN", "ReferencedPages": "REFERENCED-PAGES/"} | prices
 
 
 def test_roles_hold_what_the_permissions_page_lists_and_nothing_else(transformed: Template, page: str) -> None:
@@ -284,6 +293,26 @@ def test_without_a_price_table_the_role_cannot_read_one(
 
     assert [action] == [right.action for right in with_table - without]
     assert without < with_table
+
+
+def test_pages_by_reference_are_readable_only_where_the_operator_says(transformed: Template, page: str) -> None:
+    """P41, P39: off by default; one read of one folder with the parameter, which the wrapper's settings name as well."""
+    on, off = (
+        Stack(transformed, rights_parameters() | {"ReferencedPages": value}) for value in ("idp-output/pages/", "")
+    )
+    readable = {
+        name: stack.properties(name)["Environment"]["Variables"]["HOOKCACHE_IMAGE_PREFIXES"]
+        for stack in (on,)
+        for name in ("HookFunction", "EraseFunction")
+    }
+
+    assert {("hook", "Allow", "s3:GetObject", "arn:aws:s3:::idp-output/pages/*", "")} == granted(on) - granted(off)
+    assert granted(off) < granted(on)
+    assert granted(off) == {right for right in documented(page) if "REFERENCED-PAGES" not in right.resource}
+    assert readable == {
+        "HookFunction": "s3://WORKING-BUCKET/temp/lambdahook/,s3://idp-output/pages/",
+        "EraseFunction": "s3://WORKING-BUCKET/temp/lambdahook/",
+    }
 
 
 @pytest.mark.parametrize(
@@ -438,8 +467,43 @@ def test_the_settings_accept_what_the_stack_gives_them(
 
     assert caplog.messages == []
     assert settings.backend == "GENAIIDP-chandra:live"
-    assert settings.image_prefixes == ("s3://idp-working/temp/lambdahook/",)
+    assert settings.image_prefixes[0] == "s3://idp-working/temp/lambdahook/"
+    assert len(settings.image_prefixes) == 1 + ("ReferencedPages" in VARIANTS[variant])
     assert settings.wait_seconds < int(transformed["Parameters"]["TimeoutSeconds"]["Default"])
+
+
+def test_every_setting_is_a_parameter_of_the_stack(transformed: Template) -> None:
+    """Issue C: nobody has to edit the template; one setting belongs to layers, one to local use."""
+    environ = Stack(transformed, GIVEN | VARIANTS["snapshot, priced"] | {"MemorySeconds": "60"}).properties(
+        "HookFunction"
+    )
+    given = {name.removeprefix("HOOKCACHE_").lower() for name in environ["Environment"]["Variables"]}
+
+    assert {"handler", "secret"} == set(Settings.model_fields) - given
+
+
+def test_bounds_of_parameters_are_within_those_of_the_settings(transformed: Template) -> None:
+    """P52, B22: both ends of every number that the stack takes start the function, alone or at the default of the rest."""
+    for name in ("FreshSeconds", "WaitSeconds", "LeaseSeconds", "MemoryBytes", "MemorySeconds"):
+        for end in ("MinValue", "MaxValue"):
+            value = transformed["Parameters"][name][end]
+            given = {"IDPWorkingBucket": "idp-working", name: str(value)}
+            given |= {"FreshSeconds": "2592000"} if name == "MemorySeconds" else {}
+            environ = Stack(transformed, GIVEN | given).properties("HookFunction")["Environment"]["Variables"]
+
+            assert Settings.of({**environ, "HOOKCACHE_OVERFLOW_BUCKET": "overflow"}).backend == "BACKEND", (name, end)
+
+
+def test_saved_queries_can_be_left_out(transformed: Template) -> None:
+    """SavedQueries: the dashboard stays; only the list of saved queries does without."""
+    kinds = [
+        [resource["Type"] for resource in Stack(transformed, GIVEN | {"SavedQueries": value}).resources.values()]
+        for value in ("on", "off")
+    ]
+
+    on, off = (kind.count("AWS::Logs::QueryDefinition") for kind in kinds)
+    assert (on, off) == (len(list((ROOT / "dashboards/queries").glob("*.insights"))), 0)
+    assert [1, 1] == [kind.count("AWS::CloudWatch::Dashboard") for kind in kinds]
 
 
 def test_the_settings_notice_a_variable_that_is_none_of_theirs(
@@ -504,6 +568,11 @@ def test_the_operator_is_told_what_the_host_needs(transformed: Template) -> None
             ["s3://idp-config/prices.yaml", "idp-config", "idp-config/*", "idp-config/a?"],
         ),
         ("PricesParameter", ["", "/idp/prices"], ["idp", "/idp/*", "ssm:/idp"]),
+        (
+            "ReferencedPages",
+            ["", "idp-output/", "idp-output/pages/2026/"],
+            ["idp-output", "idp-output/pages", "s3://idp-output/", "idp-output/*/", "idp-output/a,b/", "*/"],
+        ),
         ("AlertsTopicArn", ["", TOPIC], ["topic", "*"]),
         ("AlarmEmail", ["", "ops@example.com"], ["ops", "a b@example.com"]),
     ],

@@ -342,6 +342,7 @@ def test_b17_nothing_moves_unseen(rig):
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(600)
 def test_b17_a_million_random_requests_have_a_million_keys():
     """B17, P2: requests over a tiny alphabet, all different."""
     from hookcache.canonical import canonical_form

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from fakes import BUCKET, FakeS3, FakeSecrets
+from fakes import BUCKET, FakeClock, FakeS3, FakeSecrets
 from hookcache.errors import ConfigurationError
 from hookcache.prices import OWN_PRICES, Prices, PriceTable, table_from
 
@@ -73,6 +73,45 @@ def test_an_unreadable_table_leaves_units_unpriced():
         raise OSError("no such file")
 
     assert (Decimal(0), {"inputTokens": 5}) == Prices("bedrock/nova", broken).total({"inputTokens": 5})
+
+
+def test_a_table_that_could_not_be_read_is_asked_for_again():
+    """P18, P34: a fault of minutes leaves no environment without prices for its life, and no request asks in vain each time."""
+    clock, asked, there = FakeClock(), [], []
+
+    def load():
+        asked.append(clock.now_ms())
+        if not there:
+            raise OSError("no answer")
+        return PriceTable.parse(TEXT)
+
+    prices, began_ms = Prices("bedrock/nova", load, clock), clock.now_ms()
+    for _ in range(4_000):
+        assert {"inputTokens": 5} == prices.total({"inputTokens": 5})[1]
+        clock.advance(1.0)
+    assert [0, 30, 90, 210, 450, 930, 1830, 2730, 3630] == [round((at - began_ms) / 1000) for at in asked]
+
+    there.append(True)
+    clock.advance(900.0)
+    assert (Decimal("4.0E-6"), {}) == prices.total({"inputTokens": 5})
+    prices.total({"inputTokens": 5})
+    assert 10 == len(asked)
+
+
+def test_a_clock_that_is_set_back_does_not_stretch_the_pause():
+    """P34: an hour back, and the table is asked for at once, not in an hour."""
+    clock, asked = FakeClock(), []
+
+    def broken():
+        asked.append(1)
+        raise OSError("no answer")
+
+    prices = Prices("bedrock/nova", broken, clock)
+    prices.costs({"inputTokens": 1})
+    clock.advance(-3_600.0)
+    prices.costs({"inputTokens": 1})
+
+    assert [1, 1] == asked
 
 
 def test_own_units_have_prices_that_an_operator_may_replace():

@@ -8,7 +8,7 @@ A slim client for the calls of a hit and of keeping an answer: same methods, rep
 
 boto3 takes 300 to 400 ms of CPU to import and to make three clients; a first answer from the table needs two GetItem.
 Whatever is unusual goes to boto3, by itself: a place, an operation or an argument that is not known here, a reply that
-says that the signature or its credentials are no good (docs/adr/0010). Off unless `HOOKCACHE_CLIENT=slim`.
+says that the signature or its credentials are no good (docs/adr/0010). `HOOKCACHE_CLIENT=boto3` takes it out of use.
 """
 
 from hookcache.slim.place import Place

@@ -250,6 +250,13 @@ class SlimS3(Slim):
 
     _KNOWN = frozenset({"Bucket", "Key", "ExpectedBucketOwner"})
     _BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+    _TOLD: Mapping[str, str] = {
+        "ETag": "etag",
+        "VersionId": "x-amz-version-id",
+        "ContentType": "content-type",
+        "ServerSideEncryption": "x-amz-server-side-encryption",
+    }
+    _BUCKET_KEY = "x-amz-server-side-encryption-bucket-key-enabled"
     _CODE = re.compile(rb"<Code>([^<]*)</Code>")
     _MESSAGE = re.compile(rb"<Message>([^<]*)</Message>")
 
@@ -269,10 +276,11 @@ class SlimS3(Slim):
         else:
             url = self._url.replace("https://", f"https://{bucket}.", 1)
         reply = self._send(method, url, path, {"x-amz-expected-bucket-owner": owner} if owner else {})
-        told = {"ETag": "etag", "VersionId": "x-amz-version-id", "ContentType": "content-type"}
         result: dict[str, Any] = {
-            name: reply.headers[header] for name, header in told.items() if header in reply.headers
+            name: reply.headers[header] for name, header in self._TOLD.items() if header in reply.headers
         }
+        if self._BUCKET_KEY in reply.headers:
+            result["BucketKeyEnabled"] = reply.headers[self._BUCKET_KEY] == "true"
         if reply.status == 200:
             result |= {"ContentLength": int(reply.headers["content-length"]), "ResponseMetadata": _metadata(reply)}
             if method == "HEAD":

@@ -90,7 +90,7 @@ class _Connection:
             self.fail(error)
         except (ValueError, IndexError):
             self.end()
-            raise Unusual from None
+            raise Unusual("framing") from None
 
     def _head(self) -> tuple[int, dict[str, str]]:
         line = self._line()
@@ -184,7 +184,7 @@ class Wire:
         length = told.get("content-length", "")
         if not length.isdecimal():
             connection.end()
-            raise Unusual
+            raise Unusual("framing")
         return Reply(connection, status, told, int(length))
 
     def dial(self) -> socket.socket:

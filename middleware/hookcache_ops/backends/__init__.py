@@ -35,6 +35,7 @@ class Backend:
     serve        starts the service's server for the time of its `with` block; None where the function works alone
     environment  the function's settings, from the started server (None without one) and the local AWS
     units        the price unit names that its usage reports
+    needs        packages that the function imports beside what every Lambda has
     """
 
     name: str
@@ -42,6 +43,7 @@ class Backend:
     environment: Callable[[Server | None, LocalAws], Mapping[str, str]]
     serve: Callable[[], AbstractContextManager[Any]] | None = None
     units: tuple[str, ...] = ("inputTokens", "outputTokens")
+    needs: tuple[str, ...] = ()
 
     @property
     def function(self) -> str:

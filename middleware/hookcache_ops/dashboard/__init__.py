@@ -55,9 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A page that was written: where, how large, how fine its time is, and the totals it shows."""
+    """A page: where it was written (None: there was nothing to draw), how large, how fine its time is, its totals."""
 
-    path: Path
+    path: Path | None
     size_bytes: int
     bucket_seconds: int
     widgets: list[str]
@@ -73,7 +73,8 @@ def draw(
     progress: Callable[[Reading], None] | None = None,
 ) -> Drawn:
     """
-    Write the page of all receipts in `sources`, or of the metrics of one namespace.
+    Write the page of all receipts in `sources`, or of the metrics of one namespace. Where there are none, no page is
+    written, and one that is there stays as it is.
 
     Raises:
         SourceError: a source cannot be read, or the page not be written.
@@ -90,14 +91,16 @@ def draw(
         for receipt in read_receipts(sources, reading, period=period, progress=progress):
             collector.add(receipt)
     report = summarise(collector.ledger, reading, "step")
+    titles = [widget.title for widget in widgets]
+    if not report.totals["receipts"]:
+        return Drawn(None, 0, collector.ledger.width_seconds, titles, report)
     page = build(collector.page_data(report))
     _write(page, output)
-    titles = [widget.title for widget in widgets]
     return Drawn(output.resolve(), len(page.encode()), collector.ledger.width_seconds, titles, report)
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 the page is written, 1 no receipts found (the page is written, empty), 2 bad input."""
+    """0 the page is written, 1 no receipts found and no page written, 2 bad input."""
     try:
         drawn = draw(
             default_sources(args.sources),
@@ -110,13 +113,18 @@ def run(args: argparse.Namespace) -> int:
         print(f"hookcache dashboard: {error}", file=sys.stderr)
         return 2
     if args.json:
-        told = {"page": str(drawn.path), "bytes": drawn.size_bytes, "bucket_seconds": drawn.bucket_seconds}
+        told = {
+            "page": drawn.path and str(drawn.path),
+            "bytes": drawn.size_bytes,
+            "bucket_seconds": drawn.bucket_seconds,
+        }
         print(json.dumps(told | {"totals": drawn.report.totals, "widgets": drawn.widgets}, indent=2))
-    else:
+    elif drawn.path is not None:
         print(f"{headline(drawn.report)}\n{drawn.path} ({drawn.size_bytes / 1024:,.0f} KiB)")
-    if not drawn.report.totals["receipts"]:
+    if drawn.path is None:
         print(
-            "hookcache dashboard: no receipts found; give the log of the wrapper function, or a longer period",
+            "hookcache dashboard: no receipts found, so no page was written; give the log of the wrapper function, or a longer "
+            "period",
             file=sys.stderr,
         )
         return 1

@@ -72,6 +72,7 @@ def to_template(body: dict[str, Any], queries: list[tuple[str, str]]) -> str:
             "",
             f"  Query{logical}:",
             "    Type: AWS::Logs::QueryDefinition",
+            "    Condition: HasSavedQueries",
             "    Properties:",
             f"      Name: !Sub ${{AWS::StackName}}/{name}",
             "      LogGroupNames: [!Ref HookLogGroup]",

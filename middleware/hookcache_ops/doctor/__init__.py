@@ -41,6 +41,7 @@ CHECKS: tuple[Check, ...] = (
     chain.settings,
     chain.handler,
     chain.times,
+    chain.memory,
     chain.backend,
     chain.modes,
     rights,
@@ -119,7 +120,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
     parser.add_argument("stack", nargs="?", metavar="STACK", help="a stack made from hookcache's template")
     parser.add_argument("--function", metavar="NAME", help="the wrapper, or the function with the layer or decorator")
-    parser.add_argument("--prices", metavar="TABLE", help="the host's price table: has it this function's rows?")
+    parser.add_argument(
+        "--prices",
+        metavar="TABLE",
+        help="the host's price table: has it this function's rows? (default: the table that the function reads)",
+    )
     parser.add_argument(
         "--working-bucket", metavar="BUCKET", help="the host's working bucket (default: the stack's IDPWorkingBucket)"
     )

@@ -17,6 +17,8 @@ HOST_PREFIX = "GENAIIDP-"
 HOST_SECONDS = 840
 """How long today's host waits for a hook; older ones gave up after 60 s."""
 OLD_HOST_SECONDS = 60
+RUNTIME_MB = 200
+"""What Python, the SDK and one page in work take beside the kept answers, generously."""
 
 
 def name(patient: Patient) -> Iterator[Finding]:
@@ -123,6 +125,20 @@ def times(patient: Patient) -> Iterator[Finding]:
         )
 
 
+def memory(patient: Patient) -> Iterator[Finding]:
+    """The memory tier has room beside the runtime."""
+    if patient.settings is None:
+        return
+    tier, given = patient.settings.memory_bytes / 2**20, float(patient.configuration.get("MemorySize", 128))
+    if tier + RUNTIME_MB > given:
+        yield warning(
+            "memory_outgrows_function",
+            f"answers may take {tier:,.0f} MB of memory and the runtime needs {RUNTIME_MB}, and {patient.name} has {given:,.0f} MB: "
+            "it would be stopped in the middle of a page",
+            f"set {PREFIX}MEMORY_BYTES below {max(1, int(given - RUNTIME_MB)) * 2**20}, or give the function more memory",
+        )
+
+
 def backend(patient: Patient) -> Iterator[Finding]:
     """The backend is there, ends before the wrapper, and says which code it is (P40)."""
     named = patient.environment.get(f"{PREFIX}BACKEND", "")
@@ -149,6 +165,7 @@ def backend(patient: Patient) -> Iterator[Finding]:
             "late answers are paid and lost",
             f"give {patient.name} at least 5 s more than its backend, below {HOST_SECONDS} s",
         )
+    yield from _lifetimes(patient, named, float(found["Timeout"]))
     if not bare_name(named).startswith(HOST_PREFIX):
         yield note(
             "backend_prefix",
@@ -164,6 +181,22 @@ def backend(patient: Patient) -> Iterator[Finding]:
                 f"Lambda does not say which code of {named} answers: {missing} is missing, so nothing is cached",
                 f"set {PREFIX}IDENTITY to pinned, and change {PREFIX}GENERATION with each deployment of the backend",
             )
+
+
+def _lifetimes(patient: Patient, named: str, backend_seconds: float) -> Iterator[Finding]:
+    """P10: an answer's age counts from the moment its fetch began, so one that took longer than its freshness never hits."""
+    if patient.settings is None:
+        return
+    fresh = {context: patient.settings.rules(context).fresh_seconds for context in sorted(CONTEXTS)}
+    short = {context: seconds for context, seconds in fresh.items() if seconds <= backend_seconds}
+    if short:
+        told = ", ".join(f"{context} {seconds} s" for context, seconds in short.items())
+        yield note(
+            "fresh_within_fetch",
+            f"answers age from the moment their fetch began, and {named} may take {backend_seconds:g} s; they are fresh "
+            f"for less than that ({told}), so a slow one is never served again",
+            f"set {PREFIX}FRESH_SECONDS, or fresh_seconds in {PREFIX}POLICY, well above the time that a page takes",
+        )
 
 
 def modes(patient: Patient) -> Iterator[Finding]:

@@ -42,7 +42,7 @@ def prefixes(patient: Patient) -> Iterator[Finding]:
             yield warning(
                 "image_prefix_wide",
                 f"{prefix} lets a request name any object of that bucket",
-                f"narrow it to {prefix}{UPLOADS}",
+                f"narrow it to {prefix}{UPLOADS}, or to the folder that pages lie in",
             )
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -22,11 +22,13 @@ from hookcache.errors import ConfigurationError
 from hookcache.settings import PREFIX, Settings
 from hookcache_ops.doctor.finding import Unseen
 
+T = TypeVar("T")
+
 REDIRECT = "hookcache.redirect.handler"
 WRAPPER_PREFIX = "GENAIIDP-cache-"
 _DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"}
 _ABSENT = {
-    *("ResourceNotFoundException", "NoSuchBucket", "NoSuchEntity", "404", "NotFoundException"),
+    *("ResourceNotFoundException", "NoSuchBucket", "NoSuchKey", "NoSuchEntity", "404", "NotFoundException"),
     *("NoSuchLifecycleConfiguration", "NoSuchPublicAccessBlockConfiguration"),
     *("ServerSideEncryptionConfigurationNotFoundError", "ParameterNotFound"),
 }
@@ -60,12 +62,16 @@ class Asker:
     """
 
     def __init__(self, clients: Callable[[str], Any]) -> None:
-        self._clients = clients
+        self.clients = clients
 
     def __call__(self, what: str, service: str, operation: str, **parameters: Any) -> dict[str, Any] | None:
         action = f"{service}:{''.join(word.capitalize() for word in operation.split('_'))}"
+        return self.attempt(what, action, lambda: getattr(self.clients(service), operation)(**parameters))
+
+    def attempt(self, what: str, action: str, work: Callable[[], T]) -> T | None:
+        """What `work` gives, which asks AWS for `action`; its other troubles are its own."""
         try:
-            reply: dict[str, Any] = getattr(self._clients(service), operation)(**parameters)
+            return work()
         except ClientError as trouble:
             code = str(trouble.response.get("Error", {}).get("Code", ""))
             if code in _ABSENT:
@@ -74,10 +80,9 @@ class Asker:
                 raise Unseen(what, f"need {_IAM_NAMES.get(action, action)}") from None
             raise Unseen(what, f"{action} was answered with {code or 'an error'}") from None
         except (NoCredentialsError, NoRegionError) as trouble:
-            raise NotExamined(f"{trouble}; set AWS_PROFILE and AWS_REGION, or log in") from None
+            raise NotExamined(f"{str(trouble).rstrip('.')}; set AWS_PROFILE and AWS_REGION, or log in") from None
         except (BotoCoreError, ResponseParserError) as trouble:
             raise Unseen(what, f"{action} was not answered ({type(trouble).__name__})") from None
-        return reply
 
 
 _IAM_NAMES = {

@@ -1,32 +1,96 @@
-"""Checks of the host's price table: the wrapper is metered under its own name, so its rows must be there (4.4)."""
+"""
+Checks of prices: the host prices the function that it calls, so that name's rows must be there (4.4), and the function
+itself must find the row that it charges the backend at.
+
+    --prices TABLE       the host's own table: a row that is missing there is an error
+    HOOKCACHE_PRICES     the table that the function reads; without the other, rows are looked for in it
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
+from decimal import Decimal
+from functools import partial
 
-from hookcache.prices import FREE_UNITS
+from hookcache.errors import ConfigurationError
+from hookcache.prices import FREE_UNITS, PriceTable, table_from
 from hookcache.settings import PREFIX
-from hookcache_ops.doctor.finding import Finding, error, warning
+from hookcache_ops.doctor.finding import Finding, Unseen, error, warning
 from hookcache_ops.doctor.patient import Patient
+
+Rows = Mapping[str, Mapping[str, Decimal]]
 
 
 def prices(patient: Patient) -> Iterator[Finding]:
     """Both spellings of the row are there, hits are free, and every unit of the backend has its price."""
-    if patient.price_rows is None:
-        return
-    rows, name = patient.price_rows, patient.name
-    exact = f"lambda_hook/{name}"
-    if exact not in rows:
+    if patient.price_rows is not None:
+        yield from _of_the_host(patient, patient.price_rows)
+    own = yield from _own_table(patient)
+    if own is not None and patient.price_rows is None:
+        yield from _of_the_host(patient, own.rows)
+    charged = own.rows if own is not None else patient.price_rows
+    if charged is not None:
+        yield from _of_the_backend(patient, charged, patient.price_rows or charged)
+
+
+def _own_table(patient: Patient) -> Generator[Finding, None, PriceTable | None]:
+    """The findings about the table that the function reads; returns it, or None where there is none to read."""
+    settings = patient.settings
+    if settings is None or not (settings.prices or settings.price_as):
+        return None
+    if not settings.prices:
+        yield warning(
+            "prices_not_set",
+            f"{PREFIX}PRICE_AS is set and {PREFIX}PRICES is not: every unit stays unpriced",
+            f"name the price table in {PREFIX}PRICES (template: PricesObject or PricesParameter)",
+        )
+        return None
+    if not settings.price_as:
+        yield warning(
+            "price_as_not_set",
+            f"{PREFIX}PRICES is set and {PREFIX}PRICE_AS is not: every unit stays unpriced",
+            f"name the row that the backend is charged at in {PREFIX}PRICE_AS",
+        )
+    reference = settings.prices
+    if not reference.startswith(("s3://", "ssm:")):
+        raise Unseen(f"the price table {reference}", "it lies in the function's package; give it with --prices")
+    clients = patient.ask.clients
+    action = "s3:GetObject" if reference.startswith("s3://") else "ssm:GetParameter"
+    try:
+        read = partial(table_from, reference, partial(clients, "s3"), partial(clients, "ssm"))
+        table = patient.ask.attempt(f"the price table {reference}", action, read)
+    except (ConfigurationError, ValueError) as trouble:  # ValueError: no text, or s3:// without a key
         yield error(
+            "price_table_format",
+            f"{reference} is no price table, so every unit stays unpriced: {' '.join(str(trouble).split())[:200]}",
+            "correct it, and try it with hookcache prices --check",
+        )
+        return None
+    if table is None:
+        yield error(
+            "price_table_missing",
+            f"there is no {reference}, so every unit stays unpriced",
+            f"put the table there, or correct {PREFIX}PRICES",
+        )
+    return table
+
+
+def _of_the_host(patient: Patient, rows: Rows) -> Iterator[Finding]:
+    name, exact = patient.name, f"lambda_hook/{patient.name}"
+    remedy = f"add it: hookcache prices --function {name} --price-as ROW prints it"
+    if patient.price_rows is None:
+        remedy += "; if the host has another table, examine that with --prices"
+    if exact not in rows:
+        yield (warning if patient.price_rows is None else error)(
             "price_row",
             f"the price table has no row {exact}: hosts that match names exactly price this function at nothing",
-            f"add it: hookcache prices --function {name} --price-as ROW prints it",
+            remedy,
         )
     if name not in rows:
         yield warning(
             "price_row_older_hosts",
             f"the price table has no row {name}, which hosts that match names by substring need",
-            f"add it: hookcache prices --function {name} --price-as ROW prints it",
+            remedy,
         )
     for row in (exact, name):
         if rows.get(row, {}).get("requests", 0) > 0:
@@ -35,25 +99,22 @@ def prices(patient: Patient) -> Iterator[Finding]:
                 f"row {row} prices requests: every hit is charged",
                 "remove requests from that row",
             )
-    yield from _of_the_backend(patient)
 
 
-def _of_the_backend(patient: Patient) -> Iterator[Finding]:
+def _of_the_backend(patient: Patient, charged: Rows, host: Rows) -> Iterator[Finding]:
     charged_as = patient.settings.price_as if patient.settings is not None else ""
-    if not charged_as or patient.price_rows is None:
+    if not charged_as:
         return
-    if charged_as not in patient.price_rows:
+    if charged_as not in charged:
         yield warning(
             "price_as_unknown",
             f"the price table has no row {charged_as}, which {PREFIX}PRICE_AS names: savings stay unpriced",
             f"correct {PREFIX}PRICE_AS, or add the row",
         )
         return
-    wanted = {
-        unit: price for unit, price in patient.price_rows[charged_as].items() if price > 0 and unit not in FREE_UNITS
-    }
+    wanted = {unit: price for unit, price in charged[charged_as].items() if price > 0 and unit not in FREE_UNITS}
     for row in (f"lambda_hook/{patient.name}", patient.name):
-        own = patient.price_rows.get(row)
+        own = host.get(row)
         wrong = [] if own is None else sorted(unit for unit, price in wanted.items() if own.get(unit) != price)
         if wrong:
             yield warning(

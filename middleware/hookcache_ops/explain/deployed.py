@@ -7,7 +7,6 @@ written. What only an execution environment knows, its memory, cannot be seen fr
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,8 +20,8 @@ from hookcache.erasable import ErasableItems
 from hookcache.errors import ConfigurationError, HookCacheError, Unkeyable
 from hookcache.index import indexed_key
 from hookcache.key import Keyer
-from hookcache.metering import Receipt
 from hookcache.policy import Bypass, Mode
+from hookcache.receipt import Receipt
 from hookcache.request import metered_context
 from hookcache.settings import Settings
 from hookcache.spending import Spending
@@ -109,7 +108,7 @@ def _verdict(event: Mapping[str, Any], assembly: Assembly, settings: Settings) -
     entry = cache.recall(lookup, receipt).entry
     told: dict[str, Any] = {"step": step, "mode": mode, "key_id": receipt.key_id, "components": receipt.components}
     if entry is None:
-        others = _others(assembly, settings, lookup.form, bytes(lookup.key))
+        others = _others(assembly, settings, lookup.origin[0], bytes(lookup.key))
         return Verdict("miss", lookup.miss.value, others=others, **told)
     now = assembly.clock.now_ms()
     return Verdict(
@@ -123,13 +122,13 @@ def _verdict(event: Mapping[str, Any], assembly: Assembly, settings: Settings) -
     )
 
 
-def _others(assembly: Assembly, settings: Settings, form: bytes, key: bytes) -> int | None:
+def _others(assembly: Assembly, settings: Settings, form_sha256: bytes, key: bytes) -> int | None:
     """How many other keys the same request has: under another backend identity or generation."""
     secrets = assembly.secrets.get()
     if secrets is None:
         return None
     items = ErasableItems(assembly.clients.dynamodb, settings.table, assembly.clock, Spending())
-    index = Keyer(secrets, settings.namespace).form_index(hashlib.sha256(form).digest())
+    index = Keyer(secrets, settings.namespace).form_index(form_sha256)
     try:
         found = {indexed_key(item) for item in items.indexed(index)}
         return len({bytes(each) for each in found if each is not None} - {key})

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hookcache.canonical import CACHE_POINT, number_frame
+from hookcache.canonical import CACHE_POINT
 from hookcache.errors import Unkeyable
+from hookcache.frames import number_frame
 from hookcache_ops.explain.pictures import compared
 from hookcache_ops.explain.texts import TextDifference, difference_of, shown
 

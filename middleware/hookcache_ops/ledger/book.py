@@ -21,7 +21,8 @@ WIDTHS = (1, 5, 15, 60, 300, 900, 3_600, 10_800, 21_600, 43_200, DAY_SECONDS, 7 
 
 _MONEY = frozenset(metric.name for metric in METRICS if metric.is_money)
 _TIMES = frozenset(metric.name for metric in METRICS if metric.is_time)
-_UNIT_MEMBERS = ("units_spent", "units_saved", "unpriced_units", "own_units", "units_charged")
+_NUMBER = (int, float)
+_UNIT_MEMBERS = frozenset({"units_spent", "units_saved", "unpriced_units", "own_units", "units_charged"})
 
 
 class RowKey(NamedTuple):
@@ -63,16 +64,15 @@ class Sums:
         self.receipts += 1
         metrics, members = self.metrics, receipt.members
         for name, value in receipt.metrics.items():
-            if name in _TIMES:
-                times = self.times.get(name)
-                if times is None:
-                    times = self.times[name] = Histogram()
-                times.add(value)
-            elif value:
+            if value and name not in _TIMES:  # most are 0
                 amount = round(value * PICO) if name in _MONEY else value
-                metrics[name] = metrics.get(name, 0) + amount
-        for member in _UNIT_MEMBERS:
-            amounts = members.get(member)
+                if name in metrics:
+                    metrics[name] += amount
+                else:
+                    metrics[name] = amount
+        self._add_times(receipt)
+        for member in _UNIT_MEMBERS & members.keys():
+            amounts = members[member]
             if amounts:
                 self._add_units(self.units[member], amounts)
         self._add_words(members)
@@ -82,6 +82,13 @@ class Sums:
             self._add_replay(receipt)
         if receipt.outcome == "observe":
             self._add_observed(receipt)
+
+    def _add_times(self, receipt: Receipt) -> None:
+        for name in _TIMES & receipt.metrics.keys():
+            times = self.times.get(name)
+            if times is None:
+                times = self.times[name] = Histogram()
+            times.add(receipt.metrics[name])
 
     def _add_replay(self, receipt: Receipt) -> None:
         """A retry of the host that we recognised: its saving is real and is shown apart (P57)."""
@@ -133,9 +140,12 @@ class Sums:
         if not isinstance(amounts, dict):
             return
         for unit, amount in amounts.items():
-            if isinstance(amount, int | float) and 0 <= amount < 1e18:
-                name = unit if unit in into or len(into) < NAMES else OTHER
-                into[name] = into.get(name, 0) + amount
+            if isinstance(amount, _NUMBER) and 0 <= amount < 1e18:
+                if unit in into:
+                    into[unit] += amount
+                else:
+                    name = unit if len(into) < NAMES else OTHER
+                    into[name] = into.get(name, 0) + amount
 
 
 class Ledger:

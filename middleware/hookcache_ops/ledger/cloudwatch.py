@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hookcache_ops.ledger.book import DAY_SECONDS, PICO, WIDTHS, Ledger, RowKey, Sums
 from hookcache_ops.ledger.histogram import Histogram, bin_of
 from hookcache_ops.ledger.metrics import METRICS
-from hookcache_ops.ledger.period import Period, SourceError
+from hookcache_ops.ledger.period import Period, SourceError, told_by
 
 if TYPE_CHECKING:
     from hookcache_ops.receipts import Reading
@@ -85,7 +85,7 @@ def fill_from_metrics(
         found = _fetched(cloudwatch, namespace, keys, since, until, width)
     except (BotoCoreError, ClientError) as error:
         raise SourceError(
-            f"{PREFIX}{namespace}: {error}; check region and the rights cloudwatch:ListMetrics, cloudwatch:GetMetricData"
+            f"{PREFIX}{namespace}: {told_by(error)}; check region and the rights cloudwatch:ListMetrics, cloudwatch:GetMetricData"
         ) from error
     for (metering_key, start), values in sorted(found.items()):
         step, _, rest = metering_key.partition("/")

@@ -14,6 +14,11 @@ class SourceError(Exception):
     """A source of receipts cannot be read; the text names it and the remedy."""
 
 
+def told_by(error: Exception) -> str:
+    """What an error of AWS or its SDK says, as the beginning of one line: bounded, without its own full stop."""
+    return " ".join(str(error).split())[:300].rstrip(".")
+
+
 @dataclass(frozen=True, slots=True)
 class Period:
     """Half-open range of receipt times, epoch milliseconds; None is open."""

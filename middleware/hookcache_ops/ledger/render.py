@@ -25,7 +25,7 @@ def money(amount: float) -> str:
         return f"{sign}${size:,.0f}"
     if size >= 0.1 or size == 0:
         return f"{sign}${size:,.2f}"
-    return f"{sign}${size:.2g}" if size >= 1e-4 else f"{sign}${size:.1e}"
+    return f"{sign}${size:.3g}" if size >= 1e-4 else f"{sign}${size:.1e}"
 
 
 def percent(ratio: float | None) -> str:

@@ -1,5 +1,6 @@
 """A whole local AWS with what hookcache is deployed with: table, buckets, secret and a Lambda service."""
 
+import os
 import secrets
 from contextlib import ExitStack
 from pathlib import Path
@@ -69,9 +70,11 @@ class LocalAws:
 
     def environment(self) -> dict[str, str]:
         """Endpoints, region and credentials for a process that is to talk to this AWS through any SDK."""
+        chosen = {name: os.environ[name] for name in ("HOOKCACHE_CLIENT",) if name in os.environ}
         return {
             **self._endpoints,
             **CREDENTIALS,
+            **chosen,
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
             "AWS_EC2_METADATA_DISABLED": "true",

@@ -1,5 +1,5 @@
 """
-The binary framing of AWS event streams, the sending side: what InvokeWithResponseStream answers with.
+The binary framing of AWS event streams, the sending side: what InvokeWithResponseStream and ConverseStream answer with.
 
     | total length | headers length | CRC of both | headers | payload | CRC of all before |
 
@@ -23,7 +23,16 @@ def _header(name: str, value: str) -> bytes:
 
 def frame(event_type: str, content_type: str, payload: bytes) -> bytes:
     """One event, ready for the wire; `payload` may be empty."""
-    fields = {":message-type": "event", ":event-type": event_type, ":content-type": content_type}
+    return _message({":message-type": "event", ":event-type": event_type, ":content-type": content_type}, payload)
+
+
+def exception(exception_type: str, payload: bytes) -> bytes:
+    """An error that the service's model lists among its events; the stream ends with it."""
+    kind = {":message-type": "exception", ":exception-type": exception_type}
+    return _message({**kind, ":content-type": "application/json"}, payload)
+
+
+def _message(fields: Mapping[str, str], payload: bytes) -> bytes:
     headers = b"".join(_header(name, value) for name, value in fields.items())
     lengths = struct.pack(">II", PRELUDE_BYTES + len(headers) + len(payload) + CHECKSUM_BYTES, len(headers))
     message = lengths + struct.pack(">I", zlib.crc32(lengths)) + headers + payload

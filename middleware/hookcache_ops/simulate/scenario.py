@@ -42,6 +42,7 @@ class Scenario:
         merge_namespaces: requests of all functions in the log share answers where all but the namespace agrees.
         split: `function` or `context`: these share no answers with one another.
         sets_freshness: it says something about freshness of its own.
+        said: the settings that it, or what it is based on, names; the others are hookcache's defaults.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Scenario:
     merge_namespaces: bool = False
     split: str = ""
     sets_freshness: bool = False
+    said: frozenset[str] = frozenset()
     _rules: dict[str, Rules] = field(default_factory=dict, repr=False, compare=False)
     _modes: dict[tuple[str, str], Mode] = field(default_factory=dict, repr=False, compare=False)
 
@@ -72,9 +74,9 @@ class Scenario:
     def _said_mode(self, context: str) -> Mode | None:
         told = [self.settings.policy[name] for name in (context, ANY_CONTEXT) if name in self.settings.policy]
         for each in told:
-            if each.says("mode"):
-                return each.mode
-        return self.settings.mode if "mode" in self.settings.model_fields_set else None
+            if "mode" in each:
+                return Mode(each["mode"])
+        return self.settings.mode if "mode" in self.said else None
 
     def key_of(self, request: Request) -> CacheKey | None:
         """What the request is looked up by."""
@@ -114,7 +116,7 @@ def scenario_of(told: Mapping[str, Any], base: Scenario | None = None, advice: s
         raise SourceError(
             f"scenario {name!r}: {', '.join(unknown)} is unknown; use {', '.join((*SIMULATED, *_OWN))}, and name"
         )
-    settings = _settings(name, told, base.settings if base is not None else None)
+    settings = _settings(name, told, base)
     scenario = (
         replace(
             base, name=name, settings=settings, advice=advice or str(told.get("advice") or ""), _rules={}, _modes={}
@@ -123,10 +125,11 @@ def scenario_of(told: Mapping[str, Any], base: Scenario | None = None, advice: s
         else Scenario(name, settings, advice)
     )
     freshness = "fresh_seconds" in told or "fresh_seconds" in json.dumps(told.get("policy"))
-    return replace(scenario, **_keying(name, told), sets_freshness=freshness)
+    said = (told.keys() & set(SIMULATED)) | (base.said if base is not None else frozenset())
+    return replace(scenario, **_keying(name, told), sets_freshness=freshness, said=frozenset(said))
 
 
-def _settings(name: str, told: Mapping[str, Any], base: Settings | None) -> Settings:
+def _settings(name: str, told: Mapping[str, Any], base: Scenario | None) -> Settings:
     environ = dict(_NEEDED)
     for member in SIMULATED:
         value = told[member] if member in told else _said(base, member)
@@ -140,19 +143,28 @@ def _settings(name: str, told: Mapping[str, Any], base: Settings | None) -> Sett
         raise SourceError(f"scenario {name!r}: {error}") from None
 
 
-def _said(base: Settings | None, member: str) -> Any:
-    if base is None or member not in base.model_fields_set or member == "policy":
+def _said(base: Scenario | None, member: str) -> Any:
+    if base is None or member not in base.said or member == "policy":
         return None
-    value = getattr(base, member)
-    return value.value if isinstance(value, Mode) else value
+    return _plain(getattr(base.settings, member))
 
 
-def _merged_policy(name: str, told: Mapping[str, Any], base: Settings | None) -> Any:
+def _plain(value: Any) -> Any:
+    """A setting's value as JSON spells it."""
+    if isinstance(value, Mode):
+        return value.value
+    return sorted(value) if isinstance(value, frozenset) else list(value) if isinstance(value, tuple) else value
+
+
+def _merged_policy(name: str, told: Mapping[str, Any], base: Scenario | None) -> Any:
     """Members of `policy` replace those of the base step by step; `fresh_seconds` said for all takes theirs away."""
     policy = (
         {}
         if base is None
-        else {context: each.model_dump(mode="json", exclude_unset=True) for context, each in base.policy.items()}
+        else {
+            context: {rule: _plain(value) for rule, value in rules.items()}
+            for context, rules in base.settings.policy.items()
+        }
     )
     if "fresh_seconds" in told:
         for members in policy.values():

@@ -5,6 +5,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const POINTS = 120;
   const POINTS_SHORT = 30;
+  const POINTS_RATIO = 42; // a ratio of few invocations jumps: fewer, larger sets of them can be read
   const FEWEST = 12;
   const evaluator = makeEvaluator(data);
   const $ = (id) => document.getElementById(id);
@@ -23,11 +24,12 @@
     const sign = value < 0 ? "-" : "";
     if (size >= 1000) return `${sign}$${number(size, 0)}`;
     if (size >= 0.1 || size === 0) return `${sign}$${size.toFixed(2)}`;
-    return size >= 1e-4 ? `${sign}$${parseFloat(size.toPrecision(2))}` : `${sign}$${size.toExponential(1)}`;
+    return size >= 1e-4 ? `${sign}$${parseFloat(size.toPrecision(3))}` : `${sign}$${size.toExponential(1)}`;
   }
   const millis = (value) => (value < 10 ? `${number(value)} ms` : value < 1000 ? `${number(value, 0)} ms` : `${number(value / 1000)} s`);
   const percent = (value) => `${value.toFixed(1)} %`;
-  const FORMATS = { "%": percent, USD: money, Milliseconds: millis, "per Minute": (value) => (value >= 1000 ? compact(value) : number(value)) };
+  const rate = (value) => (value >= 1000 ? compact(value) : value > 0 && value < 0.1 ? parseFloat(value.toPrecision(2)).toString() : number(value));
+  const FORMATS = { "%": percent, USD: money, Milliseconds: millis, "per Minute": rate };
   const formatOf = (widget, line) => {
     const unit = /\((%|USD)\)$/.exec(line.label);
     return FORMATS[unit ? unit[1] : widget.axis.label] || ((value) => (value >= 1e5 ? compact(value) : number(value, 0)));
@@ -111,7 +113,7 @@
     const span = state.to - state.from;
     const short = span / widget.period < FEWEST;
     const least = Math.max(data.width, short ? 0 : widget.period);
-    const width = data.widths.find((one) => one >= least && span / one <= (short ? POINTS_SHORT : POINTS)) || data.widths[data.widths.length - 1];
+    const width = data.widths.find((one) => one >= least && span / one <= (short ? POINTS_SHORT : widget.axis.label === "%" ? POINTS_RATIO : POINTS)) || data.widths[data.widths.length - 1];
     const first = Math.floor(state.from / width);
     const length = Math.max(1, Math.ceil(state.to / width) - first);
     return { width, first, length, times: Array.from({ length }, (_, i) => (first + i) * width) };

@@ -1,0 +1,1 @@
+../parts/api_key.py

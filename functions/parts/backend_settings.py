@@ -1,0 +1,67 @@
+"""Settings of a backend, read from the environment when the function starts; each error names the variable."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from backend_errors import SettingsError
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def text(environment: Mapping[str, str], name: str) -> str:
+    """A setting that must be there."""
+    value = environment.get(name, "").strip()
+    if not value:
+        raise SettingsError(f"{name} is not set")
+    return value
+
+
+def number(environment: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:
+    """A number from `least` to `most`; `default` where it is not set."""
+    told = environment.get(name, "").strip()
+    try:
+        value = float(told) if told else default
+    except ValueError:
+        value = float("nan")
+    if not least <= value <= most:
+        raise SettingsError(f"{name} must be a number from {least:g} to {most:g}")
+    return value
+
+
+def choice(environment: Mapping[str, str], name: str, allowed: Sequence[str]) -> str:
+    """One of `allowed`; the first of them where it is not set."""
+    value = environment.get(name, "").strip() or allowed[0]
+    if value not in allowed:
+        raise SettingsError(f"{name} must be one of {', '.join(allowed)}")
+    return value
+
+
+def address(environment: Mapping[str, str], name: str, default: str = "", *, with_key: bool) -> str:
+    """
+    The URL of a service, without a slash at its end.
+
+    HTTPS wherever a key goes along; plain HTTP only without one (a server inside your VPC) or to this machine itself.
+    """
+    url = (environment.get(name, "").strip() or default).rstrip("/")
+    if not url:
+        raise SettingsError(f"{name} is not set")
+    parts = urlsplit(url)
+    if parts.scheme not in {"https", "http"} or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise SettingsError(f"{name} must be a URL such as https://host/path, without user, query or fragment")
+    if parts.scheme == "http" and with_key and parts.hostname not in LOOPBACK:
+        raise SettingsError(f"{name} must begin with https://, for a key goes there")
+    return url
+
+
+def json_object(environment: Mapping[str, str], name: str) -> dict[str, Any]:
+    """A JSON object; empty where it is not set."""
+    told = environment.get(name, "").strip() or "{}"
+    try:
+        value = json.loads(told)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise SettingsError(f"{name} must be a JSON object")
+    return value

@@ -1,0 +1,156 @@
+"""
+A model's own body for those that speak no shape we know: the operator writes it down, with words for what is to be put in.
+
+    {"prompt": "$PROMPT", "max_gen_len": "$MAX_TOKENS", "images": "$IMAGES"}        the request
+    text=generation stop=stop_reason inputTokens=prompt_token_count                 where the answer is
+
+A value that is exactly one of these words is replaced, and its member is left out where the request has none: `$PROMPT`
+(system and user texts), `$SYSTEM`, `$USER` (texts apart), `$IMAGES` (a list of base64), `$IMAGE_URLS` (a list of data
+URLs), `$TEMPERATURE`, `$TOP_P`, `$TOP_K`, `$MAX_TOKENS`.
+"""
+
+import base64
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from backend_errors import BadAnswerError, BadRequestError, SettingsError
+from page_images import PageImage
+
+CACHEPOINT = "<<CACHEPOINT>>"
+NUMBERS = {"$TEMPERATURE": "temperature", "$TOP_P": "topP", "$TOP_K": "topK", "$MAX_TOKENS": "maxTokens"}
+WORDS = frozenset({"$PROMPT", "$SYSTEM", "$USER", "$IMAGES", "$IMAGE_URLS", *NUMBERS})
+STOPS = {
+    "stop": "end_turn",
+    "eos_token": "end_turn",
+    "endoftext": "end_turn",
+    "finish": "end_turn",
+    "complete": "end_turn",
+    "length": "max_tokens",
+    "content_filter": "content_filtered",
+}
+_ABSENT = object()
+
+
+def words_in(template: Any) -> set[str]:
+    """The words that a template uses."""
+    match template:
+        case str():
+            return {template} if template.startswith("$") else set()
+        case dict():
+            return set().union(*map(words_in, template.values()))
+        case list():
+            return set().union(*map(words_in, template))
+    return set()
+
+
+def check_template(template: Any, setting: str) -> None:
+    """
+    Raises:
+        SettingsError: a word that nothing stands for, or nothing that would carry the prompt.
+    """
+    words = words_in(template)
+    if unknown := words - WORDS:
+        raise SettingsError(f"{setting} holds {', '.join(sorted(unknown))}: there are {', '.join(sorted(WORDS))}")
+    if not words & {"$PROMPT", "$USER", "$IMAGES", "$IMAGE_URLS"}:
+        raise SettingsError(f"{setting} holds neither $PROMPT, $USER, $IMAGES nor $IMAGE_URLS: nothing would be asked")
+
+
+def filled(template: Any, event: Mapping[str, Any], fetch: Callable[[Mapping[str, Any]], PageImage]) -> Any:
+    """
+    The request's body.
+
+    Raises:
+        BadRequestError: the request has images and the template no place for them, or a block of another kind.
+        NoImageError: from `fetch`.
+    """
+    user: list[str] = []
+    images: list[PageImage] = []
+    for message in event.get("messages") or ():
+        for block in message.get("content") or ():
+            if isinstance(block, dict) and isinstance(block.get("image"), dict):
+                images.append(fetch(block["image"]))
+            else:
+                user.append(text_of(block))
+    if images and not words_in(template) & {"$IMAGES", "$IMAGE_URLS"}:
+        raise BadRequestError("the request has images and the body template has no place for them: add $IMAGES")
+    system = [text_of(block) for block in event.get("system") or ()]
+    encoded = [base64.b64encode(image.data).decode("ascii") for image in images]
+    numbers = event.get("inferenceConfig") or {}
+    values: dict[str, Any] = {word: numbers.get(name) for word, name in NUMBERS.items()}
+    values |= {"$SYSTEM": "\n\n".join(filter(None, system)), "$USER": "\n\n".join(filter(None, user))}
+    values["$PROMPT"] = "\n\n".join(filter(None, [*system, *user]))
+    values["$IMAGES"] = encoded
+    values["$IMAGE_URLS"] = [f"data:{i.media_type};base64,{data}" for i, data in zip(images, encoded, strict=True)]
+    return _put(template, {word: value for word, value in values.items() if value not in (None, "", [])})
+
+
+def text_of(block: Any) -> str:
+    """
+    The text of a block without the host's marks; empty where it is blank.
+
+    Raises:
+        BadRequestError: it is no text.
+    """
+    if not isinstance(block, dict) or not isinstance(block.get("text"), str):
+        raise BadRequestError("the request holds a block that is neither text nor image: this backend cannot send it")
+    text: str = block["text"].replace(CACHEPOINT, "")
+    return text if text.strip() else ""
+
+
+def _put(template: Any, values: Mapping[str, Any]) -> Any:
+    match template:
+        case str() if template in WORDS:
+            return values.get(template, _ABSENT)
+        case dict():
+            members = {name: _put(value, values) for name, value in template.items()}
+            return {name: value for name, value in members.items() if value is not _ABSENT}
+        case list():
+            return [value for value in (_put(item, values) for item in template) if value is not _ABSENT]
+    return template
+
+
+def paths_of(told: str, setting: str) -> dict[str, list[str]]:
+    """
+    `text=results.0.outputText stop=...` as paths by name.
+
+    Raises:
+        SettingsError: malformed, or `text` is not among them.
+    """
+    paths = dict(part.split("=", 1) for part in told.split() if "=" in part)
+    if len(paths) != len(told.split()) or not paths.get("text"):
+        raise SettingsError(f"{setting} must be like: text=results.0.outputText stop=results.0.completionReason")
+    return {name: path.split(".") for name, path in paths.items()}
+
+
+def answer_at(paths: Mapping[str, list[str]], body: Any) -> dict[str, Any]:
+    """
+    The host's answer from a model's body. Paths other than `text` and `stop` are units of usage.
+
+    Raises:
+        BadAnswerError: no text there, or an empty one.
+    """
+    text = _at(body, paths["text"])
+    if not isinstance(text, str) or not text.strip():
+        raise BadAnswerError(f"the model's answer has no text at {'.'.join(paths['text'])}: check ANSWER_PATHS")
+    answer: dict[str, Any] = {"output": {"message": {"role": "assistant", "content": [{"text": text}]}}}
+    if "stop" in paths:
+        stop = _at(body, paths["stop"])
+        if not isinstance(stop, str) or not stop:
+            raise BadAnswerError(
+                "the model does not say how its answer ended: a whole one cannot be told from a cut one"
+            )
+        answer["stopReason"] = STOPS.get(stop.lower(), stop)
+    found = {unit: _at(body, path) for unit, path in paths.items() if unit not in {"text", "stop"}}
+    usage = {unit: n for unit, n in found.items() if isinstance(n, int | float) and not isinstance(n, bool)}
+    return {**answer, "usage": usage} if usage else answer
+
+
+def _at(body: Any, path: list[str]) -> Any:
+    for step in path:
+        if isinstance(body, list) and step.isdecimal() and int(step) < len(body):
+            body = body[int(step)]
+        elif isinstance(body, dict):
+            body = body.get(step)
+        else:
+            return None
+    return body

@@ -1,0 +1,58 @@
+"""The host's event as a chat completions request: every block in its place, nothing left out in silence."""
+
+import base64
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from backend_errors import BadRequestError
+from page_images import PageImage
+
+CACHEPOINT = "<<CACHEPOINT>>"  # the host strips it from the user's text and not from the system's
+NUMBERS = {"temperature": "temperature", "topP": "top_p", "topK": "top_k", "maxTokens": "max_tokens"}
+
+
+def chat_request(
+    event: Mapping[str, Any],
+    model: str,
+    laid_over: Mapping[str, Any],
+    fetch: Callable[[Mapping[str, Any]], PageImage],
+) -> dict[str, Any]:
+    """
+    The body of the request.
+
+    Args:
+        laid_over: members that replace or join ours; null takes one out, for servers that refuse it.
+        fetch: gives the image behind an image block.
+
+    Raises:
+        BadRequestError: a block that is neither text nor image.
+        NoImageError: from `fetch`.
+    """
+    messages = []
+    system = "\n\n".join(filter(None, (_text(block) for block in event.get("system") or ())))
+    if system:
+        messages.append({"role": "system", "content": system})
+    for message in event.get("messages") or ():
+        parts = [_part(block, fetch) for block in message.get("content") or ()]
+        messages.append({"role": message.get("role", "user"), "content": [part for part in parts if part]})
+    config = event.get("inferenceConfig") or {}
+    body = {"model": model, "messages": messages}
+    body |= {theirs: config[ours] for ours, theirs in NUMBERS.items() if config.get(ours) is not None}
+    return {name: value for name, value in {**body, **laid_over}.items() if value is not None}
+
+
+def _part(block: Any, fetch: Callable[[Mapping[str, Any]], PageImage]) -> dict[str, Any] | None:
+    """One part of a message; None for an empty text, which some servers refuse."""
+    if isinstance(block, dict) and isinstance(block.get("image"), dict):
+        image = fetch(block["image"])
+        data = base64.b64encode(image.data).decode("ascii")
+        return {"type": "image_url", "image_url": {"url": f"data:{image.media_type};base64,{data}"}}
+    text = _text(block)
+    return {"type": "text", "text": text} if text else None
+
+
+def _text(block: Any) -> str:
+    if not isinstance(block, dict) or not isinstance(block.get("text"), str):
+        raise BadRequestError("the request holds a block that is neither text nor image: this backend cannot send it")
+    text: str = block["text"].replace(CACHEPOINT, "")
+    return text if text.strip() else ""

@@ -1,0 +1,110 @@
+"""The images of the host's request, fetched from its working bucket; never less than all of them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from backend_errors import NoImageError, OutOfTimeError
+from botocore.exceptions import BotoCoreError, ClientError
+from deadline import Deadline, within
+
+FORMATS = ("jpeg", "png", "gif", "webp")  # Converse names; each is also the name after `image/` in a media type
+
+
+@dataclass(frozen=True, slots=True)
+class PageImage:
+    """One image as it lies in the bucket; `format` is one of `FORMATS`."""
+
+    data: bytes
+    format: str
+
+    @property
+    def media_type(self) -> str:
+        return f"image/{self.format}"
+
+
+def image_blocks(event: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The image blocks of all messages, in reading order."""
+    for message in event.get("messages") or ():
+        for block in message.get("content") or ():
+            if isinstance(block, dict) and isinstance(block.get("image"), dict):
+                yield block["image"]
+
+
+def require_images(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """
+    The image blocks, for a backend that reads images and nothing else.
+
+    Raises:
+        NoImageError: there is none.
+    """
+    blocks = list(image_blocks(event))
+    if not blocks:
+        raise NoImageError("the request holds no image: put {DOCUMENT_IMAGE} into the host's OCR task prompt")
+    return blocks
+
+
+def fetch(s3: Any, image: Mapping[str, Any]) -> PageImage:
+    """
+    The image behind one block.
+
+    Args:
+        s3: a boto3 S3 client.
+
+    Raises:
+        NoImageError: no S3 location, an unknown format, denied, gone or empty; the message names the remedy.
+    """
+    uri = urlsplit(address(image))
+    if image.get("format") not in FORMATS:
+        raise NoImageError(f"an image is of an unknown format: send {', '.join(FORMATS)}")
+    location = image["source"]["s3Location"]
+    owner = {"ExpectedBucketOwner": location["bucketOwner"]} if location.get("bucketOwner") else {}
+    try:
+        answer = s3.get_object(Bucket=uri.netloc, Key=uri.path.removeprefix("/"), **owner)
+        data = bytes(answer["Body"].read())
+    except (ClientError, BotoCoreError) as error:
+        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+        raise NoImageError(
+            f"S3 did not give the page image ({code}): this function needs s3:GetObject on temp/lambdahook/* "
+            "of the working bucket, and kms:Decrypt on its key"
+        ) from None
+    if not data:
+        raise NoImageError("a page image is empty: check what the host uploads to its working bucket")
+    return PageImage(data, image["format"])
+
+
+def fetcher(s3: Any, deadline: Deadline) -> Callable[[Mapping[str, Any]], PageImage]:
+    """
+    `fetch` that ends before the invocation does.
+
+    Raises, when called:
+        OutOfTimeError: S3 did not answer in time.
+    """
+
+    def fetched(image: Mapping[str, Any]) -> PageImage:
+        left = deadline.left()
+        try:
+            return within(left, lambda: fetch(s3, image))
+        except TimeoutError:
+            raise OutOfTimeError(
+                f"S3 did not give a page image in the {left:.0f} s that were left: raise the function's timeout"
+            ) from None
+
+    return fetched
+
+
+def address(image: Mapping[str, Any]) -> str:
+    """
+    Where the image lies, as `s3://bucket/key`.
+
+    Raises:
+        NoImageError: it came without such an address.
+    """
+    source = image.get("source")
+    location = source.get("s3Location") if isinstance(source, dict) else None
+    told = str(location.get("uri", "")) if isinstance(location, dict) else ""
+    uri = urlsplit(told)
+    if uri.scheme != "s3" or not uri.netloc or not uri.path.strip("/"):
+        raise NoImageError("an image came without its S3 location: check that the host can write to its working bucket")
+    return told

@@ -1,0 +1,1 @@
+../parts/chat_request.py

@@ -1,0 +1,1 @@
+../bedrock/converse_request.py

@@ -1,0 +1,1 @@
+../bedrock/prompt_parts.py

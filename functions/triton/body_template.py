@@ -1,0 +1,1 @@
+../parts/body_template.py

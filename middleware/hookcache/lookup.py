@@ -1,0 +1,56 @@
+"""A request on its way through the cache: what identifies it, and what was found out about it so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hookcache.clock import EpochMillis
+from hookcache.control import Standing
+from hookcache.entry import Entry
+from hookcache.flight import Manner
+from hookcache.images import ImageDigest
+from hookcache.key import CacheKey
+from hookcache.outcome import Outcome, Reason
+from hookcache.percall import CallControl
+from hookcache.policy import Mode, Rules
+from hookcache.request import HookRequest
+
+
+@dataclass(slots=True)
+class Lookup:
+    """
+    One request on its way through the tiers. `origin` is the digests of its canonical form and of each image.
+
+    `trouble` is set when the table failed on the way: nothing is then leased or stored (P54). `miss` is what the look-up
+    found out (P58), `stale` an entry that it found past its freshness (P45), `observed` one that `observe` did not serve.
+    """
+
+    request: HookRequest
+    rules: Rules
+    mode: Mode
+    control: CallControl
+    standing: Standing
+    account: str | None
+    digests: tuple[ImageDigest, ...]
+    origin: tuple[bytes, ...]
+    key: CacheKey
+    began_ms: EpochMillis
+    trouble: Reason | None = None
+    miss: Reason = Reason.NOT_LOOKED_UP
+    stale: Entry | None = None
+    observed: Entry | None = None
+
+    def outcome_of_fetch(self) -> tuple[Outcome, Reason]:
+        """How an invocation ends that had to ask the backend."""
+        if self.mode is Mode.OBSERVE:
+            return Outcome.OBSERVE, self.miss if self.observed is None else Reason.WOULD_HIT
+        if self.trouble not in {None, Reason.READ_ONLY}:
+            return Outcome.BYPASS, self.trouble
+        return (Outcome.REFRESH if self.control.refresh else Outcome.MISS), self.miss
+
+    @property
+    def manner(self) -> Manner:
+        """How it boards a flight."""
+        if self.mode in {Mode.OBSERVE, Mode.WRITE_ONLY}:
+            return Manner.TRY
+        return Manner.OWN if self.control.refresh else Manner.FOLLOW

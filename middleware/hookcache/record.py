@@ -1,0 +1,191 @@
+"""
+A receipt as one line: which metrics and members it has (dashboards/README.md lists them), and how they are spelt.
+
+Most receipts tell of nothing odd, and have the same metrics and members in the same order: `_usual_line` spells those at
+once, a fifth of the work. tests/unit/test_record.py holds it to the general way, and that to Powertools, byte by byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from json.encoder import encode_basestring_ascii
+from typing import Any
+
+from hookcache.emf import EmfShape
+from hookcache.outcome import Outcome
+from hookcache.receipt import Receipt
+from hookcache.usage import MOST_UNITS, plain_unit, shown_units
+
+RECEIPT_SCHEMA = 1
+MOST = 1e100  # no cost is written larger: CloudWatch refuses a value past 2**360, and JSON has no infinity
+
+_COUNT, _MILLISECONDS, _NONE = "Count", "Milliseconds", "None"
+_COUNTED_AS = {
+    Outcome.HIT_MEMORY: "MemoryHits",
+    Outcome.HIT_TABLE: "TableHits",
+    Outcome.COLLAPSED: "Collapsed",
+    Outcome.MISS: "Misses",
+    Outcome.STALE: "Misses",
+    Outcome.REFRESH: "Misses",
+    Outcome.OBSERVE: "Misses",
+    Outcome.BYPASS: "Bypasses",
+    Outcome.FAILED: "Failures",
+}
+_UNIT_METRICS = {"InputTokens": "inputTokens", "OutputTokens": "outputTokens", "Pages": "pages"}
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+class Recorder:
+    """Spells the receipts of one function: two dimension sets of one dimension each, every other fact a plain member (P35)."""
+
+    def __init__(self, namespace: str, service: str) -> None:
+        self._service = service
+        self._shape = EmfShape(namespace, ("MeteringKey", "Service"))
+        self._service_word = encode_basestring_ascii(service)
+
+    def line(self, timestamp_ms: int, receipt: Receipt) -> str:
+        """The record without its line's end."""
+        if _is_usual(receipt):
+            return self._usual_line(timestamp_ms, receipt)
+        return self.general_line(timestamp_ms, receipt)
+
+    def general_line(self, timestamp_ms: int, receipt: Receipt) -> str:
+        """The record of any receipt."""
+        dimensions = {"MeteringKey": f"{receipt.context}/lambda_hook/{receipt.function}", "Service": self._service}
+        return self._shape.line(timestamp_ms, dimensions, _members(receipt), _metrics(receipt))
+
+    def _usual_line(self, timestamp_ms: int, receipt: Receipt) -> str:
+        word, spent, saved = encode_basestring_ascii, receipt.units_spent, receipt.units_saved
+        latency = float(receipt.total_ms)
+        age = "null" if receipt.age_seconds is None else repr(receipt.age_seconds)
+        return (
+            f'{{"_aws":{{"Timestamp":{timestamp_ms},{self._shape.head(_UNPRICED_SHAPE if receipt.unpriced else _USUAL_SHAPE)}'
+            f'"MeteringKey":{word(f"{receipt.context}/lambda_hook/{receipt.function}")},"Service":{self._service_word},'
+            f'"schema":{RECEIPT_SCHEMA},"outcome":"{receipt.outcome.value}",'
+            f'"reason":"{receipt.reason.value if receipt.reason else ""}","refusal":"",'
+            f'"error_type":{word(receipt.error_type)},"context":{word(receipt.context)},'
+            f'"function":{word(receipt.function)},"request_id":{word(receipt.request_id)},"mode":{word(receipt.mode)},'
+            f'"key_id":{word(receipt.key_id)},"age_seconds":{age},'
+            f'"entry_bytes":{receipt.entry_bytes},"backend_version":{word(receipt.backend_version)},'
+            f'"images":{receipt.images},"image_bytes":{receipt.image_bytes},'
+            f'"units_spent":{_units(spent)},"units_saved":{_units(saved)},"unpriced_units":{_units(receipt.unpriced)},'
+            f'"own_units":{_units(receipt.own_units)},"cold_start":{"true" if receipt.cold_start else "false"},'
+            f"{_COUNTS[receipt.outcome]}{_unit_metrics(spent, saved)}"
+            f'"Cost":[{min(float(receipt.cost), MOST)!r}],"SavedCost":[{min(float(receipt.saved_cost), MOST)!r}],'
+            f'"OwnCost":[{float(receipt.own_cost)!r}],"Latency":[{latency!r}],"LookupLatency":[{max(0.0, latency)!r}]'
+            + (',"Unpriced":[1.0]}' if receipt.unpriced else "}")
+        )
+
+
+def _is_usual(receipt: Receipt) -> bool:
+    """True if the backend was not asked and nothing is to be told but what every receipt tells."""
+    return not (
+        receipt.asked_backend
+        or receipt.refusal
+        or receipt.table_errors
+        or receipt.image_errors
+        or receipt.corrupt_entries
+        or receipt.lease_lost
+        or receipt.backend_ms
+        or receipt.replay
+        or receipt.usage_removed
+        or receipt.control_ignored
+        or receipt.units_charged
+        or receipt.components is not None
+        or receipt.would_hit is not None
+        or receipt.agrees is not None
+        or receipt.check is not None
+    )
+
+
+def _units(units: Mapping[str, float]) -> str:
+    """The JSON of `shown_units(units)`."""
+    if not units:
+        return "{}"
+    if len(units) > MOST_UNITS or not all(map(plain_unit, units)):
+        return _encode(shown_units(units))
+    return "{" + ",".join([f'"{name}":{0 + count!r}' for name, count in units.items()]) + "}"
+
+
+def _unit_metrics(spent: Mapping[str, float], saved: Mapping[str, float]) -> str:
+    if not spent and not saved:
+        return _NO_UNITS
+    return "".join(
+        [
+            f'"{name}":[{float(spent.get(unit, 0))!r}],"Saved{name}":[{float(saved.get(unit, 0))!r}],'
+            for name, unit in _UNIT_METRICS.items()
+        ]
+    )
+
+
+def _metrics(receipt: Receipt) -> Iterator[tuple[str, str, float]]:
+    """Name, unit and value of each metric. Health metrics only where they count something."""
+    yield "Requests", _COUNT, 1
+    for name in dict.fromkeys(_COUNTED_AS.values()):
+        yield name, _COUNT, int(name == _COUNTED_AS[receipt.outcome])
+    for name, unit in _UNIT_METRICS.items():
+        yield name, _COUNT, receipt.units_spent.get(unit, 0)
+        yield f"Saved{name}", _COUNT, receipt.units_saved.get(unit, 0)
+    yield "Cost", _NONE, min(float(receipt.cost), MOST)
+    yield "SavedCost", _NONE, min(float(receipt.saved_cost), MOST)
+    yield "OwnCost", _NONE, float(receipt.own_cost)
+    yield "Latency", _MILLISECONDS, receipt.total_ms
+    if receipt.asked_backend:  # a 0 for every hit would make its averages and percentiles say nothing
+        yield "BackendLatency", _MILLISECONDS, receipt.backend_ms
+    yield "LookupLatency", _MILLISECONDS, max(0.0, receipt.total_ms - receipt.backend_ms)
+    health = {
+        "TableErrors": receipt.table_errors,
+        "ImageErrors": receipt.image_errors,
+        "Refusals": int(receipt.refusal is not None),
+        "LeaseLost": receipt.lease_lost,
+        "CorruptEntries": receipt.corrupt_entries,
+        "Unpriced": int(bool(receipt.unpriced)),
+    }
+    yield from ((name, _COUNT, value) for name, value in health.items() if value)
+
+
+def _members(receipt: Receipt) -> dict[str, Any]:
+    members = {
+        "schema": RECEIPT_SCHEMA,
+        "outcome": receipt.outcome.value,
+        "reason": receipt.reason.value if receipt.reason else "",
+        "refusal": receipt.refusal.value if receipt.refusal else "",
+        "error_type": receipt.error_type,
+        "context": receipt.context,
+        "function": receipt.function,
+        "request_id": receipt.request_id,
+        "mode": receipt.mode,
+        "key_id": receipt.key_id,
+        "age_seconds": receipt.age_seconds,
+        "entry_bytes": receipt.entry_bytes,
+        "backend_version": receipt.backend_version,
+        "images": receipt.images,
+        "image_bytes": receipt.image_bytes,
+        "units_spent": shown_units(receipt.units_spent),
+        "units_saved": shown_units(receipt.units_saved),
+        "unpriced_units": shown_units(receipt.unpriced),
+        "own_units": dict(receipt.own_units),
+        "cold_start": receipt.cold_start,
+    }
+    rare = {
+        "components": receipt.components,
+        "replay": receipt.replay or None,
+        "would_hit": receipt.would_hit,
+        "agrees": receipt.agrees,
+        "check": receipt.check,
+        "units_charged": shown_units(receipt.units_charged) or None,
+        "usage_removed": receipt.usage_removed or None,
+        "control_ignored": receipt.control_ignored or None,
+    }
+    return members | {name: value for name, value in rare.items() if value is not None}
+
+
+_COUNT_METRICS = tuple(dict.fromkeys(_COUNTED_AS.values()))
+_COUNTS = {
+    outcome: '"Requests":[1.0],' + "".join([f'"{name}":[{float(name == counted)!r}],' for name in _COUNT_METRICS])
+    for outcome, counted in _COUNTED_AS.items()
+}
+_NO_UNITS = "".join([f'"{name}":[0.0],"Saved{name}":[0.0],' for name in _UNIT_METRICS])
+_USUAL_SHAPE = tuple((name, unit) for name, unit, _ in _metrics(Receipt("", "", "")))
+_UNPRICED_SHAPE = (*_USUAL_SHAPE, ("Unpriced", _COUNT))

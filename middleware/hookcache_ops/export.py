@@ -1,0 +1,107 @@
+"""
+`hookcache export`: a namespace's entries into a file, to be imported under another secret, namespace or table.
+
+Reads the table from end to end with your own rights (dynamodb:Scan, which no function has). An export that was cut short
+goes on where it stopped when the same command is run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from hookcache.clients import Clients
+from hookcache.clock import SystemClock
+from hookcache.entry import Item
+from hookcache.errors import ConfigurationError, TierUnavailable
+from hookcache.overflow import Overflow
+from hookcache.settings import Settings
+from hookcache.spending import Spending
+from hookcache_ops.reach import ReachError, variables_for
+from hookcache_ops.transfer import ExportFile, TransferError
+
+HELP = "write a namespace's entries to a file, for another secret, namespace or table"
+EXAMPLE = """examples:
+  hookcache export --function GENAIIDP-cache-ocr -o ocr.export
+  hookcache import ocr.export --from-function GENAIIDP-cache-ocr --function GENAIIDP-cache-ocr-new
+
+The file holds answers: keep it as you would keep them.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLE
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the export; FILE.part until it is whole")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON and nothing else")
+    group = parser.add_argument_group("which cache (default: the HOOKCACHE_* variables of this shell)")
+    group.add_argument("--function", metavar="NAME", help="the wrapper, such as GENAIIDP-cache-ocr")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 the export is whole, 1 interrupted or the table failed (run it again), 2 bad input."""
+    try:
+        settings = Settings.of(variables_for(args))
+        file = ExportFile(Path(args.output), settings.table, settings.namespace)
+        resumed = file.entries
+        export(settings, file, Clients(slim=False))
+    except (TransferError, ReachError, ConfigurationError) as error:
+        return _complain(str(error), 2)
+    except OSError as error:
+        return _complain(f"{args.output}: {error.strerror or error}; choose a folder that exists and may be written", 2)
+    except (ClientError, BotoCoreError, TierUnavailable) as error:
+        return _complain(f"{_named(error)}; run the same command again, it goes on where it stopped", 1)
+    except KeyboardInterrupt:
+        return _complain("interrupted; run the same command again, it goes on where it stopped", 1)
+    figures = {"entries": file.entries, "resumed_after": resumed, "file": str(file.path)}
+    print(json.dumps(figures) if args.json else f"{file.entries:,} entries in {file.path}")
+    return 0
+
+
+def export(settings: Settings, file: ExportFile, clients: Any) -> None:
+    """
+    Write what is left to write, page by page.
+
+    Raises:
+        ClientError, BotoCoreError, TierUnavailable: table or bucket failed; what was written stays good.
+    """
+    overflow = Overflow(clients.s3, settings.overflow_bucket, Spending()) if settings.overflow_bucket else None
+    now_seconds = SystemClock().now_ms() // 1000
+    begun = bool(file.entries or file.after)
+    while file.after is not None or not begun:
+        begun = True
+        start = {"ExclusiveStartKey": file.after} if file.after is not None else {}
+        reply = clients.dynamodb().scan(
+            TableName=settings.table,
+            FilterExpression="#kind = :entry AND begins_with(#namespace, :namespace) AND attribute_not_exists(erased)",
+            ExpressionAttributeNames={"#kind": "kind", "#namespace": "namespace"},
+            ExpressionAttributeValues={":entry": {"S": "ENTRY"}, ":namespace": {"S": f"{settings.namespace}/"}},
+            **start,
+        )
+        alive = [item for item in reply["Items"] if int(item["ttl"]["N"]) > now_seconds]
+        file.add([(item, _body(item, overflow)) for item in alive], reply.get("LastEvaluatedKey"))
+        if sys.stderr.isatty():
+            print(f"\r\033[Khookcache export: {file.entries:,} entries", end="", file=sys.stderr, flush=True)
+    file.finish()
+
+
+def _body(item: Item, overflow: Overflow | None) -> bytes | None:
+    if "overflow" not in item or overflow is None:
+        return None
+    return overflow.get(item["overflow"]["S"], int(item["stored_bytes"]["N"]))
+
+
+def _named(error: Exception) -> str:
+    details: Mapping[str, Any] = getattr(error, "response", {})
+    return str(details.get("Error", {}).get("Code") or type(error).__name__)
+
+
+def _complain(text: str, status: int) -> int:
+    print(f"hookcache export: {text}", file=sys.stderr)
+    return status

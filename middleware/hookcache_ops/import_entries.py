@@ -1,0 +1,196 @@
+"""
+`hookcache import`: the entries of an export under the secret, namespace and table of another wrapper, or of the same one
+after its secret was rotated.
+
+An entry's key is made anew from the digests that lie masked in it, so the secret it was made under is needed as well. Only
+entries of the backend that answers there now go across: what other code said must not be served as this one's (P1).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from hookcache.assembly import Assembly
+from hookcache.cipher import BodyCipher
+from hookcache.clients import Clients
+from hookcache.clock import Clock
+from hookcache.entry import Entry, Item, Sealer, Tombstone
+from hookcache.errors import ConfigurationError, EntryRejected, TierUnavailable
+from hookcache.index import index_item
+from hookcache.key import CacheKey, Keyer, Secrets
+from hookcache.lease import TOMBSTONE_SECONDS
+from hookcache.outcome import Reason
+from hookcache.overflow import Overflow
+from hookcache.secret import every_version
+from hookcache.settings import Settings
+from hookcache.table import Found, TableTier
+from hookcache_ops.reach import ReachError, variables_for
+from hookcache_ops.transfer import TransferError, read_export
+
+HELP = "take the entries of an export over, under this wrapper's secret, namespace and table"
+EXAMPLE = """examples:
+  hookcache import ocr.export --from-function GENAIIDP-cache-ocr --function GENAIIDP-cache-ocr-new
+  hookcache import ocr.export --from-function GENAIIDP-cache-ocr --function GENAIIDP-cache-ocr --json
+
+The second line is for a secret that was rotated: entries under the one before it are taken over. An import that was cut
+short is run again: what is there already is skipped.
+"""
+ENDINGS = ("imported", "known", "erased", "expired", "other_backend", "without_origin", "damaged")
+SHORT_OF = {"damaged"}
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One wrapper's cache as an operator reaches it: every keyer whose entries may lie there, the first in force."""
+
+    keyers: tuple[tuple[Keyer, Sealer], ...]
+    identity: bytes
+    generation: str
+    table: TableTier
+    assembly: Assembly
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLE
+    parser.add_argument("file", metavar="FILE", help="a finished export")
+    parser.add_argument(
+        "--from-function", metavar="NAME", required=True, help="the wrapper whose entries were exported"
+    )
+    parser.add_argument("--function", metavar="NAME", required=True, help="the wrapper that is to have them")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON and nothing else")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 every entry went one of its ways, 1 some are damaged, or interrupted, 2 bad input."""
+    counts: Counter[str] = Counter()
+    try:
+        sides = [
+            side_of(Settings.of(variables_for(argparse.Namespace(function=name))), Clients(slim=False))
+            for name in (args.from_function, args.function)
+        ]
+        transfer(Path(args.file), sides[0], sides[1], counts)
+    except KeyboardInterrupt:
+        _show(counts, args)
+        return _complain("interrupted; run the same command again, what is there already is skipped", 1)
+    except (TransferError, ReachError, ConfigurationError) as error:
+        return _complain(str(error), 2)
+    except (TierUnavailable, ClientError, BotoCoreError) as error:
+        _show(counts, args)
+        return _complain(f"{type(error).__name__}: run the same command again, what is there already is skipped", 1)
+    _show(counts, args)
+    return int(any(counts[ending] for ending in SHORT_OF))
+
+
+def side_of(settings: Settings, clients: Any, clock: Clock | None = None) -> Side:
+    """
+    The cache of a wrapper with these settings.
+
+    Raises:
+        TransferError: its secret or its backend's identity cannot be had.
+    """
+    assembly = Assembly(settings, {}, clients, clock)
+    texts = every_version(clients.secrets_manager, settings.secret_arn) if settings.secret_arn else [settings.secret]
+    secrets = [Secrets.derive(text.encode()) for text in texts]
+    keyers = tuple((keyer := Keyer(each, settings.namespace), _sealer(each, keyer, settings)) for each in secrets)
+    standing = assembly.control(keyers[0][0], secrets[0]).now(share=False)
+    if standing.identity is None:
+        raise TransferError(
+            f"the backend {settings.backend} cannot be looked up; you need lambda:GetFunctionConfiguration on it"
+        )
+    bucket = settings.overflow_bucket
+    overflow = Overflow(clients.s3, bucket, assembly.spending) if bucket else None
+    table = TableTier(assembly.items, keyers[0][1], overflow)
+    return Side(keyers, standing.identity.digest, standing.orders.generation or settings.generation, table, assembly)
+
+
+def _sealer(secrets: Secrets, keyer: Keyer, settings: Settings) -> Sealer:
+    return Sealer(secrets.tags, keyer.namespace, BodyCipher(secrets.bodies), encrypts=settings.encrypt)
+
+
+def transfer(path: Path, old: Side, new: Side, counts: Counter[str]) -> None:
+    """
+    Take every entry of the file over, or count why not.
+
+    Raises:
+        TransferError: the file is not whole.
+        TierUnavailable: a table or bucket failed; what was imported stays good.
+    """
+    for item, body in read_export(path):
+        counts[_ending(item, body, old, new)] += 1
+        if sys.stderr.isatty():
+            print(f"\r\033[Khookcache import: {counts.total():,} entries", end="", file=sys.stderr, flush=True)
+
+
+def _ending(item: Item, body: bytes | None, old: Side, new: Side) -> str:
+    opened = _opened(item, body, old)
+    if opened is None:
+        return "damaged"
+    entry, origin, keyer = opened
+    if not origin:
+        return "without_origin"
+    if entry.hard_until_ms <= new.assembly.clock.now_ms():
+        return "expired"
+    if keyer.key_of_digest(origin[0], old.identity, old.generation) != entry.key or old.identity != new.identity:
+        return "other_backend"
+    now = old.assembly.items.get(entry.key, "ENTRY", consistent=True)
+    if now is not None and "erased" in now:
+        return "erased"  # since it was exported: it must not come back by this way (P13)
+    return _store(entry, origin, new)
+
+
+def _opened(item: Item, body: bytes | None, old: Side) -> tuple[Entry, tuple[bytes, ...], Keyer] | None:
+    for keyer, sealer in old.keyers:
+        try:
+            key = CacheKey(bytes(item["pk"]["B"]))
+            entry = sealer.open(key, item, lambda _name, _size: body or b"")
+        except (EntryRejected, KeyError, TypeError):
+            continue
+        if not isinstance(entry, Tombstone):
+            return entry, sealer.origin_of(key, item), keyer
+    return None
+
+
+def _store(entry: Entry, origin: tuple[bytes, ...], new: Side) -> str:
+    keyer, _ = new.keyers[0]
+    key = keyer.key_of_digest(origin[0], new.identity, new.generation)
+    there = new.table.get(key, consistent=True)
+    if isinstance(there, Found):
+        return "known"
+    if there.reason is Reason.ERASED:
+        return "erased"
+    last_second = entry.hard_until_ms // 1000 + TOMBSTONE_SECONDS
+    new.assembly.items.put_all([index_item(index, key, last_second) for index in keyer.indexes_of(origin, key)])
+    refused = new.table.put(replace(entry, key=key, origin=origin))
+    if refused is Reason.SUPERSEDED:
+        return "known"
+    if refused is not None:
+        raise TransferError(f"an entry could not be kept ({refused.value}); give the new stack an overflow bucket")
+    stored = new.table.get(key, consistent=True)
+    # Read back: under its new tag it must say what it said before.
+    return "imported" if isinstance(stored, Found) and stored.entry.body == entry.body else "damaged"
+
+
+def _show(counts: Mapping[str, int], args: argparse.Namespace) -> None:
+    figures = {"entries": sum(counts.values()), **{ending: counts.get(ending, 0) for ending in ENDINGS}}
+    if args.json:
+        print(json.dumps(figures))
+        return
+    told = ", ".join(
+        f"{count:,} {name.replace('_', ' ')}" for name, count in figures.items() if count or name == "imported"
+    )
+    print(told)
+
+
+def _complain(text: str, status: int) -> int:
+    print(f"hookcache import: {text}", file=sys.stderr)
+    return status

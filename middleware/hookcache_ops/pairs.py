@@ -1,0 +1,121 @@
+"""
+Finished work to warm a cache with: requests of the host and the answers they got.
+
+    FILE     JSON lines, each {"event": ..., "answer": ...}; "time" (epoch ms or ISO 8601) says when it was answered
+    FOLDER   NAME.request.json beside NAME.answer.json
+
+Images that S3 no longer has are looked for in a folder, under the last part of their object's name.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+REQUEST, ANSWER = ".request.json", ".answer.json"
+
+
+class PairError(Exception):
+    """The source cannot be used; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One request and its answer; `time_ms` is when it was answered, None where that is not known; `where` for messages."""
+
+    event: Any
+    answer: Any
+    time_ms: int | None
+    where: str
+
+
+def read_pairs(sources: Iterable[str]) -> Iterator[Pair]:
+    """
+    The pairs of all sources, in order.
+
+    Raises:
+        PairError: a source is missing or holds something else.
+    """
+    for source in sources:
+        path = Path(source)
+        try:
+            yield from _of_folder(path) if path.is_dir() else _of_file(path)
+        except OSError as error:
+            raise PairError(f"{source}: {error.strerror or error}; give a file of pairs, or a folder") from None
+
+
+def _of_folder(folder: Path) -> Iterator[Pair]:
+    requests = sorted(folder.glob(f"*{REQUEST}"))
+    if not requests:
+        raise PairError(f"{folder}: no NAME{REQUEST} in it; put each beside its NAME{ANSWER}")
+    for request in requests:
+        answer = request.with_name(request.name.removesuffix(REQUEST) + ANSWER)
+        if not answer.is_file():
+            raise PairError(f"{request}: {answer.name} is not beside it")
+        event = _json(request.read_bytes(), str(request))
+        yield Pair(event, _json(answer.read_bytes(), str(answer)), int(answer.stat().st_mtime * 1000), str(request))
+
+
+def _of_file(path: Path) -> Iterator[Pair]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            where = f"{path}:{number}"
+            value = _json(line, where)
+            if not isinstance(value, dict) or not value.keys() >= {"event", "answer"}:
+                raise PairError(f'{where}: no pair; each line must be {{"event": ..., "answer": ...}}')
+            yield Pair(value["event"], value["answer"], _time_ms(value.get("time"), where), where)
+
+
+def _json(text: bytes, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise PairError(f"{where}: no JSON; one JSON value is expected there") from None
+
+
+def _time_ms(value: Any, where: str) -> int | None:
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+            return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        return int(value)
+    except (ValueError, TypeError, OverflowError):
+        raise PairError(f'{where}: "time" must be epoch milliseconds or ISO 8601, such as 2026-11-01T08:00Z') from None
+
+
+class LocalImages:
+    """
+    S3 as an image reader uses it, with a folder in front: what lies there under the object's last name is not fetched.
+
+    Args:
+        s3: gives the real client.
+    """
+
+    def __init__(self, folder: Path, s3: Callable[[], Any]) -> None:
+        self._folder, self._s3 = folder, s3
+
+    def get_object(self, **where: Any) -> Any:
+        body = self._body(where)
+        if body is None:
+            return self._s3().get_object(**where)
+        return {"ContentLength": len(body), "Body": io.BytesIO(body), "ETag": '"local"'}
+
+    def head_object(self, **where: Any) -> Any:
+        body = self._body(where)
+        return self._s3().head_object(**where) if body is None else {"ContentLength": len(body), "ETag": '"local"'}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._s3(), name)
+
+    def _body(self, where: dict[str, Any]) -> bytes | None:
+        file = self._folder / str(where["Key"]).rpartition("/")[2]
+        return file.read_bytes() if file.is_file() else None

@@ -1,0 +1,193 @@
+"""
+`hookcache review`: what the truth check found, by context, with the certainty that the number of checks allows.
+
+    agrees      the backend said the same again
+    drift       the same in other words, or a difference outside what the host reads
+    false hit   the host would have read something else: a matter for review, since models vary
+    unanswered  the backend did not answer the check
+
+The review file has one JSON line per difference: which entry, when, and in which fields; values only if the operator set
+`check_detail` to `content`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import NormalDist
+from typing import IO, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hookcache_ops.ledger.period import parse_period
+from hookcache_ops.receipts import Reading, Receipt, SourceError, default_sources, read_receipts
+from hookcache_ops.report import add_source_arguments, progress_to_terminal
+
+HELP = "what the truth check found: how often a kept answer is still what the backend says"
+EXAMPLE = """examples:
+  hookcache review function.log
+  hookcache review logs:/hookcache-ocr/lambda/HookFunction --since 7d -o review.jsonl
+  zcat *.gz | hookcache review - --json
+
+Checks are made where HOOKCACHE_POLICY sets check_share, such as {"OCR": {"check_share": 0.02}}.
+"""
+RESULTS = ("agrees", "drift", "false_hit", "unanswered")
+CONFIDENCE = 0.95
+REVIEWED = ("result", "fields", "differing", "paths", "values")
+
+
+@dataclass(slots=True)
+class Checks:
+    """The checks of one context: how many of each result, and the fields that differed most often."""
+
+    results: Counter[str] = field(default_factory=Counter)
+    paths: Counter[str] = field(default_factory=Counter)
+    distrusted: int = 0
+
+    @property
+    def answered(self) -> int:
+        return self.results.total() - self.results["unanswered"]
+
+    def to_json(self) -> dict[str, Any]:
+        low, high = interval(self.results["false_hit"], self.answered)
+        return {
+            "checks": self.results.total(),
+            **{name: self.results[name] for name in RESULTS},
+            "false_hit_rate": self.results["false_hit"] / self.answered if self.answered else None,
+            "false_hit_rate_from": low,
+            "false_hit_rate_to": high,
+            "drift_rate": self.results["drift"] / self.answered if self.answered else None,
+            "bypassed_as_distrusted": self.distrusted,
+            "paths": dict(self.paths.most_common(10)),
+        }
+
+
+def interval(found: int, of: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """
+    Where the true rate lies, with the given confidence, when `found` of `of` were found; (0, 1) where nothing was looked at.
+
+    Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
+    """
+    if not of:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    rate, square = found / of, z * z / of
+    middle, spread = rate + square / 2, z * math.sqrt(rate * (1 - rate) / of + square / (4 * of))
+    low, high = ((middle + side * spread) / (1 + square) for side in (-1, 1))
+    return (0.0 if not found else max(0.0, low)), (1.0 if found == of else min(1.0, high))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLE
+    add_source_arguments(parser)
+    parser.add_argument(
+        "-o", "--output", metavar="PATH", help="write the review file here, one JSON line per difference"
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON and nothing else")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 no false hit, 1 false hits found, or no checks at all, 2 bad input."""
+    try:
+        period = parse_period(args.since, args.until, int(time.time() * 1000))
+        receipts = read_receipts(
+            default_sources(args.sources), Reading(), period=period, progress=progress_to_terminal("review")
+        )
+        with _review_file(args.output) as file:
+            contexts = gathered(receipts, file)
+    except SourceError as error:
+        print(f"hookcache review: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps({name: checks.to_json() for name, checks in contexts.items()}, indent=2))
+    elif contexts:
+        _show(contexts)
+    if not any(checks.results for checks in contexts.values()):
+        print(
+            "hookcache review: no checks found; set check_share in HOOKCACHE_POLICY, and wait for hits", file=sys.stderr
+        )
+        return 1
+    return int(any(checks.results["false_hit"] for checks in contexts.values()))
+
+
+def gathered(receipts: Iterator[Receipt], file: IO[str] | None) -> dict[str, Checks]:
+    """Counts by context; each difference goes to `file` as a line of its own."""
+    contexts: defaultdict[str, Checks] = defaultdict(Checks)
+    for receipt in receipts:
+        if receipt.members.get("reason") == "distrusted":
+            contexts[receipt.step].distrusted += 1
+        check = receipt.members.get("check")
+        if not isinstance(check, dict) or check.get("result") not in RESULTS:
+            continue
+        contexts[receipt.step].results[check["result"]] += 1
+        contexts[receipt.step].paths.update(path for path in check.get("paths", ()) if isinstance(path, str))
+        if file is not None and check["result"] in {"drift", "false_hit"}:
+            file.write(json.dumps(_line(receipt, check), ensure_ascii=False) + "\n")
+    return dict(sorted(contexts.items()))
+
+
+def _line(receipt: Receipt, check: dict[str, Any]) -> dict[str, Any]:
+    moment = datetime.fromtimestamp(receipt.time_ms / 1000, UTC).isoformat(timespec="seconds")
+    return {
+        "time": moment,
+        "context": receipt.step,
+        "function": receipt.function,
+        "request_id": receipt.request_id,
+        "key_id": receipt.members.get("key_id", ""),
+        "age_seconds": receipt.members.get("age_seconds"),
+        **{name: check[name] for name in REVIEWED if name in check},
+    }
+
+
+@contextmanager
+def _review_file(output: str | None) -> Iterator[IO[str] | None]:
+    """The file under another name until all is written: a run that is cut short leaves the earlier file as it was."""
+    if output is None:
+        yield None
+        return
+    path = Path(output)
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+            try:
+                yield file
+            except BaseException:
+                os.unlink(file.name)
+                raise
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise SourceError(f"{output}: {error.strerror}; choose a folder that exists and may be written") from error
+
+
+def _show(contexts: dict[str, Checks]) -> None:
+    table = Table(title="Truth check", title_justify="left", title_style="bold")
+    for title in ("context", "checks", "agree", "drift", "false hits", f"rate ({CONFIDENCE:.0%} sure)", "bypassed"):
+        table.add_column(title, justify="left" if title == "context" else "right")
+    for name, checks in contexts.items():
+        low, high = interval(checks.results["false_hit"], checks.answered)
+        table.add_row(
+            name,
+            f"{checks.results.total():,}",
+            f"{checks.results['agrees']:,}",
+            f"{checks.results['drift']:,}",
+            f"{checks.results['false_hit']:,}",
+            f"{low:.2%} to {high:.2%}",
+            f"{checks.distrusted:,}",
+        )
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(table)
+    for name, checks in contexts.items():
+        for path, count in checks.paths.most_common(3):
+            console.print(f"{name}: {path} differed {count:,} times", markup=False)

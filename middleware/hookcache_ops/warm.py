@@ -1,0 +1,297 @@
+"""
+`hookcache warm`: fill the cache from finished work, so that the first request of a document's pages hits already.
+
+Each pair goes through the deployed hook's own path, with the recorded answer in the backend's place: same keys, same
+admission gate, same leases. What is kept already is skipped for one read, so a run that was cut short is simply repeated.
+An entry lives from the time its answer was given, not from now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+import uuid
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+from hookcache.assembly import Assembly
+from hookcache.backend import Answer
+from hookcache.cache import Cache
+from hookcache.clients import Clients
+from hookcache.clock import Clock, Deadline, EpochMillis
+from hookcache.errors import ConfigurationError
+from hookcache.hook import CachingHook
+from hookcache.lookup import Lookup
+from hookcache.metering import Meter
+from hookcache.outcome import Reason
+from hookcache.policy import Bypass, Mode
+from hookcache.settings import Settings
+from hookcache.truth import TruthCheck
+from hookcache_ops.pairs import LocalImages, Pair, PairError, read_pairs
+from hookcache_ops.reach import ReachError, variables_for
+
+HELP = "fill the cache from finished work: requests and the answers they got"
+EXAMPLE = """examples:
+  hookcache warm pairs.jsonl --function GENAIIDP-cache-ocr --dry-run
+  hookcache warm pairs.jsonl --function GENAIIDP-cache-ocr --rate 50
+  hookcache warm finished/ --images pages/ --function GENAIIDP-cache-ocr --json
+
+A line of pairs.jsonl: {"event": {...}, "answer": {...}, "time": "2026-11-01T08:00Z"}. A folder: NAME.request.json beside
+NAME.answer.json. You need the wrapper's own rights on table, bucket and secret.
+"""
+PLENTY_MS = 840_000
+OTHER_WRITES = 5
+"""Write units of a fill besides the entry's own: lease taken and released, three index items."""
+KB = 1024
+
+
+@dataclass(slots=True)
+class Warmed:
+    """
+    What became of the pairs.
+
+    `kept` were stored (in a dry run: would be), `known` were there already, `refused` and `bypassed` are counted by reason.
+    `write_units` are DynamoDB's, estimated in a dry run; `cost` is theirs and the reads', in the price table's currency.
+    """
+
+    pairs: int = 0
+    kept: int = 0
+    known: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    bypassed: Counter[str] = field(default_factory=Counter)
+    write_units: float = 0.0
+    cost: Decimal = Decimal(0)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "pairs": self.pairs,
+            "kept": self.kept,
+            "known": self.known,
+            "refused": dict(self.refused),
+            "bypassed": dict(self.bypassed),
+            "write_units": round(self.write_units, 1),
+            "cost": float(round(self.cost, 6)),
+        }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLE
+    parser.add_argument("sources", nargs="+", metavar="PAIRS", help="file of JSON lines, or folder of pairs")
+    parser.add_argument(
+        "--images", metavar="FOLDER", help="page images that S3 no longer has, under their objects' last names"
+    )
+    parser.add_argument(
+        "--rate", type=float, default=20.0, help="at most so many pairs a second (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be kept and what that costs; write nothing"
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON and nothing else")
+    group = parser.add_argument_group("which cache (default: the HOOKCACHE_* variables of this shell)")
+    group.add_argument("--function", metavar="NAME", help="the wrapper, such as GENAIIDP-cache-ocr")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 every pair is kept or was there; 1 some are not, or interrupted; 2 bad input."""
+    if not (math.isfinite(args.rate) and args.rate > 0):
+        return _complain("--rate must be a number above 0")
+    if args.images and not Path(args.images).is_dir():
+        return _complain(f"--images {args.images} is no folder; give the one that holds the pages")
+    warmed = Warmed()
+    try:
+        warmer = Warmer(Settings.of(variables_for(args)), dry_run=args.dry_run, images=args.images)
+        _walk(warmer, read_pairs(args.sources), warmed, args)
+    except KeyboardInterrupt:
+        _show(warmed, args)
+        print("hookcache warm: interrupted; run the same command again, what is kept is skipped", file=sys.stderr)
+        return 1
+    except (PairError, ReachError, ConfigurationError) as error:
+        if warmed.pairs:
+            _show(warmed, args)
+        return _complain(str(error))
+    _show(warmed, args)
+    return int(warmed.kept + warmed.known < warmed.pairs)
+
+
+def _walk(warmer: Warmer, pairs: Iterable[Pair], warmed: Warmed, args: argparse.Namespace) -> None:
+    console = Console(stderr=True, quiet=args.json)
+    columns = (TextColumn("Warming: {task.completed:,} pairs"), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        began = time.monotonic()
+        for number, pair in enumerate(pairs):
+            time.sleep(max(0.0, began + number / args.rate - time.monotonic()))
+            warmer.fill(pair, warmed)
+            progress.advance(task)
+
+
+class Warmer:
+    """
+    The deployed hook with recorded answers in its backend's place.
+
+    Args:
+        settings: of the function that is warmed.
+        dry_run: nothing is written, and the table's client could not.
+        images: folder of images that S3 no longer has.
+        clients, clock: the real ones if not given.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        dry_run: bool = False,
+        images: str | None = None,
+        clients: Any = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._dry_run = dry_run
+        self._assembly = Assembly(settings, {}, _Clients(clients or Clients(), dry_run=dry_run, images=images), clock)
+        self._lines: list[str] = []
+        self._pair: Pair | None = None
+        assembly = self._assembly
+        rules = {
+            context: replace(each, mode=_mode(each.mode, dry_run=dry_run), check_share=0.0)
+            for context, each in assembly.rules().items()
+        }
+        meter = Meter(assembly.clock, assembly.spending, assembly.prices, {}, write=self._lines.append)
+        self._hook = CachingHook(
+            self, self._cache, rules, assembly.prices, meter, TruthCheck(assembly.clock), assembly.clock
+        )
+
+    def fill(self, pair: Pair, warmed: Warmed) -> None:
+        """Send one pair along the path, and count what became of it."""
+        self._pair = pair
+        self._lines.clear()
+        self._hook(pair.event, _Context())
+        receipt = json.loads(self._lines[0])
+        warmed.pairs += 1
+        self._count(receipt, pair, warmed)
+
+    def _count(self, receipt: Mapping[str, Any], pair: Pair, warmed: Warmed) -> None:
+        units = {
+            name: count for name, count in receipt["own_units"].items() if not name.startswith(("lambda_", "log_"))
+        }
+        if receipt["outcome"] in {"hit_memory", "hit_table"}:
+            warmed.known += 1
+        elif receipt["refusal"]:
+            warmed.refused[receipt["refusal"]] += 1
+        elif receipt["outcome"] == "bypass":
+            warmed.bypassed[receipt["reason"]] += 1
+        else:
+            warmed.kept += 1
+            if self._dry_run:
+                units["table_write_units"] = _write_units(pair.answer)
+        warmed.write_units += units.get("table_write_units", 0)
+        warmed.cost += self._assembly.prices.own(units)
+
+    # -- as the hook's backend and cache
+
+    def invoke(self, _event: Any, _context: Any, _deadline: Deadline) -> Answer:
+        """The recorded answer; the shape of a `Backend`."""
+        assert self._pair is not None  # noqa: S101 - set by `fill`, which calls the hook
+        return Answer(
+            json.dumps(self._pair.answer, ensure_ascii=False).encode("utf-8", "surrogatepass"), self._pair.answer
+        )
+
+    def _cache(self) -> Cache | None:
+        cache = self._assembly.cache()
+        return None if cache is None else _Dated(cache, self._pair)  # type: ignore[return-value] # the same methods
+
+
+class _Dated:
+    """The cache, but that a fetch began when the recorded answer was given: so long ago its entry was made."""
+
+    def __init__(self, cache: Cache, pair: Pair | None) -> None:
+        self._cache, self._pair = cache, pair
+
+    def prepare(self, *arguments: Any) -> Any:
+        lookup = self._cache.prepare(*arguments)
+        if isinstance(lookup, Lookup) and self._pair is not None and self._pair.time_ms is not None:
+            now, lookup.began_ms = lookup.began_ms, EpochMillis(min(lookup.began_ms, self._pair.time_ms))
+            if now - lookup.began_ms >= lookup.rules.fresh_seconds * 1000:
+                return Bypass(Reason.EXPIRED)
+        return lookup
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+
+class _Clients:
+    """The real clients; a folder of images in front of S3, and in a dry run a table that takes no write."""
+
+    def __init__(self, clients: Any, *, dry_run: bool, images: str | None) -> None:
+        self._clients, self._dry_run, self._images = clients, dry_run, images
+
+    def dynamodb(self) -> Any:
+        return _ReadOnly(self._clients.dynamodb()) if self._dry_run else self._clients.dynamodb()
+
+    def s3(self) -> Any:
+        return LocalImages(Path(self._images), self._clients.s3) if self._images else self._clients.s3()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._clients, name)
+
+
+class _ReadOnly:
+    """A table's client that can only read, whatever the CONTROL item orders."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith(("put_", "update_", "delete_", "batch_write", "transact_write")):
+            raise PermissionError("a dry run writes nothing")
+        return getattr(self._client, name)
+
+
+class _Context:
+    """A Lambda context with plenty of time."""
+
+    def __init__(self) -> None:
+        self.aws_request_id = uuid.uuid4().hex
+
+    def get_remaining_time_in_millis(self) -> int:
+        return PLENTY_MS
+
+
+def _mode(mode: Mode, *, dry_run: bool) -> Mode:
+    if mode is Mode.OFF:
+        return mode
+    return Mode.READ_ONLY if dry_run else Mode.ON
+
+
+def _write_units(answer: Any) -> float:
+    """About what keeping this answer would cost in DynamoDB write units of 1 KB."""
+    stored = len(zlib.compress(json.dumps(answer).encode(), 6)) + KB // 2
+    return math.ceil(stored / KB) + OTHER_WRITES
+
+
+def _show(warmed: Warmed, args: argparse.Namespace) -> None:
+    if args.json:
+        print(json.dumps(warmed.to_json(), indent=2))
+        return
+    would = "would be kept" if args.dry_run else "kept"
+    print(f"{warmed.pairs:,} pairs: {warmed.kept:,} {would}, {warmed.known:,} known already")
+    for title, reasons in (("refused", warmed.refused), ("bypassed", warmed.bypassed)):
+        for reason, count in reasons.most_common():
+            print(f"  {count:,} {title}: {reason}")
+    about = "about " if args.dry_run else ""
+    print(f"{about}{warmed.write_units:,.0f} write units, {about}{warmed.cost:.4f} USD at the table's prices")
+
+
+def _complain(text: str) -> int:
+    print(f"hookcache warm: {text}", file=sys.stderr)
+    return 2

@@ -1,0 +1,389 @@
+"""functions/bedrock: Converse and InvokeModel as a LambdaHook backend, against a server that speaks their wire format."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+import pytest
+from aws_backends import CANARY, ENVIRONMENT, Bucket, Clients, Left, Recorder, denied, event, image
+from botocore.exceptions import ClientError
+from scripted_service import load_function
+
+from hookcache_ops.backends.converse_server import ConverseServer
+from hookcache_ops.backends.serving import Reply
+
+MODEL = "us.amazon.nova-pro-v1:0"
+app = load_function("bedrock", TARGET_MODEL_ID=MODEL, **ENVIRONMENT)
+errors = app.module_backend_errors
+GOOD = {
+    "output": {"message": {"role": "assistant", "content": [{"text": "Read."}]}},
+    "stopReason": "end_turn",
+    "usage": {"inputTokens": 5, "outputTokens": 2, "totalTokens": 7},
+}
+
+
+def function(clients: Any, **environment: str) -> Any:
+    return app.BedrockFunction({"TARGET_MODEL_ID": MODEL, **environment}, clients)
+
+
+def sent(given: dict[str, Any], **environment: str) -> dict[str, Any]:
+    """What Converse is asked for an event."""
+    client = Recorder(GOOD)
+    function(client, **environment)(given, Left())
+    ((operation, parameters),) = client.asked
+    assert operation == "converse"
+    return parameters
+
+
+def answered(reply: dict[str, Any], **environment: str) -> dict[str, Any]:
+    answer: dict[str, Any] = function(Recorder(reply), **environment)(event(), Left())
+    return answer
+
+
+@pytest.fixture(scope="module")
+def service() -> Any:
+    with ConverseServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(service: Any) -> Any:
+    service.behave()
+    service.requests.clear()
+    return service
+
+
+class TestRequest:
+    def test_images_are_sent_as_bytes_in_their_place(self):
+        """Issue D: an S3 address says nothing to a model; texts and images keep their order."""
+        content = sent(event("before", image(), "after"))["messages"][0]["content"]
+        assert content == [
+            {"text": "before"},
+            {"image": {"format": "jpeg", "source": {"bytes": b"JPEG"}}},
+            {"text": "after"},
+        ]
+
+    def test_the_marks_become_cache_points(self):
+        """Issue D: a prompt-cache point stands where the text carried `<<CACHEPOINT>>`, in system and messages."""
+        request = sent(event("static<<CACHEPOINT>>changing", system=["You read. <<CACHEPOINT>>"]))
+        point = {"cachePoint": {"type": "default"}}
+        assert request["system"] == [{"text": "You read. "}, point]
+        assert request["messages"][0]["content"] == [{"text": "static"}, point, {"text": "changing"}]
+
+    @pytest.mark.parametrize(
+        ("text", "points"), [("<<CACHEPOINT>>a", 0), ("a<<CACHEPOINT>> <<CACHEPOINT>>b", 1), ("<<CACHEPOINT>>", 0)]
+    )
+    def test_a_cache_point_that_marks_nothing_is_dropped(self, text, points):
+        content = sent(event(text, "end"))["messages"][0]["content"]
+        assert sum("cachePoint" in block for block in content) == points
+        assert all(block.get("text", "x").strip() for block in content)
+
+    def test_a_callers_own_cache_points_are_kept(self):
+        """The host hands a caller's system list on untouched."""
+        point = {"cachePoint": {"type": "default"}}
+        given = {**event("x"), "system": [{"text": "You read."}, point]}
+        assert sent(given)["system"] == given["system"]
+        assert sent(given, CACHE_POINTS="off")["system"] == [{"text": "You read."}]
+
+    def test_of_too_many_cache_points_the_last_stay(self):
+        """Four are Bedrock's limit; the last ones cover the longest prefixes."""
+        request = sent(event("<<CACHEPOINT>>".join("abcdef"), system=["s<<CACHEPOINT>>"]))
+        assert request["system"] == [{"text": "s"}]
+        kinds = ["".join(block) for block in request["messages"][0]["content"]]
+        assert kinds == ["text", "text", *["cachePoint", "text"] * 4]
+
+    def test_cache_points_can_be_switched_off(self):
+        """For models without prompt caching, which refuse them; the marks still never reach the model."""
+        request = sent(event("a<<CACHEPOINT>>b", system=["s<<CACHEPOINT>>"]), CACHE_POINTS="off")
+        assert "CACHEPOINT" not in json.dumps(request, default=str)
+        assert "cachePoint" not in json.dumps(request, default=str)
+
+    @pytest.mark.parametrize(
+        ("sampling", "numbers", "config"),
+        [
+            ("auto", {"temperature": 0, "topP": 0.1}, {"temperature": 0}),
+            ("auto", {"temperature": 0.5, "topP": 0.1}, {"temperature": 0.5, "topP": 0.1}),
+            ("temperature", {"temperature": 0.5, "topP": 0.1, "maxTokens": 9}, {"temperature": 0.5, "maxTokens": 9}),
+            ("temperature", {"topP": 0.1}, {"topP": 0.1}),
+            ("both", {"temperature": 0.0, "topP": 0.1}, {"temperature": 0.0, "topP": 0.1}),
+            ("none", {"temperature": 0.0, "topP": 0.1, "maxTokens": 9}, {"maxTokens": 9}),
+        ],
+    )
+    def test_numbers_are_sent_as_sampling_says(self, sampling, numbers, config):
+        """The host sends temperature and topP together, and newer models refuse the pair."""
+        assert sent(event(**numbers), SAMPLING=sampling)["inferenceConfig"] == config
+
+    @pytest.mark.parametrize(
+        ("model", "fields"),
+        [
+            ("eu.anthropic.claude-x", {"top_k": 5}),
+            ("amazon.nova-lite-v1:0", {"inferenceConfig": {"topK": 5}}),
+            ("meta.llama3", None),
+        ],
+    )
+    def test_top_k_goes_where_the_family_takes_it(self, model, fields):
+        """The host's sample drops it."""
+        request = sent(event(temperature=0.5, topK=5), TARGET_MODEL_ID=model)
+        assert request.get("additionalModelRequestFields") == fields
+        assert request["modelId"] == model
+
+    def test_guardrail_and_fields_go_along(self):
+        request = sent(event(), GUARDRAIL_ID="g1", GUARDRAIL_VERSION="2", MODEL_FIELDS='{"seed": 7}')
+        assert request["guardrailConfig"] == {"guardrailIdentifier": "g1", "guardrailVersion": "2"}
+        assert request["additionalModelRequestFields"] == {"seed": 7}
+
+    def test_a_block_of_another_kind_is_refused_and_not_left_out(self):
+        with pytest.raises(errors.BadRequestError, match="neither text nor image"):
+            sent(event({"document": {"name": CANARY}}))
+
+    @pytest.mark.parametrize("given", [{}, {"messages": []}, {"messages": "no"}])
+    def test_an_event_without_messages_is_refused(self, given):
+        with pytest.raises(errors.BadRequestError, match="no messages"):
+            sent(given)
+
+
+class TestImages:
+    @pytest.mark.parametrize(
+        ("objects", "told"), [({"page": denied()}, "AccessDenied"), ({"page": b""}, "empty")], ids=["denied", "empty"]
+    )
+    def test_an_image_that_s3_does_not_give_is_an_error(self, objects, told, server):
+        """Issue D: never an answer without the image; the message names the right, and no address."""
+        with pytest.raises(errors.NoImageError, match=told) as error:
+            function(Clients(server.url, Bucket(**objects)))(event("Read.", image()), Left())
+        assert CANARY not in str(error.value)
+        assert not server.requests
+
+
+class TestAnswer:
+    def test_stop_reason_and_every_count_are_kept(self):
+        """Issue D: the host's sample drops the stop reason and the prompt cache's tokens."""
+        counts = {"inputTokens": 5, "outputTokens": 2, "totalTokens": 47, "cacheReadInputTokens": 40}
+        reply = {**GOOD, "stopReason": "max_tokens", "usage": {**counts, "cacheDetails": [{"ttl": "5m"}]}}
+        answer = answered({**reply, "metrics": {"latencyMs": 9}, "trace": {"guardrail": CANARY}})
+        assert answer == {"output": GOOD["output"], "stopReason": "max_tokens", "usage": counts}
+
+    def test_reasoning_in_bytes_is_left_out(self):
+        """JSON has no form for it, and the runtime would fail on it."""
+        content = [{"reasoningContent": {"redactedContent": b"\xff"}}, {"text": "Read."}]
+        reply = {**GOOD, "output": {"message": {"role": "assistant", "content": content}}}
+        assert answered(reply)["output"]["message"]["content"] == [{"text": "Read."}]
+
+    @pytest.mark.parametrize(
+        "reply",
+        [{}, {"output": {}}, {**GOOD, "stopReason": None}, {**GOOD, "output": {"message": {"content": "x"}}}],
+        ids=["nothing", "no message", "no stop reason", "no list"],
+    )
+    def test_what_is_no_answer_raises(self, reply):
+        """botocore makes a reply without members of one that was cut: it must not pass for an empty page."""
+        with pytest.raises(errors.BadAnswerError, match="cut"):
+            answered(reply)
+
+    @pytest.mark.parametrize("content", [[], [{"text": " \n"}], [{"reasoningContent": {}}]])
+    def test_an_empty_text_raises_unless_blank_pages_are_expected(self, content):
+        reply = {**GOOD, "output": {"message": {"role": "assistant", "content": content}}}
+        with pytest.raises(errors.BadAnswerError, match="BLANK_PAGES"):
+            answered(reply)
+        answer = answered(reply, BLANK_PAGES="on")
+        assert "".join(block.get("text", "") for block in answer["output"]["message"]["content"]).strip() == ""
+        with pytest.raises(errors.BadAnswerError, match="max_tokens"):
+            answered({**reply, "stopReason": "max_tokens"}, BLANK_PAGES="on")
+
+
+class TestWire:
+    """Against the server, over a real socket."""
+
+    def test_a_prompt_is_answered(self, server):
+        answer = function(Clients(server.url))(event("Account: 12345\nAnswer with JSON only."), Left())
+        assert json.loads(answer["output"]["message"]["content"][0]["text"]) == {"Account": "12345"}
+        assert answer["stopReason"] == "end_turn"
+        assert server.requests[-1].parts == ("model", MODEL, "converse")
+
+    def test_a_repeated_prefix_is_read_from_the_prompt_cache(self, server):
+        """Cache tokens come back as they are counted: written once, then read."""
+        asked = event(f"{'static words ' * 50}<<CACHEPOINT>>once")
+        first = function(Clients(server.url))(asked, Left())["usage"]
+        again = function(Clients(server.url))(asked, Left())["usage"]
+        assert first["cacheWriteInputTokens"] > 0
+        assert first["cacheReadInputTokens"] == 0
+        assert again["cacheReadInputTokens"] == first["cacheWriteInputTokens"]
+
+    @pytest.mark.parametrize(
+        ("how", "family", "name"),
+        [
+            ("throttle", "ServiceThrottledError", "ThrottlingException"),
+            ("not_ready", "ServiceThrottledError", "ModelNotReadyException"),
+            ("server_error", "ServiceFailedError", "InternalServerException"),
+            ("unavailable", "ServiceFailedError", "ServiceUnavailableException"),
+            ("timeout", "OutOfTimeError", "ModelTimeoutException"),
+            ("denied", "ServiceRefusedError", "AccessDeniedException"),
+            ("cut", "BadAnswerError", "BadAnswerError"),
+            ("malformed", "BadAnswerError", "BadAnswerError"),
+            ("empty", "BadAnswerError", "BadAnswerError"),
+        ],
+    )
+    def test_every_misfortune_has_a_type(self, server, how, family, name):
+        """Issue D: the class that leaves bears Bedrock's own name, so that `errorType` says ThrottlingException."""
+        server.misbehave(how)
+        calls = server.calls
+        with pytest.raises(getattr(errors, family)) as error:
+            function(Clients(server.url))(event(), Left())
+        assert type(error.value).__name__ == name
+        assert CANARY not in str(error.value)
+        assert ":" in str(error.value)
+        assert server.calls == calls + 1  # one attempt
+
+    def test_a_refusal_says_why_only_where_that_was_asked_for(self, server):
+        """P36: Bedrock's words may quote the request."""
+        server.misbehave("denied", "denied")
+        with pytest.raises(errors.ServiceRefusedError) as terse:
+            function(Clients(server.url))(event(), Left())
+        with pytest.raises(errors.ServiceRefusedError) as wordy:
+            function(Clients(server.url), ERROR_DETAIL="full")(event(), Left())
+        assert "don't have access" not in str(terse.value)
+        assert "don't have access" in str(wordy.value)
+
+    @pytest.mark.parametrize(("timeout", "left"), [("1", 300), ("240", 2.3)], ids=["the call's", "the invocation's"])
+    def test_a_slow_model_ends_in_time(self, server, timeout, left):
+        """The wait ends at REQUEST_TIMEOUT or below the invocation's end, whichever comes first."""
+        server.misbehave("slow")
+        with pytest.raises(errors.OutOfTimeError, match="REQUEST_TIMEOUT"):
+            function(Clients(server.url), REQUEST_TIMEOUT=timeout)(event(), Left(left))
+
+    def test_a_request_that_the_sdk_does_not_take_is_a_bad_request(self, server):
+        """A limit as a text, as an odd configuration gives it; the SDK's own words quote the whole value."""
+        with pytest.raises(errors.BadRequestError, match="numbers") as error:
+            function(Clients(server.url))(event(temperature=0.0, maxTokens=CANARY), Left())
+        assert CANARY not in str(error.value)
+
+    def test_a_service_that_is_not_there_is_a_failure(self):
+        with pytest.raises(errors.ServiceFailedError, match="EndpointConnectionError"):
+            function(Clients("http://127.0.0.1:1"))(event(), Left())
+
+    def test_the_sdk_tries_once_and_its_timeout_is_the_setting(self, server):
+        clients = Clients(server.url)
+        function(clients, REQUEST_TIMEOUT="77")
+        assert clients.configs["bedrock-runtime"].read_timeout == 77
+        assert clients.configs["bedrock-runtime"].retries["total_max_attempts"] == 1
+
+
+class TestInvoke:
+    def test_anthropic_body_and_answer(self, server):
+        """InvokeModel's own body: cache points as members of the block before, counts under Converse's names."""
+        asked = event(f"{'static words ' * 50}<<CACHEPOINT>>Name: Ann. Answer in JSON.", system=["You read."])
+        answer = function(Clients(server.url), BEDROCK_API="invoke")(asked, Left())
+        body = server.requests[-1].json()
+        assert server.requests[-1].parts == ("model", MODEL, "invoke")
+        assert body["max_tokens"] == 4096
+        assert body["messages"][0]["content"][0]["cache_control"] == {"type": "ephemeral"}
+        assert json.loads(answer["output"]["message"]["content"][0]["text"]) == {"Name": "Ann. Answer in JSON."}
+        assert answer["stopReason"] == "end_turn"
+        assert answer["usage"]["cacheWriteInputTokens"] > 0
+        assert sum(answer["usage"].values()) == 2 * answer["usage"]["totalTokens"]
+
+    def test_images_are_base64_with_their_media_type(self):
+        client = Recorder({"body": io.BytesIO(b'{"content": [{"text": "x"}], "stop_reason": "max_tokens"}')})
+        answer = function(client, BEDROCK_API="invoke")(event("Read.", image(form="png")), Left())
+        body = json.loads(client.asked[0][1]["body"])
+        source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(b"JPEG").decode()}
+        assert body["messages"][0]["content"][1] == {"type": "image", "source": source}
+        assert answer["stopReason"] == "max_tokens"
+
+    def test_a_guardrail_shows_in_the_stop_reason(self, server):
+        """InvokeModel hides it in the body behind a good stop reason: the wrapper would keep the guardrail's words."""
+        server.misbehave("guardrail")
+        answer = function(Clients(server.url), BEDROCK_API="invoke")(event(), Left())
+        assert answer["stopReason"] == "guardrail_intervened"
+
+    @pytest.mark.parametrize(
+        ("how", "family"),
+        [
+            ("throttle", "ServiceThrottledError"),
+            ("cut", "BackendError"),
+            ("malformed", "BadAnswerError"),
+            ("empty", "BadAnswerError"),
+            (Reply.of_json({"completion": "x"}), "BadAnswerError"),
+        ],
+        ids=str,
+    )
+    def test_bad_answers_raise(self, server, how, family):
+        server.misbehave(how)
+        with pytest.raises(getattr(errors, family)):
+            function(Clients(server.url), BEDROCK_API="invoke")(event(), Left())
+
+    def test_chat_shape(self, server):
+        told = {
+            "choices": [{"message": {"content": "Read."}, "finish_reason": "length"}],
+            "usage": {"prompt_tokens": 3},
+        }
+        server.misbehave(Reply.of_json(told))
+        answer = function(Clients(server.url), BEDROCK_API="invoke", INVOKE_SHAPE="chat")(event("Hello"), Left())
+        assert server.requests[-1].json() == {
+            "messages": [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}],
+            "temperature": 0.0,
+        }
+        assert (answer["stopReason"], answer["usage"]["inputTokens"]) == ("max_tokens", 3)
+
+    TEMPLATE = (
+        '{"prompt": "$PROMPT", "max_gen_len": "$MAX_TOKENS", "images": "$IMAGES", "deep": [{"t": "$TEMPERATURE"}]}'
+    )
+    PATHS = "text=results.0.outputText stop=results.0.completionReason inputTokens=inputTextTokenCount"
+
+    def test_a_template_makes_any_body(self, server):
+        """For models whose shape nobody foresaw: words are replaced, members without a value left out."""
+        reply = {"results": [{"outputText": "Read.", "completionReason": "FINISH"}], "inputTextTokenCount": 4}
+        server.misbehave(Reply.of_json(reply))
+        settings = {"BEDROCK_API": "invoke", "INVOKE_SHAPE": "template", "BODY_TEMPLATE": self.TEMPLATE}
+        made = function(Clients(server.url, Bucket(page=b"J")), **settings, ANSWER_PATHS=self.PATHS)
+        answer = made(event("Read.", image(), system=["S<<CACHEPOINT>>"]), Left())
+        assert server.requests[-1].json() == {"prompt": "S\n\nRead.", "images": ["Sg=="], "deep": [{"t": 0.0}]}
+        assert answer == {**GOOD, "usage": {"inputTokens": 4}}
+
+    @pytest.mark.parametrize(
+        ("reply", "told"),
+        [
+            ({}, "no text at"),
+            ({"results": [{"outputText": " "}]}, "no text at"),
+            ({"results": [{"outputText": "x"}]}, "how its answer ended"),
+        ],
+    )
+    def test_a_template_answer_that_lacks_something_raises(self, server, reply, told):
+        server.misbehave(Reply.of_json(reply))
+        settings = {"BEDROCK_API": "invoke", "INVOKE_SHAPE": "template", "BODY_TEMPLATE": self.TEMPLATE}
+        with pytest.raises(errors.BadAnswerError, match=told):
+            function(Clients(server.url), **settings, ANSWER_PATHS=self.PATHS)(event(), Left())
+
+    def test_a_template_without_place_for_images_refuses_them(self, server):
+        settings = {"BEDROCK_API": "invoke", "INVOKE_SHAPE": "template", "BODY_TEMPLATE": '{"p": "$PROMPT"}'}
+        with pytest.raises(errors.BadRequestError, match="IMAGES"):
+            function(Clients(server.url, Bucket(page=b"J")), **settings, ANSWER_PATHS="text=a")(event(image()), Left())
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"TARGET_MODEL_ID": ""}, "TARGET_MODEL_ID"),
+        ({"GUARDRAIL_ID": "g"}, "GUARDRAIL_VERSION"),
+        ({"BEDROCK_API": "chat"}, "BEDROCK_API"),
+        ({"SAMPLING": "top_p"}, "SAMPLING"),
+        ({"MODEL_FIELDS": "[]"}, "MODEL_FIELDS"),
+        ({"REQUEST_TIMEOUT": "900"}, "REQUEST_TIMEOUT"),
+        ({"BEDROCK_API": "invoke", "INVOKE_SHAPE": "template"}, "BODY_TEMPLATE"),
+        ({"BEDROCK_API": "invoke", "INVOKE_SHAPE": "template", "BODY_TEMPLATE": '{"p": "$PROMT"}'}, "PROMT"),
+        ({"BEDROCK_API": "invoke", "INVOKE_SHAPE": "template", "BODY_TEMPLATE": '{"p": "$PROMPT"}'}, "ANSWER_PATHS"),
+    ],
+)
+def test_a_wrong_setting_stops_the_function_at_its_start(environment, named):
+    """The message names the variable."""
+    with pytest.raises(errors.SettingsError, match=named):
+        function(Recorder(GOOD), **environment)
+
+
+def test_an_error_without_a_plain_name_keeps_its_family():
+    """A status in place of a code, as of a proxy between us, is no class name."""
+    error = ClientError({"Error": {"Code": "502"}, "ResponseMetadata": {"HTTPStatusCode": 502}}, "Converse")
+    with pytest.raises(errors.ServiceFailedError) as raised:
+        function(Recorder(error))(event(), Left())
+    assert type(raised.value).__name__ == "ServiceFailedError"

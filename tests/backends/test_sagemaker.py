@@ -1,0 +1,217 @@
+"""functions/sagemaker: JSON endpoints as a LambdaHook backend, against a server that speaks SageMaker's wire format."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+import pytest
+from aws_backends import CANARY, ENVIRONMENT, Bucket, Clients, Left, Recorder, denied, event, image
+from scripted_service import load_function
+
+from hookcache_ops.backends.sagemaker_server import SageMakerServer
+from hookcache_ops.backends.serving import Reply
+
+NAME = "page-reader"
+app = load_function("sagemaker", SAGEMAKER_ENDPOINT_NAME=NAME, **ENVIRONMENT)
+errors = app.module_backend_errors
+DATA = base64.b64encode(b"JPEG").decode()
+URL = f"data:image/jpeg;base64,{DATA}"
+JSON_PROMPT = "Account: 12345\nAnswer with JSON only."
+
+
+def function(clients: Any, **environment: str) -> Any:
+    return app.SageMakerFunction({"SAGEMAKER_ENDPOINT_NAME": NAME, **environment}, clients)
+
+
+def body_of(given: dict[str, Any], **environment: str) -> dict[str, Any]:
+    """The JSON that the endpoint is sent."""
+    client = Recorder({"Body": io.BytesIO(b"{}")})
+    with pytest.raises(errors.BackendError):
+        function(client, **environment)(given, Left())
+    ((operation, parameters),) = client.asked
+    assert operation == "invoke_endpoint"
+    body: dict[str, Any] = json.loads(parameters["Body"])
+    return body
+
+
+def text_of(answer: dict[str, Any]) -> str:
+    text: str = answer["output"]["message"]["content"][0]["text"]
+    return text
+
+
+@pytest.fixture(scope="module")
+def service() -> Any:
+    with SageMakerServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(service: Any) -> Any:
+    service.behave()
+    service.requests.clear()
+    return service
+
+
+class TestRequest:
+    def test_chat_sends_images_as_data_urls(self):
+        """Issue D: images are really sent; the host's sample drops them by default."""
+        body = body_of(
+            event("before", image(), "after<<CACHEPOINT>>", system=["You read."], temperature=0, maxTokens=9)
+        )
+        assert body == {
+            "messages": [
+                {"role": "system", "content": "You read."},
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "before"},
+                        {"type": "image_url", "image_url": {"url": URL}},
+                        {"type": "text", "text": "after"},
+                    ],
+                },
+            ],
+            "temperature": 0,
+            "max_tokens": 9,
+        }
+
+    def test_generate_sends_images_in_the_prompt(self):
+        """As Markdown with a data URL; temperature 0 is greedy, which these containers spell without a temperature."""
+        given = event("before", image(), "after", system=["You read."], temperature=0.0, topP=0.1, maxTokens=9)
+        assert body_of(given, REQUEST_SHAPE="generate") == {
+            "inputs": f"You read.\n\nbefore\n\n![]({URL})\n\nafter",
+            "parameters": {"return_full_text": False, "details": True, "do_sample": False, "max_new_tokens": 9},
+        }
+
+    def test_generate_sends_what_is_sampled_with(self):
+        given = event("x", temperature=0.5, topP=0.9, topK=4)
+        parameters = body_of(given, REQUEST_SHAPE="generate", MODEL_FIELDS='{"details": null, "seed": 1}')["parameters"]
+        assert parameters == {"return_full_text": False, "temperature": 0.5, "top_p": 0.9, "top_k": 4, "seed": 1}
+
+    def test_a_template_makes_any_other_body(self):
+        template = '{"text_inputs": "$PROMPT", "pictures": "$IMAGE_URLS", "top_p": "$TOP_P"}'
+        body = body_of(
+            event("Read.", image()),
+            REQUEST_SHAPE="template",
+            BODY_TEMPLATE=template,
+            ANSWER_PATHS="text=generated_text",
+        )
+        assert body == {"text_inputs": "Read.", "pictures": [URL]}
+
+    def test_the_model_of_a_shared_endpoint_is_named(self, server):
+        given = {"INFERENCE_COMPONENT": "reader-1", "TARGET_VARIANT": "blue", "MODEL_NAME": "qwen"}
+        function(Clients(server.url), **given)(event(JSON_PROMPT), Left())
+        headers = server.requests[-1].headers
+        assert headers["x-amzn-sagemaker-inference-component"] == "reader-1"
+        assert headers["x-amzn-sagemaker-target-variant"] == "blue"
+        assert server.requests[-1].json()["model"] == "qwen"
+
+    @pytest.mark.parametrize("shape", ["chat", "generate"])
+    @pytest.mark.parametrize("trouble", [denied(), b""], ids=["denied", "empty"])
+    def test_an_image_that_s3_does_not_give_is_an_error(self, server, shape, trouble):
+        """Issue D: the host's sample asks without the image, and the answer reads as if the page were different."""
+        made = function(Clients(server.url, Bucket(page=trouble)), REQUEST_SHAPE=shape)
+        with pytest.raises(errors.NoImageError) as error:
+            made(event("Read.", image()), Left())
+        assert CANARY not in str(error.value)
+        assert not server.requests
+
+    @pytest.mark.parametrize("shape", ["chat", "generate"])
+    def test_a_block_of_another_kind_is_refused(self, shape):
+        with pytest.raises(errors.BadRequestError, match="neither text nor image"):
+            function(Recorder({}), REQUEST_SHAPE=shape)(event({"document": {}}), Left())
+
+
+class TestWire:
+    @pytest.mark.parametrize("shape", ["chat", "generate"])
+    def test_a_prompt_is_answered(self, server, shape):
+        """Text, stop reason and tokens, under Converse's names."""
+        answer = function(Clients(server.url), REQUEST_SHAPE=shape)(event(JSON_PROMPT), Left())
+        assert json.loads(text_of(answer)) == {"Account": "12345"}
+        assert answer["stopReason"] == "end_turn"
+        assert answer["usage"] == {"inputTokens": 10, "outputTokens": 5, "totalTokens": 15}
+        assert server.requests[-1].parts == ("endpoints", NAME, "invocations")
+
+    @pytest.mark.parametrize("shape", ["chat", "generate"])
+    def test_a_cut_answer_says_so(self, server, shape):
+        server.misbehave("max_tokens")
+        answer = function(Clients(server.url), REQUEST_SHAPE=shape)(event(JSON_PROMPT), Left())
+        assert answer["stopReason"] == "max_tokens"
+
+    @pytest.mark.parametrize("shape", ["chat", "generate"])
+    @pytest.mark.parametrize(
+        ("how", "family", "name"),
+        [
+            ("throttle", "ServiceThrottledError", "ThrottlingException"),
+            ("container_throttle", "ServiceThrottledError", "ThrottlingException"),
+            ("loading", "ServiceThrottledError", "ModelNotReadyException"),
+            ("server_error", "ServiceFailedError", "InternalFailure"),
+            ("unavailable", "ServiceFailedError", "ServiceUnavailable"),
+            ("container_error", "ServiceFailedError", "ModelError"),
+            ("container_refusal", "ServiceRefusedError", "ModelError"),
+            ("unknown", "ServiceRefusedError", "ValidationError"),
+            ("denied", "ServiceRefusedError", "AccessDeniedException"),
+            ("error_200", "ServiceFailedError", "ServiceFailedError"),
+            ("empty", "BadAnswerError", "BadAnswerError"),
+            ("malformed", "BadAnswerError", "BadAnswerError"),
+        ],
+    )
+    def test_every_misfortune_has_a_type(self, server, shape, how, family, name):
+        """Issue D: an odd body never becomes the text, an error never an empty answer."""
+        server.misbehave(how)
+        calls = server.calls
+        with pytest.raises(getattr(errors, family)) as error:
+            function(Clients(server.url), REQUEST_SHAPE=shape)(event(), Left())
+        assert type(error.value).__name__ == name
+        assert CANARY not in str(error.value)
+        assert "container says" not in str(error.value)  # its words may quote the request
+        assert server.calls == calls + 1
+
+    @pytest.mark.parametrize("shape", ["chat", "generate"])
+    def test_a_body_that_breaks_off_is_no_answer(self, server, shape):
+        server.misbehave("cut")
+        with pytest.raises((errors.ServiceFailedError, errors.BadAnswerError)):
+            function(Clients(server.url), REQUEST_SHAPE=shape)(event(), Left())
+
+    def test_a_slow_endpoint_ends_in_time(self, server):
+        server.misbehave("slow")
+        with pytest.raises(errors.OutOfTimeError, match="REQUEST_TIMEOUT"):
+            function(Clients(server.url))(event(), Left(2.3))
+
+    @pytest.mark.parametrize(
+        "odd", [{"predictions": [1]}, [], {"generated_text": 7}, "text", None, {"choices": [{"message": {}}]}]
+    )
+    @pytest.mark.parametrize("shape", ["chat", "generate"])
+    def test_a_body_of_another_shape_is_no_text(self, server, shape, odd):
+        """The host's sample hands such a body on as the page's text."""
+        server.misbehave(Reply.of_json(odd))
+        with pytest.raises(errors.BadAnswerError):
+            function(Clients(server.url), REQUEST_SHAPE=shape)(event(), Left())
+
+    def test_a_text_without_details_has_no_stop_reason(self, server):
+        """What the container does not say is not made up."""
+        server.misbehave(Reply.of_json({"generated_text": "Read."}))
+        answer = function(Clients(server.url), REQUEST_SHAPE="generate")(event(), Left())
+        assert answer == {"output": {"message": {"role": "assistant", "content": [{"text": "Read."}]}}}
+
+    def test_blank_pages_where_they_are_expected(self, server):
+        server.misbehave("empty")
+        answer = function(Clients(server.url), REQUEST_SHAPE="generate", BLANK_PAGES="on")(event(), Left())
+        assert (text_of(answer), answer["stopReason"]) == ("", "end_turn")
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"SAGEMAKER_ENDPOINT_NAME": " "}, "SAGEMAKER_ENDPOINT_NAME"),
+        ({"REQUEST_SHAPE": "tgi"}, "REQUEST_SHAPE"),
+        ({"REQUEST_SHAPE": "template"}, "BODY_TEMPLATE"),
+        ({"REQUEST_TIMEOUT": "soon"}, "REQUEST_TIMEOUT"),
+        ({"BLANK_PAGES": "yes"}, "BLANK_PAGES"),
+    ],
+)
+def test_a_wrong_setting_stops_the_function_at_its_start(environment, named):
+    with pytest.raises(errors.SettingsError, match=named):
+        function(Recorder({}), **environment)

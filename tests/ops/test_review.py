@@ -1,0 +1,91 @@
+"""`hookcache review`: counts of the truth check, how sure they are, and the review file."""
+
+import json
+
+import pytest
+
+from fakes import ocr_event, page_answer
+from hookcache_ops.cli import main
+from hookcache_ops.review import interval
+from rig import Rig
+
+
+@pytest.fixture
+def log(tmp_path):
+    """Receipts of a run with a page that differs, one that drifts, one that agrees and one that nobody answered."""
+    with Rig(HOOKCACHE_POLICY=json.dumps({"OCR": {"check_share": 1, "check_limit": 0.0001}})) as rig:
+        played(rig)
+    file = tmp_path / "function.log"
+    file.write_text(rig.stdout.text)
+    return file
+
+
+def played(rig):
+    pages = [ocr_event(rig.image(b"page %d" % number)) for number in range(3)]
+    for event in pages:
+        rig.backend.replies = [page_answer("Total 17.20")]
+        rig.call(event)
+    for event, said in zip(pages, ("Total 99.99", "TOTAL 17.20", "Total 17.20"), strict=True):
+        rig.backend.replies = [page_answer(said)]
+        rig.call(event)
+
+
+def test_counts_and_review_file(log, tmp_path, capsys):
+    """P59: false hits are a finding; the file names entries and fields and holds no content (P36)."""
+    review = tmp_path / "review.jsonl"
+    status = main(["review", str(log), "--json", "-o", str(review)])
+    figures = json.loads(capsys.readouterr().out)["OCR"]
+    lines = [json.loads(line) for line in review.read_text().splitlines()]
+
+    assert (status, figures["checks"], figures["agrees"], figures["drift"], figures["false_hit"]) == (1, 3, 1, 1, 1)
+    assert [line["result"] for line in lines] == ["false_hit", "drift"]
+    assert "output.message.content[0].text" in lines[0]["paths"]
+    assert "17.20" not in review.read_text()
+    assert "99.99" not in review.read_text()
+
+
+def test_the_table_fits_a_terminal(log, capsys):
+    main(["review", str(log)])
+    shown = capsys.readouterr().out
+
+    assert "OCR" in shown
+    assert "differed" in shown
+
+
+def test_content_is_written_where_the_operator_asked_for_it(log, tmp_path):
+    """P59: `check_detail` said `content`; negative control of the first test's last lines."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines[3]["check"]["values"] = [['"Total 17.20"', '"Total 99.99"']]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    review = tmp_path / "review.jsonl"
+    main(["review", str(log), "-o", str(review)])
+
+    assert json.loads(review.read_text().splitlines()[0])["values"] == [['"Total 17.20"', '"Total 99.99"']]
+
+
+@pytest.mark.parametrize(
+    ("found", "of", "low", "high"),
+    [(0, 0, 0.0, 1.0), (0, 100, 0.0, 0.037), (10, 1000, 0.00544, 0.0183), (5, 5, 0.5655, 1.0)],
+)
+def test_how_sure(found, of, low, high):
+    """The interval's ends as published tables of Wilson's formula give them."""
+    assert interval(found, of) == (pytest.approx(low, abs=5e-4), pytest.approx(high, abs=5e-4))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [(["missing.log"], "missing.log"), (["{log}", "-o", "/no/such/folder/x"], "choose a folder")],
+)
+def test_bad_input_is_one_line_and_status_2(arguments, remedy, log, capsys):
+    assert main(["review", *(argument.format(log=log) for argument in arguments)]) == 2
+    captured = capsys.readouterr()
+    assert remedy in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_a_log_without_checks_says_what_to_set(log, capsys):
+    without = [line for line in log.read_text().splitlines() if '"check"' not in line]
+    log.write_text("\n".join(without))
+
+    assert main(["review", str(log)]) == 1
+    assert "check_share" in capsys.readouterr().err

@@ -1,0 +1,244 @@
+"""Export and import: entries move to another secret, namespace or table; counted, verified, resumed, none lost."""
+
+import copy
+import json
+from collections import Counter
+
+import pytest
+
+from fakes import ocr_event, summarization_event, token_answer
+from hookcache.settings import Settings
+from hookcache_ops import export as exporting
+from hookcache_ops import import_entries as importing
+from hookcache_ops.cli import main
+from hookcache_ops.transfer import ExportFile, TransferError, decoded, encoded, read_export
+
+
+class Scanning:
+    """The rig's clients with a table that an operator may scan, in pages; `cut_after` pages it fails once."""
+
+    def __init__(self, rig, page=2, cut_after=None):
+        self._rig, self._page, self._cut_after = rig, page, cut_after
+
+    def dynamodb(self):
+        return self
+
+    def __getattr__(self, name):
+        return getattr(self._rig.clients, name)
+
+    def scan(self, **arguments):
+        if self._cut_after is not None:
+            if self._cut_after == 0:
+                raise KeyboardInterrupt
+            self._cut_after -= 1
+        namespace = arguments["ExpressionAttributeValues"][":namespace"]["S"]
+        items = sorted(self._rig.dynamodb.of_kind("ENTRY"), key=lambda item: item["pk"]["B"])
+        start = arguments.get("ExclusiveStartKey")
+        rest = [item for item in items if start is None or item["pk"]["B"] > start["pk"]["B"]]
+        page = rest[: self._page]
+        found = [item for item in page if item["namespace"]["S"].startswith(namespace) and "erased" not in item]
+        more = {"LastEvaluatedKey": {"pk": page[-1]["pk"]}} if len(rest) > self._page else {}
+        return {"Items": copy.deepcopy(found), **more}
+
+
+def settings_of(rig):
+    return Settings.of({name: value for name, value in rig.settings.items() if name.startswith("HOOKCACHE_")})
+
+
+def exported(rig, path, **scanning):
+    settings = settings_of(rig)
+    file = ExportFile(path, settings.table, settings.namespace)
+    exporting.export(settings, file, Scanning(rig, **scanning))
+    return file
+
+
+def imported(path, old, new):
+    counts = Counter()
+    sides = [importing.side_of(settings_of(rig), rig.clients, rig.clock) for rig in (old, new)]
+    importing.transfer(path, *sides, counts)
+    return +counts
+
+
+@pytest.fixture(autouse=True)
+def alive(monkeypatch):
+    """The rig's clock shows a day of its own; an export takes what the real one says is not yet over."""
+    monkeypatch.setattr(exporting.SystemClock, "now_ms", lambda _: 0)
+
+
+@pytest.fixture
+def old(make_rig):
+    rig = make_rig(HOOKCACHE_NAMESPACE="old")
+    for number in range(5):
+        rig.call(summarization_event(f"letter {number}"))
+    rig.call(ocr_event(rig.image(b"page")))
+    return rig
+
+
+@pytest.fixture
+def new(make_rig):
+    rig = make_rig(HOOKCACHE_NAMESPACE="new")
+    rig.secrets.text = "another secret of thirty-two letters"
+    return rig
+
+
+def replayed(rig):
+    for number in range(5):
+        rig.call(summarization_event(f"letter {number}"))
+    rig.call(ocr_event(rig.image(b"page")))
+    return rig.outcomes
+
+
+def test_entries_answer_under_another_secret_and_namespace(old, new, tmp_path):
+    """P1, P6, P7: the same requests hit there, with the same answers; nothing is lost."""
+    file = exported(old, tmp_path / "old.export")
+    counts = imported(tmp_path / "old.export", old, new)
+    outcomes = replayed(new)
+
+    assert (file.entries, counts) == (6, {"imported": 6})
+    assert outcomes == ["hit_table"] * 6
+    assert new.backend.calls == []
+    assert [answer["output"] for answer in new.answers] == [answer["output"] for answer in old.answers]
+
+
+def test_without_the_import_they_miss(old, new):
+    """Negative control of the test above."""
+    assert replayed(new) == ["miss"] * 6
+
+
+def test_an_imported_page_can_be_erased_by_its_image(old, new, tmp_path):
+    """P46: the index goes along."""
+    exported(old, tmp_path / "old.export")
+    imported(tmp_path / "old.export", old, new)
+
+    assert len([item for item in new.dynamodb.items.values() if item["kind"]["S"].startswith("INDEX#")]) == len(
+        [item for item in old.dynamodb.items.values() if item["kind"]["S"].startswith("INDEX#")]
+    )
+
+
+def test_importing_again_changes_nothing(old, new, tmp_path):
+    """Resuming is running again."""
+    exported(old, tmp_path / "old.export")
+    imported(tmp_path / "old.export", old, new)
+
+    assert imported(tmp_path / "old.export", old, new) == {"known": 6}
+
+
+def test_an_export_that_was_cut_short_goes_on(old, tmp_path):
+    """Nothing twice, nothing missing, and no file until it is whole."""
+    path = tmp_path / "old.export"
+    with pytest.raises(KeyboardInterrupt):
+        exported(old, path, cut_after=2)
+    with (tmp_path / "old.export.part").open("ab") as part:
+        part.write(b'{"item": {"half a li')
+    before = path.exists()
+    file = exported(old, path)
+    keys = [item["pk"]["B"] for item, _ in read_export(path)]
+
+    assert (before, file.entries, len(keys), len(set(keys))) == (False, 6, 6, 6)
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda text: text.replace(b'"S"', b'"N"', 1), lambda text: text[:-40], lambda text: b""]
+)
+def test_a_changed_or_cut_export_is_refused(spoil, old, tmp_path):
+    """P6: whoever holds the file cannot change what will be answered."""
+    path = tmp_path / "old.export"
+    exported(old, path)
+    path.write_bytes(spoil(path.read_bytes()))
+
+    with pytest.raises(TransferError):
+        list(read_export(path))
+
+
+def test_an_entry_that_was_tampered_with_is_counted_as_damaged(old, new, tmp_path):
+    """P6: also where the file's own digest was made anew: the tag needs the secret."""
+    item = next(item for item in old.dynamodb.of_kind("ENTRY"))
+    item["usage"] = {"S": "planted"}
+    file = ExportFile(tmp_path / "old.export", settings_of(old).table, "old")
+    file.add([(item, None)], None)
+    file.finish()
+
+    assert imported(tmp_path / "old.export", old, new) == {"damaged": 1}
+
+
+def test_what_was_erased_meanwhile_does_not_come_back(old, new, tmp_path):
+    """P13: an import is no way around an erase."""
+    exported(old, tmp_path / "old.export")
+    old.erase_all() if hasattr(old, "erase_all") else erase_all(old)
+
+    assert imported(tmp_path / "old.export", old, new) == {"erased": 6}
+
+
+def erase_all(rig):
+    from hookcache.commands import Commands
+
+    commands = Commands(settings_of(rig), rig.clients, rig.clock)
+    for key_id in {receipt["key_id"] for receipt in rig.receipts}:
+        commands({"command": "erase", "key_ids": [key_id], "dry_run": False}, None)
+
+
+def test_entries_of_another_backend_stay_behind(old, new, tmp_path):
+    """P1, P40: what other code said is never served as this one's."""
+    exported(old, tmp_path / "old.export")
+    new.backend.deploy(code="code-2")
+
+    assert imported(tmp_path / "old.export", old, new) == {"other_backend": 6}
+
+
+def test_times_and_large_bodies_go_along(make_rig, new, tmp_path):
+    """P10, P49: an entry lives no longer there than here; a body from the bucket lands in the bucket."""
+    old = make_rig(HOOKCACHE_NAMESPACE="old")
+    noise = "".join(chr(0x4E00 + (number * 7919) % 20_000) for number in range(300_000))
+    old.backend.replies = [token_answer(noise)]
+    old.call(summarization_event("long"))
+    exported(old, tmp_path / "old.export")
+    counts = imported(tmp_path / "old.export", old, new)
+    (before,), (after,) = old.dynamodb.of_kind("ENTRY"), new.dynamodb.of_kind("ENTRY")
+
+    assert counts == {"imported": 1}
+    assert "overflow" in before
+    assert "overflow" in after
+    assert {name: before[name] for name in ("created_ms", "fresh_until_ms", "hard_until_ms", "fence")} == {
+        name: after[name] for name in ("created_ms", "fresh_until_ms", "hard_until_ms", "fence")
+    }
+
+
+def test_the_file_tells_no_digest_that_a_guess_could_be_tried_on(old, tmp_path):
+    """P37: forms and images lie masked."""
+    import hashlib
+
+    exported(old, tmp_path / "old.export")
+    text = (tmp_path / "old.export").read_text()
+
+    assert hashlib.sha256(b"page").hexdigest() not in text
+    assert all(
+        hashlib.sha256(b"page").digest() not in decoded(json.loads(line)["item"]).get("origin", {}).get("B", b"")
+        for line in text.splitlines()[1:-1]
+    )
+
+
+def test_attributes_survive_json():
+    item = {"pk": {"B": b"\0\xff"}, "n": {"N": "1"}, "flag": {"BOOL": True}, "text": {"S": "é"}}
+
+    assert decoded(json.loads(json.dumps(encoded(item)))) == item
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["export", "-o", "/no/such/folder/x"], "choose a folder"),
+        (["import", "missing.export", "--from-function", "", "--function", ""], "give the file of an export"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments, remedy, monkeypatch, capsys):
+    monkeypatch.setenv("HOOKCACHE_TABLE", "hookcache")
+    monkeypatch.setenv("HOOKCACHE_SECRET", "0123456789abcdef0123456789abcdef")
+    monkeypatch.setenv("HOOKCACHE_BACKEND", "GENAIIDP-x")
+    monkeypatch.setenv("HOOKCACHE_IDENTITY", "pinned")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert remedy in captured.err
+    assert captured.err.count("\n") == 1

@@ -1,0 +1,191 @@
+"""`hookcache warm`: finished work goes through the hook's own path, so that the next request hits."""
+
+import json
+
+import pytest
+
+from fakes import BACKEND, extraction_event, json_answer, ocr_event, page_answer, summarization_event, token_answer
+from hookcache.settings import Settings
+from hookcache_ops import warm
+from hookcache_ops.cli import main
+from hookcache_ops.pairs import Pair, PairError, read_pairs
+from hookcache_ops.warm import Warmed, Warmer
+
+DAY_MS = 86_400_000
+
+
+def warmer(rig, **options):
+    settings = Settings.of({name: value for name, value in rig.settings.items() if name.startswith("HOOKCACHE_")})
+    return Warmer(settings, clients=rig.clients, clock=rig.clock, **options)
+
+
+def filled(rig, *pairs, **options):
+    warmed = Warmed()
+    filler = warmer(rig, **options)
+    for pair in pairs:
+        filler.fill(pair, warmed)
+    return warmed
+
+
+def pair(event, answer, time_ms=None):
+    return Pair(event, answer, time_ms, "test")
+
+
+def test_a_warmed_request_hits_and_the_backend_is_never_asked(rig):
+    """P1, P9: same key, same answer, as if the wrapper had fetched it."""
+    events = [ocr_event(rig.image(b"page")), extraction_event(), summarization_event()]
+    answers = [page_answer("A page"), json_answer({"total": 17.2}), token_answer("A summary")]
+    warmed = filled(rig, *(pair(event, answer) for event, answer in zip(events, answers, strict=True)))
+    got = [rig.call(ocr_event(rig.image(b"page"))), rig.call(events[1]), rig.call(events[2])]
+
+    assert (warmed.pairs, warmed.kept, rig.backend.calls) == (3, 3, [])
+    assert rig.outcomes == ["hit_table"] * 3
+    assert [each["output"] for each in got] == [each["output"] for each in answers]
+
+
+def test_without_warming_it_misses(rig):
+    """Negative control of the test above."""
+    rig.call(extraction_event())
+
+    assert rig.outcomes == ["miss"]
+
+
+def test_what_the_hook_would_refuse_is_refused(rig):
+    """P14, P16, P47: the same gate."""
+    sampled = extraction_event()
+    sampled["inferenceConfig"]["temperature"] = 0.7
+    warmed = filled(
+        rig,
+        pair(extraction_event("a"), token_answer("no JSON at all")),
+        pair(summarization_event("b"), {**token_answer("cut"), "stopReason": "max_tokens"}),
+        pair(sampled, json_answer({})),
+    )
+
+    assert (warmed.kept, dict(warmed.refused), dict(warmed.bypassed)) == (
+        0,
+        {"not_json": 1, "truncated": 1},
+        {"sampling": 1},
+    )
+
+
+def test_a_run_that_was_cut_short_is_repeated_and_skips_what_is_kept(rig):
+    """Resuming is running again."""
+    pairs = [pair(summarization_event(str(number)), token_answer(str(number))) for number in range(5)]
+    filled(rig, *pairs[:3])
+    writes = len(rig.dynamodb.of_kind("ENTRY"))
+    warmed = filled(rig, *pairs)
+
+    assert (writes, warmed.known, warmed.kept) == (3, 3, 2)
+
+
+def test_a_dry_run_writes_nothing_and_tells_the_cost(rig):
+    pairs = [pair(summarization_event(str(number)), token_answer("text " * 2_000)) for number in range(3)]
+    warmed = filled(rig, *pairs, dry_run=True)
+
+    assert (warmed.kept, rig.dynamodb.of_kind("ENTRY"), rig.dynamodb.of_kind("LEASE")) == (3, [], [])
+    assert warmed.write_units >= 18
+    assert warmed.cost > 0
+
+
+def test_a_dry_run_writes_nothing_although_the_control_item_orders_otherwise(rig):
+    """P50: an order of mode `on` reaches every environment; the dry run's client could not write."""
+    rig.call(summarization_event("first"))
+    before = rig.dynamodb.of_kind("ENTRY")
+    filler = warmer(rig, dry_run=True)
+    table = filler._assembly.clients.dynamodb()
+
+    with pytest.raises(PermissionError):
+        table.put_item()
+    filler.fill(pair(summarization_event("other"), token_answer("x")), Warmed())
+    assert rig.dynamodb.of_kind("ENTRY") == before
+
+
+def test_an_entry_lives_from_the_time_of_its_answer(rig):
+    """P10: an answer of six days ago is served for one more day, and one of eight days ago not at all."""
+    now = rig.clock.now_ms()
+    young, old = summarization_event("young"), summarization_event("old")
+    warmed = filled(
+        rig, pair(young, token_answer("y"), now - 6 * DAY_MS), pair(old, token_answer("o"), now - 8 * DAY_MS)
+    )
+    rig.call(young)
+    rig.clock.advance(86_400 + 1)
+    rig.cold_start()
+    rig.call(young, rig.second)
+
+    assert (warmed.kept, dict(warmed.bypassed)) == (1, {"expired": 1})
+    assert rig.outcomes == ["hit_table", "miss"]
+
+
+def test_pages_that_s3_lost_are_read_from_a_folder(rig, tmp_path):
+    """P4: bytes count, wherever they come from."""
+    event = ocr_event(rig.image(b"page"))
+    lost = ocr_event("s3://working-bucket/temp/lambdahook/0123456789abcdef0123456789abcdef.jpeg")
+    lost["messages"][0]["content"][1]["image"]["source"]["s3Location"]["uri"] = (
+        event["messages"][0]["content"][1]["image"]["source"]["s3Location"]["uri"].rpartition("/")[0] + "/lost.jpeg"
+    )
+    (tmp_path / "lost.jpeg").write_bytes(b"page")
+    without = filled(rig, pair(lost, page_answer("A page")))
+    warmed = filled(rig, pair(lost, page_answer("A page")), images=str(tmp_path))
+    rig.call(event)
+
+    assert dict(without.bypassed) == {"image_unreadable": 1}
+    assert (warmed.kept, rig.outcomes) == (1, ["hit_table"])
+
+
+class TestSources:
+    def test_lines_and_folders(self, tmp_path):
+        (tmp_path / "a.request.json").write_text('{"x": 1}')
+        (tmp_path / "a.answer.json").write_text('{"y": 2}')
+        lines = tmp_path / "pairs.jsonl"
+        lines.write_text('{"event": {"x": 3}, "answer": {"y": 4}, "time": "2026-11-01T08:00Z"}\n\n')
+
+        assert [(found.event, found.answer) for found in read_pairs([str(tmp_path), str(lines)])] == [
+            ({"x": 1}, {"y": 2}),
+            ({"x": 3}, {"y": 4}),
+        ]
+        assert next(read_pairs([str(lines)])).time_ms == 1_793_520_000_000
+
+    @pytest.mark.parametrize(
+        "text", ["nonsense", '{"event": {}}', '{"event": {}, "answer": {}, "time": "noon"}', "[1]"]
+    )
+    def test_what_is_no_pair_is_named_with_its_line(self, text, tmp_path):
+        lines = tmp_path / "pairs.jsonl"
+        lines.write_text(text)
+
+        with pytest.raises(PairError, match=r"pairs\.jsonl:1"):
+            list(read_pairs([str(lines)]))
+
+
+class TestCommand:
+    @pytest.fixture(autouse=True)
+    def shell(self, monkeypatch):
+        monkeypatch.setenv("HOOKCACHE_TABLE", "hookcache")
+        monkeypatch.setenv("HOOKCACHE_SECRET", "0123456789abcdef0123456789abcdef")
+        monkeypatch.setenv("HOOKCACHE_BACKEND", BACKEND)
+
+    @pytest.mark.parametrize(
+        ("arguments", "remedy"),
+        [
+            (["{none}"], "give a file of pairs"),
+            (["{none}", "--rate", "0"], "--rate"),
+            (["{none}", "--images", "/no/such"], "is no folder"),
+        ],
+    )
+    def test_bad_input_is_one_line_and_status_2(self, arguments, remedy, tmp_path, capsys):
+        none = tmp_path / "none.jsonl"
+
+        assert main(["warm", *(argument.format(none=none) for argument in arguments)]) == 2
+        captured = capsys.readouterr()
+        assert remedy in captured.err
+        assert captured.err.count("\n") == 1
+
+    def test_ctrl_c_shows_what_was_done(self, tmp_path, capsys, monkeypatch):
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(warm, "_walk", interrupted)
+
+        assert main(["warm", str(tmp_path), "--json"]) == 1
+        captured = capsys.readouterr()
+        assert json.loads(captured.out)["pairs"] == 0
+        assert "run the same command again" in captured.err

@@ -1,0 +1,78 @@
+"""The receipt's line: the usual way of spelling it against the general one, which test_emf.py holds to Powertools."""
+
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hookcache.outcome import Outcome, Reason
+from hookcache.receipt import Receipt
+from hookcache.record import Recorder
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+NAMES = st.one_of(st.sampled_from(["inputTokens", "outputTokens", "pages", "totalTokens"]), WORDS)
+COUNTS = st.one_of(st.integers(0, 2**70), st.floats(0, 1e300))
+UNITS = st.dictionaries(NAMES, COUNTS, max_size=60)
+TIMES = st.floats(0, 1e9)
+MONEY = st.decimals(0, Decimal("1e200"), allow_nan=False)
+
+MEMBERS = {
+    "outcome": st.sampled_from(Outcome),
+    "reason": st.one_of(st.none(), st.sampled_from(Reason)),
+    "error_type": WORDS,
+    "mode": WORDS,
+    "key_id": WORDS,
+    "age_seconds": st.one_of(st.none(), TIMES),
+    "entry_bytes": st.integers(0, 2**40),
+    "backend_version": WORDS,
+    "images": st.integers(0, 100),
+    "image_bytes": st.integers(0, 2**40),
+    "units_spent": UNITS,
+    "units_saved": UNITS,
+    "unpriced": UNITS,
+    "own_units": st.dictionaries(st.sampled_from(["lambda_requests", "log_bytes", "table_read_units"]), COUNTS),
+    "cost": MONEY,
+    "saved_cost": MONEY,
+    "own_cost": st.decimals(0, 1_000, allow_nan=False),
+    "total_ms": TIMES,
+}
+ODD = {
+    "refusal": st.sampled_from(Reason),
+    "components": st.just({"blocks": "t"}),
+    "would_hit": st.booleans(),
+    "agrees": st.booleans(),
+    "backend_ms": TIMES,
+    "asked_backend": st.booleans(),
+    "replay": st.booleans(),
+    "units_charged": UNITS,
+    **dict.fromkeys(("table_errors", "image_errors", "lease_lost", "corrupt_entries"), st.integers(0, 3)),
+    **dict.fromkeys(("usage_removed", "control_ignored"), st.integers(0, 3)),
+}
+
+
+def receipt_of(words, cold, members):
+    receipt = Receipt(*words, cold_start=cold)
+    for name, value in members.items():
+        setattr(receipt, name, value)
+    return receipt
+
+
+@given(
+    st.tuples(WORDS, WORDS, WORDS),
+    st.booleans(),
+    st.fixed_dictionaries({}, optional=MEMBERS),
+    st.one_of(st.just({}), st.fixed_dictionaries({}, optional=ODD)),
+)
+def test_the_usual_way_spells_what_the_general_one_does(words, cold, members, odd):
+    """P31, P35: byte by byte, whatever a receipt holds; the ones that tell of something odd go the general way."""
+    receipt, recorder = receipt_of(words, cold, {**members, **odd}), Recorder("Test/Namespace", 'a "service"')
+
+    assert recorder.general_line(1_790_000_000_000, receipt) == recorder.line(1_790_000_000_000, receipt)
+
+
+def test_a_hit_goes_the_usual_way(monkeypatch):
+    """G1: nothing else would notice if it did not."""
+    monkeypatch.setattr(Recorder, "general_line", None)
+    hit = receipt_of(("OCR", "f", "1"), False, {"outcome": Outcome.HIT_MEMORY, "units_saved": {"pages": 1}})
+
+    assert '"MemoryHits":[1.0]' in Recorder("Test/Namespace", "s").line(1, hit)

@@ -1,0 +1,206 @@
+"""The truth check: what counts as a difference, when a context is no longer trusted, and what the caller gets (P59)."""
+
+import json
+import random
+
+import pytest
+
+from fakes import (
+    FakeClock,
+    answer,
+    extraction_event,
+    json_answer,
+    ocr_event,
+    page_answer,
+    read_timeout,
+    summarization_event,
+)
+from hookcache.policy import Rules
+from hookcache.truth import DISTRUST_SECONDS, Finding, TruthCheck, compare, evidence
+
+PAGE = "Invoice 4711 of the waterworks, due on 3 May, to be paid within fourteen days to the account below, total 17.20"
+
+
+def checked(**rules):
+    return {"HOOKCACHE_POLICY": json.dumps({"*": {"check_share": 1, **rules}})}
+
+
+def found(kept, new):
+    return compare(json.dumps(kept).encode(), new).finding
+
+
+class TestComparison:
+    @pytest.mark.parametrize(
+        ("new", "finding"),
+        [
+            (answer(PAGE), Finding.AGREES),
+            (answer(PAGE, inputTokens=9999), Finding.AGREES),
+            (answer(PAGE.upper()), Finding.DRIFT),
+            (answer(PAGE.replace("waterworks", "water works")), Finding.DRIFT),
+            (answer(PAGE.replace("17.20", "17.30")), Finding.FALSE_HIT),
+            (answer("Dear reader, thank you."), Finding.FALSE_HIT),
+            (answer(""), Finding.FALSE_HIT),
+            ({**answer(PAGE), "metrics": {"latencyMs": 12}}, Finding.DRIFT),
+            ([], Finding.FALSE_HIT),
+        ],
+        ids=["equal", "usage", "case", "two words", "a figure", "another text", "blank", "outside", "no object"],
+    )
+    def test_what_was_found(self, new, finding):
+        """P59: other words of the same are drift; another figure or another text is a false hit."""
+        assert found(answer(PAGE), new) == finding
+
+    def test_json_in_a_text_is_compared_by_field(self):
+        """P59: the path names the field, not the text that holds it; member order and white space are no difference."""
+        kept = answer('{"total": 17.2, "lines": [{"name": "water"}]}')
+        same = answer('```json\n{"lines": [{"name": "water"}],\n "total": 17.20}\n```')
+        other = compare(
+            json.dumps(kept).encode(), answer('{"total": 17.2, "lines": [{"name": "wine"}, {"name": "x"}]}')
+        )
+
+        assert found(kept, same) is Finding.AGREES
+        assert [each.path for each in other.differences] == [
+            "output.message.content[0].text.lines[0].name",
+            "output.message.content[0].text.lines[1]",
+        ]
+
+    @pytest.mark.parametrize(("was", "is_now"), [(True, 1), (None, ""), (0, None), ("1", 1)])
+    def test_values_of_another_kind_differ(self, was, is_now):
+        """P59: true is not 1, null is not an empty text."""
+        assert found(json_answer({"a": was}), json_answer({"a": is_now})) is Finding.FALSE_HIT
+
+    def test_a_name_that_may_be_content_is_not_shown(self):
+        """P36: only plain words of a path are written."""
+        comparison = compare(json.dumps(json_answer({"päss: 17": 1})).encode(), json_answer({"päss: 17": 2}))
+
+        assert comparison.shown("paths") == {
+            "result": "false_hit",
+            "fields": comparison.fields,
+            "differing": 1,
+            "paths": ["output.message.content[0].text.?"],
+        }
+
+    def test_values_are_shown_where_the_operator_asked_for_content(self):
+        """P36, P59: and then cut."""
+        comparison = compare(json.dumps(answer("a" * 300)).encode(), answer("b" * 300))
+
+        assert [[len(value) for value in pair] for pair in comparison.shown("content")["values"]] == [[200, 200]]
+
+
+class TestTrust:
+    def checks(self, rate, most, seed):
+        """How many checks at a rate of false hits until the context is distrusted; None if `most` were not enough."""
+        truth, draw = TruthCheck(FakeClock()), random.Random(seed)
+        kept = json.dumps(answer(PAGE)).encode()
+        for number in range(1, most + 1):
+            wrong = draw.random() < rate
+            truth.judge("OCR", Rules(check_limit=0.001), kept, answer("Other" if wrong else PAGE))
+            if truth.distrusts("OCR"):
+                return number
+        return None
+
+    def test_one_percent_of_wrong_entries_is_found(self):
+        """P59: at ten times the tolerated rate, 19 of 20 runs or more trip within 2,000 checks; the median within 500."""
+        runs = [self.checks(0.01, 2_000, seed) for seed in range(60)]
+        tripped = sorted(run for run in runs if run is not None)
+
+        assert len(tripped) >= 57
+        assert tripped[len(tripped) // 2] <= 500
+
+    def test_the_tolerated_rate_is_not_held_against_a_context(self):
+        """P59: negative control of the test above: at a tenth of the tolerated rate no run trips."""
+        assert [self.checks(0.0001, 1_000, seed) for seed in range(20)] == [None] * 20
+
+    def test_drift_counts_for_a_context(self):
+        """P59: models vary; other words of the same are no evidence against it."""
+        assert (
+            evidence(Finding.DRIFT, 0.001) == evidence(Finding.AGREES, 0.001) < 0 < evidence(Finding.FALSE_HIT, 0.001)
+        )
+
+    def test_contexts_are_judged_apart_and_trusted_again_after_an_hour(self):
+        """P59: by wall clock, as environments freeze."""
+        clock = FakeClock()
+        truth, kept = TruthCheck(clock), json.dumps(answer(PAGE)).encode()
+        for _ in range(4):
+            truth.judge("OCR", Rules(), kept, answer("Other"))
+        before = truth.distrusts("OCR"), truth.distrusts("Extraction")
+        clock.advance(DISTRUST_SECONDS)
+
+        assert (before, truth.distrusts("OCR")) == ((True, False), False)
+
+    @pytest.mark.parametrize(
+        ("share", "drawn", "wanted"), [(0, 0.0, False), (0.1, 0.05, True), (0.1, 0.1, False), (1, 0.999, True)]
+    )
+    def test_a_share_of_the_hits_is_checked(self, share, drawn, wanted):
+        """P59: none unless the operator says so."""
+        assert TruthCheck(FakeClock(), lambda: drawn).wanted(Rules(check_share=share)) is wanted
+
+
+class TestInTheHook:
+    def test_a_checked_hit_returns_the_stored_answer_with_the_usage_of_its_call(self, make_rig):
+        """P59, P57, P32: what the host is charged is what the backend reported; no credit is earned."""
+        rig = make_rig(**checked())
+        event = summarization_event()
+        rig.call(event)
+        rig.backend.replies = [answer("Something else entirely.", inputTokens=11, outputTokens=3)]
+        got = rig.call(event)
+
+        assert got["output"] == rig.answers[0]["output"]
+        assert got["usage"] == {"inputTokens": 11, "outputTokens": 3}
+        receipt = rig.receipts[-1]
+        assert (receipt["outcome"], receipt["check"]["result"], receipt["units_saved"]) == (
+            "hit_memory",
+            "false_hit",
+            {},
+        )
+        assert receipt["units_spent"] == {"inputTokens": 11, "outputTokens": 3}
+
+    def test_a_check_that_fails_costs_the_caller_nothing(self, make_rig):
+        """P59, P18: the stored answer goes out; the receipt says that nobody answered."""
+        rig = make_rig(**checked())
+        event = ocr_event(rig.image(b"page"))
+        first = rig.call(event)
+        rig.backend.replies = [read_timeout()]
+        again = rig.call(event)
+
+        assert again["output"] == first["output"]
+        assert (rig.receipts[-1]["outcome"], rig.receipts[-1]["check"]) == ("hit_memory", {"result": "unanswered"})
+
+    def test_without_a_share_no_hit_asks_the_backend(self, rig):
+        """P59: the default; negative control of the tests above."""
+        event = ocr_event(rig.image(b"page"))
+        rig.call(event)
+        rig.call(event)
+
+        assert len(rig.backend.calls) == 1
+        assert "check" not in rig.receipts[-1]
+
+    def test_a_distrusted_context_goes_to_the_backend_and_others_do_not(self, make_rig):
+        """P59: wrong entries were planted by a backend that answered wrongly when they were made."""
+        rig = make_rig(HOOKCACHE_POLICY=json.dumps({"OCR": {"check_share": 1}}))
+        pages = [ocr_event(rig.image(b"page %d" % number)) for number in range(4)]
+        rig.backend.replies = [page_answer(f"Wrong {number}") for number in range(4)]
+        for event in pages:
+            rig.call(event)
+        for event in pages:
+            rig.call(event)
+        after = rig.call(pages[0])
+        other = extraction_event()
+        rig.call(other)
+        rig.call(other)
+
+        assert [receipt["check"]["result"] for receipt in rig.receipts[4:7]] == ["false_hit"] * 3
+        assert rig.outcomes[7:] == ["bypass", "bypass", "miss", "hit_memory"]
+        assert rig.receipts[7]["reason"] == "distrusted"
+        assert "Wrong" not in json.dumps(after)
+
+    @pytest.mark.parametrize("mode", ["observe", "write_only", "off"])
+    def test_modes_that_serve_nothing_check_nothing(self, make_rig, mode):
+        """P50, P59."""
+        rig = make_rig(HOOKCACHE_MODE=mode, **checked())
+        rig.charged_hits = mode == "off"
+        event = summarization_event()
+        for _ in range(3):
+            rig.call(event)
+
+        assert all("check" not in receipt for receipt in rig.receipts)
+        assert len(rig.backend.calls) == 3

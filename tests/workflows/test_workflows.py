@@ -1,0 +1,252 @@
+"""The Step Functions workflows: their definitions, their template, and their runs on the interpreter."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hookcache_ops.cli import main
+from hookcache_ops.local.router import Router
+from hookcache_ops.local.step_functions import SUBSTITUTION
+from hookcache_ops.workflow import NAMES, Row, down, given, trouble_of, twice
+from hookcache_ops.workflow_stage import WorkflowStage
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "workflows"
+DEFINITIONS = sorted(FOLDER.glob("*.asl.json"))
+VALIDATOR = ROOT / "node_modules" / ".bin" / "asl-validator"
+
+
+def states_of(machine: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every state of a definition, inner ones of Map and Parallel included."""
+    for state in machine["States"].values():
+        yield state
+        for inner in (*state.get("Branches", ()), *([state["ItemProcessor"]] if "ItemProcessor" in state else ())):
+            yield from states_of(inner)
+
+
+def unguarded(machine: dict[str, Any]) -> list[str]:
+    """Resources of tasks that are not tried again, or whose failure nobody catches."""
+    caught = any(state["Type"] == "Parallel" and state.get("Catch") for state in machine["States"].values())
+    return [
+        state["Resource"]
+        for state in states_of(machine)
+        if state["Type"] == "Task"
+        and not (state.get("Retry") and (state.get("Catch") or caught or "dynamodb" in state["Resource"]))
+    ]
+
+
+def validated(file: Path) -> subprocess.CompletedProcess[str]:
+    if shutil.which("node") is None or not VALIDATOR.exists():
+        reason = "the ASL validator is not installed: run `npm ci`"
+        pytest.fail(reason) if os.environ.get("HOOKCACHE_REQUIRE_ENGINES") == "1" else pytest.skip(reason)
+    return subprocess.run(
+        ["node", VALIDATOR, "--json-path", file], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkflowStage]:
+    with WorkflowStage(tmp_path_factory.mktemp("workflow"), reader_seconds=0.0) as started:
+        yield started
+
+
+class TestDefinitions:
+    def test_each_workflow_has_one(self):
+        assert sorted(f"{name}.asl.json" for name in NAMES) == [file.name for file in DEFINITIONS]
+
+    @pytest.mark.parametrize("file", DEFINITIONS, ids=lambda file: file.name)
+    def test_the_validator_takes_it(self, file):
+        run = validated(file)
+
+        assert run.returncode == 0, run.stdout + run.stderr
+
+    def test_the_validator_finds_a_state_that_leads_nowhere(self, tmp_path):
+        """Negative control of the test above."""
+        spoilt = json.loads(DEFINITIONS[0].read_text())
+        spoilt["StartAt"] = "Nowhere"
+        file = tmp_path / "spoilt.asl.json"
+        file.write_text(json.dumps(spoilt))
+
+        assert validated(file).returncode != 0
+
+    @pytest.mark.parametrize("file", DEFINITIONS, ids=lambda file: file.name)
+    def test_every_task_is_retried_and_caught(self, file):
+        """P27: a follower that waited in vain raises a retryable error; a lost page must not lose the document."""
+        machine = json.loads(file.read_text())
+
+        assert unguarded(machine) == []
+
+    def test_a_task_without_retry_is_found(self):
+        """Negative control of the test above."""
+        machine = json.loads((FOLDER / "cached-task.asl.json").read_text())
+        bare = copy.deepcopy(machine)
+        del bare["States"]["Ask"]["Retry"]
+
+        assert unguarded(bare) == ["arn:aws:states:::lambda:invoke"]
+
+    def test_the_template_gives_every_substitution(self):
+        template = yaml.load((FOLDER / "template.yaml").read_text(), Loader=_AnyTag)
+        used = {name for file in DEFINITIONS for name in SUBSTITUTION.findall(file.read_text())}
+        machines = [
+            resource["Properties"]
+            for resource in template["Resources"].values()
+            if resource["Type"] == "AWS::Serverless::StateMachine"
+        ]
+
+        assert sorted(machine["DefinitionUri"] for machine in machines) == [file.name for file in DEFINITIONS]
+        assert all(set(machine["DefinitionSubstitutions"]) == used for machine in machines)
+
+    def test_sam_takes_the_template(self):
+        sam = ROOT / ".venv-sam" / "bin" / "sam"
+        if not sam.exists():
+            reason = "the SAM command line is not installed: run `make setup` once"
+            pytest.fail(reason) if os.environ.get("HOOKCACHE_REQUIRE_ENGINES") == "1" else pytest.skip(reason)
+        run = subprocess.run(
+            [sam, "validate", "--lint", "--template", FOLDER / "template.yaml", "--region", "eu-west-1"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "SAM_CLI_TELEMETRY": "0"},
+        )
+
+        assert run.returncode == 0, run.stdout + run.stderr
+
+
+class _AnyTag(yaml.SafeLoader):
+    """CloudFormation's short forms as what they hold."""
+
+
+def _content(loader: yaml.SafeLoader, _suffix: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return loader.construct_scalar(node)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_mapping(node, deep=True)
+
+
+_AnyTag.add_multi_constructor("!", _content)
+
+
+class TestRouter:
+    def test_each_service_has_its_own_endpoint(self):
+        router = Router(functions="functions", table="table", rest="rest")
+
+        assert [
+            router.endpoint_of("/2015-03-31/functions/x/invocations", ""),
+            router.endpoint_of("/", "DynamoDB_20120810.PutItem"),
+            router.endpoint_of("/", "AWSStepFunctions.StartExecution"),
+        ] == ["functions", "table", "rest"]
+
+
+class TestOnTheInterpreter:
+    def test_the_second_run_reaches_no_backend(self, stage):
+        """The first run fetches; the second is answered by the wrapper, and returns the same."""
+        row = twice(stage, "cached-task", ())
+
+        assert (row.status, row.backend_calls, row.same_output) == (("SUCCEEDED", "SUCCEEDED"), (1, 0), True)
+
+    def test_a_backend_that_is_down_is_tried_again_and_ends_in_the_catch_state(self, stage):
+        """P17: nothing is stored of it; the error's own name arrives in the workflow."""
+        failure = down(stage)
+
+        assert (failure.status, failure.error, failure.retried, failure.ended_in) == (
+            "FAILED",
+            "ReaderUnavailable",
+            2,
+            "GaveUp",
+        )
+
+    def test_after_the_failure_the_backend_is_asked_again(self, stage):
+        """P17: an error is never served as an answer."""
+        stage.begin("recovery")
+        stage.break_reader(down=True)
+        first, _ = stage.run("cached-task", given(stage, "cached-task", ()))
+        stage.break_reader(down=False)
+        second, calls = stage.run("cached-task", given(stage, "cached-task", ()))
+
+        assert (first.status, second.status, calls) == ("FAILED", "SUCCEEDED", 1)
+
+    def test_a_page_that_fails_is_noted_in_the_engines_table(self, stage):
+        """The other pages' run ends well; the note holds the error's name and nothing of the page."""
+        stage.begin("lost-page")
+        lost = {"uri": "s3://idp-working-bucket/temp/lambdahook/gone.jpeg", "format": "jpeg"}
+        execution, _ = stage.run("map-pages", {"document": "lost", "pages": [lost]})
+        (note,) = [note for note in stage.failures() if note["document"] == "lost"]
+
+        assert execution.output == [{"number": 0, "error": "UnreadableImageError"}]
+        assert (note["page"], note["error"], set(note)) == (
+            "0",
+            "UnreadableImageError",
+            {"document", "page", "error", "time"},
+        )
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(600)
+def test_all_workflows_on_real_pages(capsys, tmp_path):
+    """Each twice on OCR'd pages: no backend call the second time, and prompts asked at once end sooner."""
+    letter = str(ROOT / "documents" / "letter.pdf")
+    status = main(["workflow", "--document", letter, "--seconds", "3", "--json", "-o", str(tmp_path)])
+    figures = json.loads(capsys.readouterr().out)
+    rows = {row["workflow"]: row for row in figures["workflows"]}
+
+    assert (status, figures["trouble"]) == (0, [])
+    assert {name: row["backend_calls"] for name, row in rows.items()} == {
+        "cached-task": [1, 0],
+        "prompt-chain": [4, 0],
+        "parallel-prompts": [4, 0],
+        "map-pages": [2, 0],
+    }
+    assert rows["parallel-prompts"]["after_first"] < rows["prompt-chain"]["after_first"]
+    with capsys.disabled():
+        print(
+            f"\nthree prompts: chain {rows['prompt-chain']['after_first']} s, at once {rows['parallel-prompts']['after_first']} s"
+        )
+
+
+class TestCommand:
+    @pytest.mark.parametrize(
+        ("arguments", "remedy"),
+        [
+            (["no-such"], r"no workflow is called no-such; choose from cached-task, prompt-chain"),
+            (["--seconds", "-1"], r"--seconds must be from 0 to 60"),
+            (["--document", "missing.pdf"], r"missing\.pdf"),
+        ],
+    )
+    def test_bad_input_is_one_line_and_status_2(self, arguments, remedy, capsys):
+        assert main(["workflow", *arguments]) == 2
+        captured = capsys.readouterr()
+        assert re.search(remedy, captured.err)
+        assert captured.err.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("changed", "trouble"),
+        [
+            ({}, ""),
+            ({"backend_calls": (1, 1)}, "the second run reached a backend 1 times"),
+            ({"status": ("SUCCEEDED", "FAILED")}, "the runs ended SUCCEEDED and FAILED"),
+            ({"same_output": False}, "the second run returned something else"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, changed, trouble):
+        good = {
+            "workflow": "x",
+            "status": ("SUCCEEDED", "SUCCEEDED"),
+            "seconds": (1.0, 0.1),
+            "after_first": 0.5,
+            "backend_calls": (1, 0),
+            "same_output": True,
+        }
+
+        assert trouble_of(Row(**(good | changed))) == trouble
