@@ -133,9 +133,11 @@ def _scenario_file(args: argparse.Namespace) -> tuple[dict[str, Any], list[Mappi
             why = getattr(error, "strerror", None) or "no text"
             raise SourceError(f"{args.scenario}: {why}; give a scenario file as in --help") from None
         told, wished = of_file(text, args.scenario)
+    told = {**told, **dict(args.deployed)}
+    base = deployed(told, ()).scenario
     for entry in wished:
-        scenario_of(entry)  # a mistake in it is told before a long log is read
-    return {**told, **dict(args.deployed)}, wished
+        scenario_of(entry, base)  # a mistake in it is told before a long log is read
+    return told, wished
 
 
 def _read(args: argparse.Namespace, told: Mapping[str, Any]) -> Log:

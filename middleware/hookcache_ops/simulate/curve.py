@@ -19,7 +19,7 @@ from hookcache_ops.simulate.stack import distances, hits_within
 from hookcache_ops.simulate.tally import Estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from hookcache_ops.simulate.deployed import Deployed
     from hookcache_ops.simulate.log import Log
@@ -110,8 +110,3 @@ def _rounded(size: float) -> int:
 
 def _share(value: float) -> float:
     return min(1.0, max(0.0, value))
-
-
-def ratio_of(points: Iterable[Point], size: int) -> float | None:
-    """The miss ratio at one size."""
-    return next((point.miss_ratio.value for point in points if point.size_bytes == size), None)
