@@ -26,7 +26,7 @@ from bench.output import receipts_go_out
 from bench.plain import Idempotent, Plain, emit, plain_key
 from bench.servers import object_bytes
 from bench.stage import IDEMPOTENCY_TABLE, PROJECT, TABLE, Stage
-from hookcache.canonical import canonical_form
+from hookcache.canonical import canonical_pieces
 from hookcache.request import parse
 
 CONTEXT = Context()
@@ -76,7 +76,7 @@ class Bench:
             asked = event(prose(size, umlauts="umlauts" in label))
             raw = asked["messages"][0]["content"][0]["text"].encode()
             steps: dict[str, Step] = {
-                "ours": lambda e=asked: keyer.key_of(canonical_form(parse(e), ()), b"identity", "0"),
+                "ours": lambda e=asked: keyer.key_of_pieces(canonical_pieces(parse(e), ()), b"identity", "0"),
                 "plain": lambda e=asked: plain_key(e, []),
                 "litellm": lambda e=asked: libraries.litellm_key(e),
                 "langchain": lambda e=asked: libraries.langchain_key(e),
@@ -283,7 +283,7 @@ class Bench:
     def _key_of(self, asked: Any) -> Any:
         cache = self.ours.cache
         identity = cache.control.now().identity.digest
-        return cache._keyer.key_of(canonical_form(parse(asked), ()), identity, "0")
+        return cache._keyer.key_of_pieces(canonical_pieces(parse(asked), ()), identity, "0")
 
     # ------------------------------------------------------------------------------------------ many at once
 

@@ -26,9 +26,9 @@ READ_SECONDS = 10.0
 """Bound on all images of one request together; slower is `image_unreadable`, and the backend is asked."""
 CHECK_SECONDS = 3.0
 """Bound on asking whether they changed; slower counts as changed. The answer is there by then and waits for this."""
-CHUNK_BYTES = 32 * 1024
+CHUNK_BYTES = 24 * 1024
 PARALLEL = 32
-"""Images read at once by one environment: with a chunk each, 1 MB is buffered at most (G2)."""
+"""Images read at once by one environment: with a chunk and a connection's buffer each, 1 MB is held at most (G2)."""
 
 _ACCOUNT = re.compile(r"\d{12}")
 _ARN_ACCOUNT = re.compile(r"arn:[^:]+:lambda:[^:]*:(\d{12}):")

@@ -44,6 +44,8 @@ def start(*options: str) -> subprocess.CompletedProcess[str]:
         **SETTINGS,
         "HOOKCACHE_TABLE": "table",
         "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "as Lambda sets it",
+        "AWS_SECRET_ACCESS_KEY": "as Lambda sets it",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
     }
     return subprocess.run(

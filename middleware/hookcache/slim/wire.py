@@ -24,6 +24,8 @@ from hookcache.slim.unusual import Unusual
 IDLE_SECONDS = 50.0
 """Kept no longer than this without use, by wall clock, which runs on in a frozen environment."""
 MAX_LINE_BYTES = 16_384
+BUFFER_BYTES = 16_384
+"""Per connection; a longer read goes past it."""
 MAX_HEADERS = 100
 
 
@@ -78,7 +80,7 @@ class _Connection:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self.socket = wire.dial()
-        self.file = self.socket.makefile("rb", 65_536)
+        self.file = self.socket.makefile("rb", BUFFER_BYTES)
         self.since = 0.0
 
     def exchange(self, request: bytes) -> tuple[int, dict[str, str]]:
