@@ -53,7 +53,7 @@ class Assembly:
         self.clock = clock if clock is not None else SystemClock()
         self.spending = Spending()
         self.items = Items(self.clients.dynamodb, settings.table, Breaker(self.clock), self.spending)
-        self.prices = Prices(settings.price_as, self._load_prices)
+        self.prices = Prices(settings.price_as, self._load_prices, self.clock)
         self.secrets = SecretSource(self._secret_reader(), self.clock)
         self._lock = threading.Lock()
         self._cache: Cache | None = None

@@ -24,7 +24,7 @@ from hookcache.receipt import Receipt
 from hookcache.record import Recorder
 from hookcache.spending import Spending
 
-TYPICAL_LINE_BYTES = 2_600  # a receipt counts the log bytes of the one before it, the first of an environment this many
+TYPICAL_LINE_BYTES = 2_000  # a receipt counts the log bytes of the one before it, the first of an environment this many
 DEFAULT_NAMESPACE, DEFAULT_SERVICE = "GenAIIDP/HookCache", "hookcache"
 
 
