@@ -27,6 +27,7 @@ PROBE = """
 import importlib.util, json, sys
 sys.path.insert(0, sys.argv[1])
 import app, hookcache
+import boto3, yaml, hookcache.commands  # what a miss, prices and an erase load later
 from hookcache.hook import CachingHook
 print(json.dumps({
     "handler": isinstance(app.lambda_handler, CachingHook),
@@ -247,7 +248,7 @@ def test_the_artifact_can_be_built_to_encrypt(artifact: Callable[..., Path], nat
     assert {"cryptography", "cffi", "pycparser"} == {name.partition("-")[0] for name in have - plain}
 
 
-@pytest.mark.parametrize("part", ["hookcache", "pydantic", "cachetools"])
+@pytest.mark.parametrize("part", ["hookcache", "boto3", "pydantic", "cachetools"])
 def test_a_part_that_is_missing_is_noticed(part: str, native: Path, tmp_path: Path) -> None:
     """Control: nothing outside the artifact fills a gap in it."""
     gap = tmp_path / "artifact"
