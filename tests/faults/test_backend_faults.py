@@ -16,7 +16,6 @@ from fakes import BackendRaised, client_context_of, ocr_event, page_answer, refu
 from hookcache import control, percall
 from hookcache.assembly import wrapper
 from hookcache.errors import BackendThrottled, ConfigurationError, DeadlineTooClose, LoopDetected
-from hookcache.hook import CachingHook
 from hookcache.leader import Alone
 from hookcache.outcome import Reason
 from hookcache.policy import Admit
@@ -373,7 +372,7 @@ class TestWeAreOurOwnBackend:
 
     def test_control_without_marks_the_hops_grow(self, make_rig, monkeypatch):
         """F40, Control: until the platform stops them."""
-        monkeypatch.setattr(CachingHook, "_refuse_loops", lambda *_: None)
+        monkeypatch.setattr("hookcache.percall.refuse_loop", lambda *_: None)
         monkeypatch.setattr("hookcache.flight.Flights.board", lambda *_, **__: Alone(Reason.UNLEASED))
 
         assert len(self.circle(make_rig(**PINNED))) > 16
