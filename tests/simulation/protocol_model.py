@@ -72,6 +72,11 @@ class Caller(NamedTuple):
     kept_before: bool = False
     early: bool = False
 
+    @property
+    def is_about_the_entry(self) -> bool:
+        """Whether what it does concerns the entry; else it concerns the lease. No step concerns both."""
+        return self.doing.startswith(("start", "look", "put"))
+
 
 class World(NamedTuple):
     """A state. `excused` is set once a fault happened that may cost a second call."""
@@ -121,28 +126,29 @@ class _Suspended(Exception):
 class _Replay:
     """Items and clock for one product function: what was told before is told again, then one new operation is made."""
 
-    def __init__(self, log: tuple[Any, ...], table: MemoryItems, now: int) -> None:
+    def __init__(self, log: tuple[Any, ...], table: MemoryItems, now: int, kind: str = "") -> None:
         self.log = list(log)
         self._told = 0
         self._table = table
         self._now = now
+        self._kind = kind
         self._done = False
         self.lose = ""
 
     def now_ms(self) -> int:
         return self._recorded(lambda: self._now)
 
-    def get(self, *told: Any, **named: Any) -> Any:
-        return self._operation(lambda: self._table.get(*told, **named))
+    def get(self, key: bytes, kind: str, **named: Any) -> Any:
+        return self._operation(kind, lambda: self._table.get(key, kind, **named))
 
-    def put(self, *told: Any) -> Any:
-        return self._operation(lambda: self._table.put(*told))
+    def put(self, item: Item, *told: Any) -> Any:
+        return self._operation(item["kind"]["S"], lambda: self._table.put(item, *told))
 
-    def update(self, *told: Any) -> Any:
-        return self._operation(lambda: self._table.update(*told))
+    def update(self, key: bytes, kind: str, *told: Any) -> Any:
+        return self._operation(kind, lambda: self._table.update(key, kind, *told))
 
-    def exchange(self, *told: Any) -> Any:
-        return self._operation(lambda: self._table.exchange(*told))
+    def exchange(self, key: bytes, kind: str, *told: Any) -> Any:
+        return self._operation(kind, lambda: self._table.exchange(key, kind, *told))
 
     def _recorded(self, new: Callable[[], Any]) -> Any:
         if self._told == len(self.log):
@@ -152,7 +158,8 @@ class _Replay:
         self._told += 1
         return self.log[self._told - 1]
 
-    def _operation(self, operation: Callable[[], Any]) -> Any:
+    def _operation(self, kind: str, operation: Callable[[], Any]) -> Any:
+        assert self._kind in {"", kind}, "the model took this step for one that concerns the other item only"
         if self._told < len(self.log):
             return _reply(self._recorded(lambda: None))
         if self._done:
@@ -329,12 +336,17 @@ class Protocol:
 
     def _operated(self, world: World, number: int, caller: Caller, mishap: str) -> World:
         lease = world.lease_before if mishap == "old" else world.lease
+        about_entry = caller.is_about_the_entry
+        at = (0, world.entry) if about_entry else (lease, 0)
         told = (caller.doing, number, caller.fence, caller.early, caller.log, world.now + caller.offset)
-        situation = (*told, lease, world.entry, mishap)
+        situation = (*told, *at, mishap)
         if situation not in self._done:  # the product is asked once about each situation, not once for each world
-            self._done[situation] = self._perform(caller, number, world.now + caller.offset, lease, world.entry, mishap)
+            self._done[situation] = self._perform(caller, number, world.now + caller.offset, *at, mishap)
         written, entry, log, over, result = self._done[situation]
-        changed = self._written(world, world.lease if mishap == "old" else written, entry, number)
+        if about_entry:
+            changed = self._written(world, world.lease, entry, number)
+        else:
+            changed = self._written(world, world.lease if mishap == "old" else written, world.entry, number)
         if not over:
             return _with(changed, number, log=log, doing=caller.doing, offset=caller.offset)
         return self._came(_with(changed, number, log=(), deceived=False), number, caller, result, mishap)
@@ -343,7 +355,8 @@ class Protocol:
         self, caller: Caller, number: int, now: int, lease: ItemId, entry: ItemId, mishap: str
     ) -> tuple[ItemId, ItemId, tuple[Any, ...], bool, Any]:
         table = self._table(lease, entry)
-        replay = _Replay(caller.log, table, now)
+        about_entry = caller.is_about_the_entry
+        replay = _Replay(caller.log, table, now, "ENTRY" if about_entry else KIND)
         replay.lose = mishap if mishap != "old" else ""
         over, result = True, None
         try:

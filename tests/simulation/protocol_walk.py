@@ -76,6 +76,15 @@ class _Numbers:
         return self._numbers[value]
 
 
+class _Facts(NamedTuple):
+    """What the walk asks of a caller at every visit."""
+
+    order: int
+    over: bool
+    waits_to_start: bool
+    asking: bool
+
+
 class _Moves(NamedTuple):
     """
     What may become of a caller while time passes.
@@ -114,7 +123,7 @@ class Graph:
         self._informed: dict[tuple[Number, int], Number] = {}
         self._moves: dict[tuple[Number, Number], _Moves] = {}
         self._ticked: dict[tuple[Number, int], Number] = {}
-        self._keys: dict[Number, int] = {}
+        self._facts: list[_Facts] = []
         self._renamed: dict[Any, Number] = {}
         self._owners: dict[Number, int] = {}
         self.first = self.packed(protocol.first(callers, faults))
@@ -134,15 +143,17 @@ class Graph:
     def after(self, state: Packed) -> list[Packed]:
         """Every world one step later. None at all means that everybody is done."""
         shared, eraser, *callers = state
-        known, values = self._after_step, self._callers.values
+        known = self._after_step
         at, erasing = self._shared.values[shared], self._erasers.values[eraser].doing
-        asking = 0 if at.excused else sum(values[each].doing in _BUSY for each in callers)
+        era = "tomb" if erasing == "fence" else erasing  # to a caller an erase has not begun, is under way, or is done
+        facts = self._facts_of(callers)
+        asking = 0 if at.excused else sum([each.asking for each in facts])
         following = []
-        may_move = self._may_move(callers)
+        may_move = self._may_move(facts)
         for place in may_move:
             caller = callers[place]
-            beside = asking > (values[caller].doing in _BUSY)
-            situation = (shared, erasing, place, caller, beside)
+            beside = asking > facts[place].asking
+            situation = (shared, era, place, caller, beside)
             steps = known.get(situation)
             if steps is None:
                 steps = known[situation] = self._steps(shared, eraser, place, caller, len(callers), beside=beside)
@@ -156,14 +167,23 @@ class Graph:
             following += self._ticks(shared, eraser, callers, may_move)
         return following
 
-    def _may_move(self, callers: list[Number]) -> list[int]:
+    def _facts_of(self, callers: list[Number]) -> list[_Facts]:
+        facts, values = self._facts, self._callers.values
+        if len(facts) < len(values):
+            for number in range(len(facts), len(values)):
+                doing = values[number].doing
+                last = 0 if doing != "start" else 1 + values[number].awake
+                order = number + last * 2 * _IS_OWNER
+                facts.append(_Facts(order, doing == "over", doing == "start", doing in _BUSY))
+        return [facts[caller] for caller in callers]
+
+    def _may_move(self, facts: list[_Facts]) -> list[int]:
         """Who is not done. Callers are alike, so they start in order."""
-        found, before = [], ""
-        for place, number in enumerate(callers):
-            doing = self._callers.values[number].doing
-            if doing != "over" and before != "start":
+        found, before = [], False
+        for place, each in enumerate(facts):
+            if not each.over and not before:
                 found.append(place)
-            before = doing
+            before = each.waits_to_start
         return found
 
     def _erasures_of(self, shared: Number, eraser: Number, callers: list[Number]) -> Iterator[Packed]:
@@ -216,8 +236,9 @@ class Graph:
         A pause without time in it is none, and one that begins earlier changes nothing for the others: it begins here.
         """
         at = self._shared.values[shared]
-        moves = [self._moves_of(shared, caller) for caller in callers]
-        if sum(moves[place].urgent for place in may_move) > at.faults or (at.now - START_MS) // TICK_MS >= LAST_TICK:
+        moves = [self._moves.get((shared, caller)) or self._moves_of(shared, caller) for caller in callers]
+        urgent = sum([moves[place].urgent for place in may_move])
+        if urgent > at.faults or (at.now - START_MS) // TICK_MS >= LAST_TICK:
             return
         choices = []
         for place, move in enumerate(moves):
@@ -240,9 +261,7 @@ class Graph:
             yield self._in_order(self._later(shared, pauses), eraser, [each for each, _ in chosen])
 
     def _moves_of(self, shared: Number, caller: Number) -> _Moves:
-        known = self._moves.get((shared, caller))
-        if known is None:
-            known = self._moves[shared, caller] = self._moves_anew(self._shared.values[shared], caller)
+        known = self._moves[shared, caller] = self._moves_anew(self._shared.values[shared], caller)
         return known
 
     def _moves_anew(self, at: Shared, number: Number) -> _Moves:
@@ -285,8 +304,10 @@ class Graph:
 
         Owners' names in lease items, and in what callers and the eraser remember of them, are changed along.
         """
-        owner = self._owner(shared)
-        keys = [self._key(caller) for caller in callers]
+        owner = self._owners.get(shared)
+        if owner is None:
+            owner = self._owners[shared] = self._owner(shared)
+        keys = [each.order for each in self._facts_of(callers)]
         if owner >= 0:
             keys[owner] += _IS_OWNER
         ordered = sorted(keys)
@@ -299,21 +320,9 @@ class Graph:
             *[self._rename("caller", callers[place], order) for place in order],
         )
 
-    def _key(self, caller: Number) -> int:
-        """By what callers are put in order; those that have not started come last."""
-        key = self._keys.get(caller)
-        if key is None:
-            value = self._callers.values[caller]
-            last = 0 if value.doing != "start" else 1 + value.awake
-            key = self._keys[caller] = caller + last * 2 * _IS_OWNER
-        return key
-
     def _owner(self, shared: Number) -> int:
-        owner = self._owners.get(shared)
-        if owner is None:
-            lease = _decoded(self._shared.values[shared].lease)
-            owner = self._owners[shared] = int(lease.owner.rpartition("-")[2]) if lease and lease.owner else -1
-        return owner
+        lease = _decoded(self._shared.values[shared].lease)
+        return int(lease.owner.rpartition("-")[2]) if lease is not None and lease.owner else -1
 
     def _rename(self, what: str, number: Number, order: tuple[int, ...]) -> Number:
         known = self._renamed.get((what, number, order))
