@@ -29,10 +29,12 @@ from hookcache.entry import Entry, Fence
 from hookcache.images import ImageDigest
 from hookcache.key import CacheKey, Keyer, Secrets
 from hookcache.memory import MemoryTier
-from hookcache.metering import Meter, Receipt, _members, _metrics
+from hookcache.metering import Meter
 from hookcache.outcome import Outcome, Reason
 from hookcache.policy import Bypass, Fresh, Rules, judge, may_look_up
 from hookcache.prices import Prices, PriceTable
+from hookcache.receipt import Receipt
+from hookcache.record import _members, _metrics
 from hookcache.request import HookRequest, parse
 from hookcache.spending import Spending
 from hookcache.trace import components, without_images
@@ -188,7 +190,7 @@ class _Function:
         """What `Meter.record` gives, quicker: a log needs many, and their metric definitions are all alike."""
         frame = self._frame.get(receipt.asked_backend)
         if frame is None:
-            frame = self._frame[receipt.asked_backend] = self._meter.record(receipt)
+            frame = self._frame[receipt.asked_backend] = json.loads(self._meter.record(receipt))
         record = {**frame, **_members(receipt), **{name: [float(value)] for name, _, value in _metrics(receipt)}}
         record["_aws"] = {**frame["_aws"], "Timestamp": self._clock.now_ms()}
         record["MeteringKey"] = f"{receipt.context}/lambda_hook/{receipt.function}"

@@ -212,6 +212,7 @@ class Stored(NamedTuple):
     context: str = "OCR"
     backend_version: str = ""
     cost: Any = ()
+    origin: Any = ()
 
 
 SEALER = _QuickSealer()
