@@ -43,11 +43,13 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/unit/test_key.py::test_golden_keys",
         "tests/unit/test_canonical.py",
         "tests/property/test_identity.py",
+        "tests/property/test_plain_form.py",
     ),
     "frames": (  # the spelling that canonical forms are made of
         "tests/unit/test_key.py::test_golden_keys",
         "tests/unit/test_canonical.py",
         "tests/property/test_identity.py",
+        "tests/property/test_plain_form.py",
     ),
     "policy": ("tests/unit/test_policy.py",),
     "lease": (

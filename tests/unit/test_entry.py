@@ -63,6 +63,29 @@ class TestRoundTrip:
 
         assert entry == opened(SEALER.seal(entry).item)
 
+    @pytest.mark.parametrize("count", [0, 1, 2, 3, 101])
+    def test_what_it_was_made_of_can_be_told_with_the_secret_only(self, count):
+        """P37, P46: the digests of request and images come back; in the item they do not stand in clear."""
+        origin = tuple(hashlib.sha256(b"%d" % number).digest() for number in range(count))
+        item = SEALER.seal(replace(ENTRY, origin=origin)).item
+
+        assert origin == SEALER.origin_of(KEY, item)
+        assert ("origin" in item) == (count > 0)
+        assert not any(digest in item.get("origin", {}).get("B", b"") for digest in origin)
+        if count:
+            assert origin != SEALER.origin_of(b"x" * 32, item)
+            assert origin != Sealer(b"another secret", "default/1").origin_of(KEY, item)
+
+    def test_how_it_is_masked_never_changes(self):
+        """P43, P46: an erase finds what entries of earlier releases were made of."""
+        origin = tuple(hashlib.sha256(b"%d" % number).digest() for number in range(2))
+        masked = SEALER.seal(replace(ENTRY, origin=origin)).item["origin"]["B"].hex()
+
+        assert masked == (
+            "7dc13ffd2a40997ca0f6e14c18f1911a8f6367e4f660e6e1bf5f2834091d3c32"
+            "8e8189af52cf4db2a56f16a515e37585be41f58006269ffd73cbd104b9c8774a"
+        )
+
     @pytest.mark.parametrize("size", [349, 351, 399, 401, 700])
     def test_a_large_body_goes_to_the_overflow_bucket(self, size):
         """P49, S43: what cannot be compressed below 350 KB is no longer in the item; the item stays small."""

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from hookcache.canonical import LONG_TEXT
 from hookcache.images import ImageDigest
-from hookcache.key import Keyer, Secrets
+from hookcache.key import Keyer, Secrets, form_digest
 
 from . import golden
 
@@ -169,7 +170,34 @@ def test_what_lies_in_tables_never_changes():
 
 def test_no_rollout_is_an_empty_one():
     """P51: the host names none; its keys are those of a caller who says so."""
-    assert KEYER.key_of(FORM, IDENTITY, "0") == KEYER.key_of(FORM, IDENTITY, "0", "")
+    digest = sha256(FORM).digest()
+    keys = [
+        KEYER.key_of(FORM, IDENTITY, "0", ""),
+        KEYER.key_of(FORM, IDENTITY, "0"),
+        KEYER.key_of_pieces([FORM], IDENTITY, "0"),
+        KEYER.key_of_digest(digest, IDENTITY, "0"),
+    ]
+
+    assert 1 == len(set(keys))
+    assert keys[0] != KEYER.key_of_pieces([FORM], IDENTITY, "0", "canary")
+
+
+@pytest.mark.parametrize("size", [1, LONG_TEXT - 1, LONG_TEXT, LONG_TEXT + 1, 2 * LONG_TEXT, 3 * LONG_TEXT + 5])
+def test_a_long_text_counts_to_its_last_letter(size):
+    """P1, P2, S5: a form in pieces has the digest of the whole, and every letter of a text is in it."""
+    text = ("0123456789" * (size // 10 + 1))[:size]
+    whole = form_digest([b"before", text, b"behind"])
+
+    assert sha256(b"before" + text.encode() + b"behind").digest() == whole
+    for place in {0, size // 2, size - 1, *(at for at in (LONG_TEXT - 1, LONG_TEXT) if at < size)}:
+        changed = f"{text[:place]}x{text[place + 1 :]}"
+        assert form_digest([b"before", changed, b"behind"]) != whole
+
+
+def test_bytes_are_digested_as_they_are():
+    """P2: pieces that are bytes already, in one or several."""
+    assert sha256(b"caf\xc3\xa9" + b"b").digest() == form_digest([b"caf\xc3\xa9", b"", b"b"])
+    assert KEYER.key_of(b"ab", IDENTITY, "0") == KEYER.key_of_pieces([b"a", "b"], IDENTITY, "0")
 
 
 @pytest.mark.parametrize("purpose", ["keys", "tags", "index", "trace", "bodies"])
