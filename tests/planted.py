@@ -160,7 +160,8 @@ class _Function:
     def call(
         self, event: dict[str, Any], image: bytes, request_id: str, fresh: int, size: int, chance: random.Random
     ) -> Mapping[str, Any]:
-        receipt = Receipt(event["context"], self._name, request_id, mode="on", cold_start=self._cold)
+        receipt = Receipt(event["context"], self._name, request_id, cold_start=self._cold)
+        receipt.mode = "on"
         self._cold = False
         request = parse(event)
         if isinstance(may_look_up(request, Rules()), Bypass):
