@@ -79,6 +79,7 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"
     USAGE = "usage"
     NO_PAGES = "no_pages"
+    IMAGE_NOT_READ = "image_not_read"
     ANSWER_SIZE = "answer_size"
     NOT_JSON = "not_json"
     REFUSED_TEXT = "refused_text"

@@ -23,6 +23,8 @@ from hookcache.request import HookRequest
 from hookcache.usage import Metered
 
 DAY_SECONDS = 86_400
+BYTES_PER_TOKEN = 3
+"""Few texts cost more tokens than a third of their bytes; a rule of thumb, on the safe side."""
 
 
 class Mode(StrEnum):
@@ -60,6 +62,8 @@ class Rules:
         trace: put keyed component digests into the receipt (P58).
         resolve_references: members of the event that name an S3 prefix with a page; its content is the input (P41).
         output_limit: the model's own limit of output tokens, for requests that name none: an answer that reaches it was cut.
+        image_tokens: the least input tokens that each image costs the model; an answer that counts fewer, beside what its
+            prompt's text may cost, was made without.
         negative_errors: backend error types not to be repeated for a minute (P17).
         delegate_after_wait: ask the backend, instead of raising, when a follower's wait is over (P27).
         stale_if_error: answer a failed fetch with an entry that is no longer fresh, up to its hard end (P45).
@@ -80,6 +84,7 @@ class Rules:
     trace: bool = False
     resolve_references: tuple[str, ...] = ()
     output_limit: int | None = None
+    image_tokens: int | None = None
     negative_errors: frozenset[str] = field(default_factory=frozenset)
     delegate_after_wait: bool = False
     stale_if_error: bool = False
@@ -212,7 +217,20 @@ def admit(request: HookRequest, rules: Rules, answer: Metered, body_bytes: int) 
     ):
         if not holds:
             return Refuse(reason)
-    return _admit_text(text or "", rules, answer.units)
+    decision = _admit_text(text or "", rules, answer.units)
+    if isinstance(decision, Admit) and not _has_read_images(request, rules, answer.units):
+        return Refuse(Reason.IMAGE_NOT_READ)
+    return decision
+
+
+def _has_read_images(request: HookRequest, rules: Rules, units: Mapping[str, float]) -> bool:
+    """False if the count of input tokens has no room for the images beside the text, or there is none to tell by (S16)."""
+    if rules.image_tokens is None or not request.images:
+        return True
+    blocks = [*request.event["system"], *request.event["messages"][0]["content"]]
+    texts = [block["text"] for block in blocks if isinstance(block.get("text"), str)]
+    at_most = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) / BYTES_PER_TOKEN
+    return units.get("inputTokens", 0) >= rules.image_tokens * len(request.images) + at_most
 
 
 def _admit_text(text: str, rules: Rules, units: Mapping[str, float]) -> Admit | Refuse:

@@ -60,6 +60,7 @@ _RULES: Mapping[str, readers.Reader] = {
     "trace": readers.flag,
     "resolve_references": _references,
     "output_limit": readers.whole(1, 10**9),
+    "image_tokens": readers.whole(1, 10**6),
     "negative_errors": readers.texts(frozenset),
     "delegate_after_wait": readers.flag,
     "stale_if_error": readers.flag,

@@ -46,9 +46,13 @@ GOOD = [
     ("bedrock-proxy", "Classification", lambda n: bedrock(f'{{"class": "invoice", "n": {n}}}')),
     ("bedrock-proxy", "Extraction", lambda n: bedrock(f'Here it is:\n```json\n{{"total": {n}}}\n```')),
     ("bedrock-proxy", "Summarization", lambda n: bedrock(f"A letter, {n}.")),
-    ("sagemaker", "OCR", lambda n: {"generated_text": f"page {n}", "input_tokens": 12.5, "output_tokens": 3}),
-    ("sagemaker", "OCR", lambda n: {"generated_text": f"page {n}", "input_tokens": "many"}),
-    ("sagemaker", "Classification", lambda n: {"generated_text": f'{{"class": "invoice", "n": {n}}}'}),
+    ("sagemaker", "OCR", lambda n: {"generated_text": f"page {n}", "input_tokens": 1212.5, "output_tokens": 3}),
+    ("sagemaker", "OCR", lambda n: {"generated_text": f"page {n}", "input_tokens": 900, "output_tokens": "many"}),
+    (
+        "sagemaker",
+        "Classification",
+        lambda n: {"generated_text": f'{{"class": "invoice", "n": {n}}}', "input_tokens": 900},
+    ),
     ("chandra", "OCR", lambda n: f"# Page {n}"),
     ("mistral", "OCR", lambda n: (f"page {n}", 3)),
     ("mistral", "OCR", lambda n: (f"a dense page {n} " * 10, 12_000)),
@@ -92,6 +96,8 @@ HAZARDS = [
     ("sagemaker", "OCR", lambda n: {"generated_text": " \n"}, False, "blank_text"),
     ("sagemaker", "Classification", lambda n: {"error": "Model is loading"}, False, "refused_text"),
     ("sagemaker", "OCR", lambda n: {"error": "model is loading"}, False, "refused_text"),
+    ("sagemaker", "OCR", lambda n: {"generated_text": f"a guess {n}", "input_tokens": 40}, True, "image_not_read"),
+    ("sagemaker", "OCR", lambda n: {"generated_text": f"a guess {n}"}, True, "image_not_read"),
     ("chandra", "OCR", lambda n: "never asked", True, "blank_text"),
     ("mistral", "OCR", lambda n: ("never asked", 1), True, "no_pages"),
     ("cdk-bridge", "Classification", lambda n: RuntimeError("endpoint down"), False, "refused_text"),
@@ -161,15 +167,15 @@ def test_pages_that_differ_between_repeats_are_frozen_at_the_first_reading(chain
     assert {"reading 0"} == texts
 
 
-def test_what_no_rule_can_see_is_said_so(chain):
-    """The sagemaker hook answers without its image when S3 fails, and nothing in the answer tells: docs name the remedy."""
-    world = World(says=lambda n: {"generated_text": f"a guess {n}"}, s3_fails=True)
-    rig = chain("sagemaker", world)
+def test_without_the_documented_setting_an_answer_without_its_image_is_kept(chain):
+    """Control: nothing else in the answer tells that the sagemaker hook dropped the image; docs name the setting."""
+    world = World(says=lambda n: {"generated_text": f"a guess {n}", "input_tokens": 40}, s3_fails=True)
+    rig = chain("sagemaker", world, {})
     rig.call(page(rig))
     chaining = (PROJECT / "docs" / "chaining.md").read_text()
 
     assert "" == rig.last["refusal"]
-    assert re.search(r"### sagemaker-hook.*\*\*is kept\*\*.*fresh_seconds.*### chandra", chaining, re.DOTALL)
+    assert re.search(r"### sagemaker-hook.*image_tokens.*\*\*is kept\*\*.*### chandra", chaining, re.DOTALL)
 
 
 @pytest.mark.parametrize("name", HOOKS)

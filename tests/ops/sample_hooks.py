@@ -167,7 +167,7 @@ HOOKS: Mapping[str, Callable[[World], Handler]] = {
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "bedrock-proxy": {},
-    "sagemaker": {"*": {"refused_texts": ["model is loading", "unclassified"]}},
+    "sagemaker": {"*": {"refused_texts": ["model is loading", "unclassified"], "image_tokens": 200}},
     "chandra": {},
     "mistral": {"OCR": {"blank_pages": True, "fresh_seconds": 604800}},
     "cohere": {"OCR": {"blank_pages": True}},

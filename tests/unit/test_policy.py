@@ -215,6 +215,18 @@ class TestAdmit:
 
         assert (Admit() if kept else Refuse(Reason.NO_PAGES)) == decision
 
+    @pytest.mark.parametrize(
+        ("least", "images", "counted", "kept"),
+        [(200, 1, 900, True), (200, 1, 40, False), (200, 1, None, False), (200, 0, 40, True), (None, 1, 40, True)],
+        ids=["read", "dropped", "not counted", "no image", "not asked for"],
+    )
+    def test_an_answer_made_without_its_image_is_not_kept_where_tokens_tell(self, least, images, counted, kept):
+        """P14, S16: a hook that swallows an S3 failure asks its model without the page; only its bill is smaller."""
+        response = answer("A page", **({} if counted is None else {"inputTokens": counted}))
+        decision = decided(response, Rules(image_tokens=least), request_with(images, temperature=0))
+
+        assert (Admit() if kept else Refuse(Reason.IMAGE_NOT_READ)) == decision
+
     @pytest.mark.parametrize(("size", "kept"), [(ANSWER_BYTES, True), (ANSWER_BYTES + 1, False)])
     def test_size_is_bounded(self, size, kept):
         """P14, P49, S43, B20: 5.9 MB."""
