@@ -146,7 +146,8 @@ def _image_frame(digest: ImageDigest) -> bytes:
 
 class _Place:
     """
-    How the members of an object are spelt at one place of an event: by a writer of their own where `known` has one.
+    How the members of an object are spelt at one place of an event: by a writer of their own where `known` has one. That
+    an object stands there, and a list where one belongs, is what `parse` has made sure of.
 
     `usual` lists names in orders that the host gives them in. What such an object looks like is worked out once; any other
     object is sorted and spelt by the same rules when it comes.
@@ -157,9 +158,6 @@ class _Place:
         self._steps = {tuple(names.split()): self._spelt(names.split()) for names in usual}
 
     def __call__(self, form: _Form, members: Any, depth: int) -> None:
-        if type(members) is not dict and not isinstance(members, Mapping):
-            _value(form, members, depth)
-            return
         if depth >= MAX_DEPTH:
             raise Unkeyable(Reason.EVENT_SIZE)
         append = form.out.append
@@ -188,13 +186,7 @@ def _list(form: _Form, items: Sequence[Any], depth: int, item: Writer) -> None:
 
 
 def _list_of(item: Writer) -> Writer:
-    def write(form: _Form, items: Any, depth: int) -> None:
-        if isinstance(items, list | tuple):
-            _list(form, items, depth, item)
-        else:
-            _value(form, items, depth)
-
-    return write
+    return lambda form, items, depth: _list(form, items, depth, item)
 
 
 def _block(form: _Form, block: Any, depth: int) -> None:
@@ -246,13 +238,6 @@ def _value(form: _Form, value: Any, depth: int) -> None:
             raise Unkeyable(Reason.EVENT_SHAPE)
 
 
-def _number(form: _Form, value: Any, depth: int) -> None:
-    if type(value) is float or type(value) is int:
-        form.out.append(number_frame(value))
-    else:
-        _value(form, value, depth)
-
-
 _ANYWHERE = _Place({})
 _LOCATION = _Place({"uri": _text})
 _SOURCE = _Place({"s3Location": _location}, "s3Location")
@@ -261,7 +246,7 @@ _TEXT_BLOCK = _Place({"text": _text}, "text")
 _MESSAGE = _Place({"content": _list_of(_block)}, "role content")
 _SYSTEM = _Place({"text": _system_text}, "text")
 _NUMBERS = _Place(
-    dict.fromkeys(("temperature", "topP", "topK", "maxTokens"), _number),
+    {},
     "temperature topP topK maxTokens",
     "temperature topP maxTokens",
     "temperature maxTokens",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+import hookcache.canonical
 from fakes import image_block, ocr_event
 from hookcache.canonical import (
     APART,
@@ -19,9 +20,10 @@ from hookcache.canonical import (
     value_form,
 )
 from hookcache.errors import Unkeyable
-from hookcache.frames import WORD
+from hookcache.frames import WORD, number_frame, plain_word_frame, text_frame, word_frame
 from hookcache.images import ImageDigest
 from hookcache.outcome import Reason
+from hookcache.references import with_references
 from hookcache.request import parse
 from plain_form import plain_form
 from property.requests import DIGEST, events
@@ -116,6 +118,52 @@ def test_members_in_any_order_and_of_any_kind(changed):
     turned = dict(reversed(event.items()))
 
     assert plain(event) == form(event) == form(turned)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"temperature": 0, "topP": 0.1, "topK": 5, "maxTokens": 4096},
+        {"temperature": 0, "topP": 0.1, "maxTokens": 4096},
+        {"temperature": 0, "maxTokens": 4096},
+        {"temperature": 0},
+    ],
+)
+def test_what_the_host_sends_is_not_sorted_each_time(numbers, monkeypatch):
+    """G1: the orders that the host uses were worked out before; any other is, when it comes."""
+    asked = []
+    sort = hookcache.canonical.sorted_names
+    monkeypatch.setattr(hookcache.canonical, "sorted_names", lambda members: asked.append(members) or sort(members))
+    event = ocr_event("s3://b/temp/1") | {"inferenceConfig": numbers}
+    names = ("modelId", "messages", "system", "inferenceConfig", "context")
+    spelt = form({name: event[name] for name in names})
+    assert [{}] == [dict(members) for members in asked], "only the place of the image, whose bytes stand for it"
+
+    assert spelt == form(dict(reversed(event.items())))
+    assert len(asked) > 1
+
+
+@pytest.mark.parametrize("names", [["page"], ["page", "form"], ["a", "b", "c"]])
+def test_members_that_name_pages_count_by_their_objects(names):
+    """P41: two objects each, in order of name, behind the digests of the image blocks."""
+    event = ocr_event("s3://b/temp/1") | {name: f"s3://b/temp/{name}/" for name in names}
+    request = with_references(parse(event), names)
+    digests = [ImageDigest(bytes([number]) * 32, number + 1, "", "") for number in range(1 + 2 * len(names))]
+    whole = canonical_form(request, digests)
+
+    for number, name in enumerate(sorted(names)):
+        objects = (digests[1 + 2 * number], digests[2 + 2 * number])
+        frames = b"".join(b"x" + each.size_bytes.to_bytes(8, "big") + each.sha256 for each in objects)
+        assert text_frame(name) + b"l" + (2).to_bytes(8, "big") + frames in whole
+
+
+@pytest.mark.parametrize(("remembered", "most"), [(word_frame, 512), (plain_word_frame, 512), (number_frame, 1_024)])
+def test_what_is_remembered_is_bounded(remembered, most):
+    """P30: so many words or numbers at once, whatever comes by."""
+    for number in range(2 * most):
+        remembered(number if remembered is number_frame else f"word {number}")
+
+    assert most == remembered.cache_info().currsize
 
 
 @pytest.mark.parametrize("members", [{}, {"text": "s3 but no reference"}, {"other": 1}, {"text": "s3://bucket/page"}])
