@@ -7,10 +7,19 @@ from dataclasses import replace
 
 import pytest
 
-from fakes import extraction_event, image_block, ocr_event
-from hookcache.canonical import MAX_DEPTH, canonical_form, number_frame, value_form
+from fakes import STEPS, extraction_event, image_block, ocr_event
+from hookcache.canonical import (
+    APART,
+    LONG_TEXT,
+    MAX_DEPTH,
+    canonical_form,
+    canonical_pieces,
+    number_frame,
+    value_form,
+)
 from hookcache.errors import Unkeyable
 from hookcache.images import ImageDigest
+from hookcache.key import Keyer, Secrets
 from hookcache.outcome import Reason
 from hookcache.request import parse
 
@@ -423,3 +432,31 @@ def test_a_single_value_is_framed_as_in_an_event():
 
     assert value_form(value) in form(with_extra(value))
     assert value_form([value]) != value_form(value)
+
+
+class TestPieces:
+    """The quick ways are the same form: what is usual is spelt once, what is long goes in pieces."""
+
+    @pytest.mark.parametrize("letter", ["a", "ü"], ids=["ascii", "umlauts"])
+    @pytest.mark.parametrize("length", [0, 48, 49, APART - 1, APART, LONG_TEXT - 1, LONG_TEXT, 3 * LONG_TEXT + 1])
+    def test_a_long_text_has_the_key_of_its_whole_form(self, length, letter):
+        """P2, P5: a text's frame says its length in bytes, however many pieces it is digested in."""
+        request, keyer = parse(with_text(letter * length)), Keyer(Secrets.derive(b"secret"), "default")
+        pieces = canonical_pieces(request, ())
+
+        assert keyer.key_of(canonical_form(request, ()), b"i", "0") == keyer.key_of_pieces(pieces, b"i", "0")
+        assert canonical_form(request, ()).count(letter.encode()) >= length
+
+    @pytest.mark.parametrize("step", STEPS)
+    def test_members_in_the_hosts_order_are_spelt_as_in_any_other(self, step):
+        """P2, E1: the orders that are known and those that are sorted when they come give one form, for every step."""
+
+        def turned(value):
+            if isinstance(value, dict):
+                return {name: turned(value[name]) for name in reversed(value)}
+            return [turned(each) for each in value] if isinstance(value, list) else value
+
+        event = STEPS[step]()
+        event["messages"][0]["content"].append(image_block("s3://b/temp/1"))
+
+        assert form(event) == form(turned(event))
