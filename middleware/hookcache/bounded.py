@@ -14,6 +14,9 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+IDLE_SECONDS = 60.0
+"""A thread with nothing to do ends after so long; starting one costs 0.1 ms."""
+
 
 class NotInTime(Exception):
     """The bound was reached first. The call may still be running; its result is dropped."""
@@ -70,7 +73,7 @@ def result_of(pending: Pending[T], seconds: float) -> T:
 
 
 class Workers:
-    """Up to `most` threads, started when needed and kept, for the many short calls to one service."""
+    """Up to `most` threads, started when needed and kept while there is work, for the many short calls to one service."""
 
     def __init__(self, name: str, most: int) -> None:
         self._name, self._most = name, most
@@ -124,7 +127,8 @@ class Workers:
             with self._work:
                 self._idle += 1
                 while not self._queue and not self._closed:
-                    self._work.wait()
+                    if not self._work.wait(IDLE_SECONDS) and not self._queue:
+                        break
                 self._idle -= 1
                 if not self._queue:
                     self._threads -= 1
