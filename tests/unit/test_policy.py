@@ -363,3 +363,8 @@ def test_a_deeply_nested_answer_is_judged_without_an_exception():
         deep = [deep]
 
     assert Refuse(Reason.NOT_FINITE) == decided(json.loads("{}") | answer("a") | {"deep": deep})
+
+
+def test_no_hit_is_checked_unless_it_is_asked_for():
+    """P59: a check costs a backend call, so its share is none by default."""
+    assert 0.0 == Rules().check_share
