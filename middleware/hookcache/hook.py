@@ -31,12 +31,7 @@ from hookcache.bounded import within
 from hookcache.cache import Cache
 from hookcache.clock import Clock, Deadline
 from hookcache.entry import Entry
-from hookcache.errors import (
-    FollowerTimedOut,
-    Unkeyable,
-    backend_failed,
-    without_words,
-)
+from hookcache.errors import FollowerTimedOut, Unkeyable, backend_failed, without_words
 from hookcache.flight import Manner
 from hookcache.leader import Alone, Landed, Leader, Shared
 from hookcache.lease import OwnerId

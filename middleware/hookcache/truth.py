@@ -43,7 +43,7 @@ _DIGIT = re.compile(r"\d")
 
 
 class Finding(StrEnum):
-    """What one check found; `unanswered` where the backend failed to answer it."""
+    """What one check found; `unanswered` where the backend failed to answer it, or its answer cannot be compared."""
 
     AGREES = "agrees"
     DRIFT = "drift"
@@ -183,14 +183,18 @@ class TruthCheck:
 
     def judge(self, context: str, rules: Rules, kept: bytes, new: Mapping[str, Any]) -> dict[str, Any]:
         """Compare, count, and say it as the receipt does. Promise: P59."""
-        comparison = compare(kept, new)
+        try:
+            comparison = compare(kept, new)
+            shown = comparison.shown(rules.check_detail)
+        except Exception:  # P18, P22: what cannot be compared must not send the caller to the backend a second time
+            return {"result": Finding.UNANSWERED.value}
         with self._lock:
             moved = self._sums.get(context, 0.0) + evidence(comparison.finding, rules.check_limit)
             if moved >= math.log((1 - MISSED_ALARM) / FALSE_ALARM):
                 self._distrusted_until_ms[context] = self._clock.now_ms() + int(DISTRUST_SECONDS * 1000)
                 moved = 0.0
             self._sums[context] = 0.0 if moved <= math.log(MISSED_ALARM / (1 - FALSE_ALARM)) else moved
-        return comparison.shown(rules.check_detail)
+        return shown
 
 
 def evidence(finding: Finding, tolerated: float) -> float:

@@ -68,13 +68,15 @@ class ScriptedService(WireServer):
         super().__init__()
         self.script = list(script)
 
-    def reply(self, request: Request) -> Reply:
-        self.requests.append(request)
+    def answer(self, request: Request) -> Reply:
         says = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         if says.way == "silent":
             self._closing.wait(30)
         headers = {"Content-Type": "application/json", **says.headers}
         return Reply(says.status, says.encoded, headers, cut=says.way in {"cut", "silent"})
+
+    def misfortune(self, how: str, request: Request) -> Reply:
+        raise AssertionError(f"{how}: what goes wrong stands in the script")
 
     @property
     def sent(self) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import pytest
@@ -34,8 +33,6 @@ def test_a_deployed_backend_is_asked_once_and_its_failures_are_told_by_name(name
     Issue D: 0 calls for a page that was seen; a throttle leaves as ThrottlingException and a slow service as OutOfTimeError,
     before Lambda ends the function without a word; neither is kept, and no content is in any log.
     """
-    if name == "triton" and importlib.util.find_spec("tritonclient") is None:
-        pytest.skip("tritonclient is not installed: run `make setup` once")
     with chained(named(name), timeout_seconds=12) as chain:
         chain.server.tell = said
 

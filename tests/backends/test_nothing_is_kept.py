@@ -5,7 +5,6 @@ goes to the host and is not kept, what is good is asked for once.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -38,16 +37,9 @@ FAILURES = {
 SPEAKING = ("converse", "invoke", "chat", "generate")
 
 
-def installed(kind: str) -> bool:
-    return kind != "triton" or importlib.util.find_spec("tritonclient") is not None
-
-
 def with_kinds(*kinds: str) -> Any:
-    """Every kind, triton where its codec is installed."""
-    unless = "tritonclient is not installed: run `make setup` once"
-    return pytest.mark.parametrize(
-        "kind", [pytest.param(kind, marks=pytest.mark.skipif(not installed(kind), reason=unless)) for kind in kinds]
-    )
+    """Every kind."""
+    return pytest.mark.parametrize("kind", kinds)
 
 
 @pytest.fixture

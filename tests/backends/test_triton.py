@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
-import os
 from typing import Any
 
 import pytest
@@ -15,12 +13,6 @@ from hookcache_ops.backends.reading import Told
 from hookcache_ops.backends.serving import Reply
 from hookcache_ops.backends.triton import TritonServer
 from hookcache_ops.backends.triton_wire import read_request, write_reply
-
-if importlib.util.find_spec("tritonclient") is None:
-    REASON = "tritonclient is not installed: run `make setup` once"
-    if os.environ.get("HOOKCACHE_REQUIRE_ENGINES") == "1":
-        pytest.fail(REASON, pytrace=False)
-    pytest.skip(REASON, allow_module_level=True)
 
 NAME = "page-reader"
 app = load_function("triton", SAGEMAKER_ENDPOINT_NAME=NAME, **ENVIRONMENT)

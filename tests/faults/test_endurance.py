@@ -339,7 +339,9 @@ def test_the_same_over_sockets(sockets, requests):
     threads, sockets_now = held()
     over.dynamodb.faulted = True
 
-    assert threads - before <= 2 * soak.threads + 2, "of this test; workers of others end a minute after their last call"
+    assert threads - before <= 2 * soak.threads + 2, (
+        "of this test; workers of others end a minute after their last call"
+    )
     assert sockets_now <= 12 + 4 * soak.threads + 4, "client, proxy and engine sides are all in this count"
     assert soak.ledger.outcomes["failed"] == 0
     assert soak.ledger.outcomes["miss"] > 0

@@ -165,6 +165,20 @@ class TestInTheHook:
         assert again["output"] == first["output"]
         assert (rig.receipts[-1]["outcome"], rig.receipts[-1]["check"]) == ("hit_memory", {"result": "unanswered"})
 
+    def test_a_comparison_that_fails_asks_nobody_twice(self, make_rig, monkeypatch):
+        """P18, P22: one call for the check, the stored answer, and the units of that call."""
+
+        def failing(*_):
+            raise RecursionError
+
+        monkeypatch.setattr("hookcache.truth.compare", failing)
+        rig = make_rig(**checked())
+        event = summarization_event()
+        first, again = rig.call(event), rig.call(event)
+
+        assert (len(rig.backend.calls), again["output"]) == (2, first["output"])
+        assert (rig.receipts[-1]["outcome"], rig.receipts[-1]["check"]) == ("hit_memory", {"result": "unanswered"})
+
     def test_without_a_share_no_hit_asks_the_backend(self, rig):
         """P59: the default; negative control of the tests above."""
         event = ocr_event(rig.image(b"page"))

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -79,7 +80,7 @@ class Reply:
         return cls(status, json.dumps(value).encode(), {"Content-Type": JSON, **(headers or {})})
 
 
-class WireServer:
+class WireServer(ABC):
     """
     A server for the time of its `with` block.
 
@@ -104,13 +105,13 @@ class WireServer:
 
     # -- what a service fills in
 
+    @abstractmethod
     def answer(self, request: Request) -> Reply:
         """The answer to a request, when nothing else was ordered. Runs in a thread per connection."""
-        raise NotImplementedError
 
+    @abstractmethod
     def misfortune(self, how: str, request: Request) -> Reply:
         """The service's own way of `throttle`, `server_error`, `empty`, `max_tokens`, or of a word that it adds."""
-        raise NotImplementedError
 
     def counts(self, request: Request) -> bool:
         """Whether a request asks for an answer, or only for a state, a token and the like."""
