@@ -235,9 +235,10 @@ class TestCallers:
         assert ("one two", USAGE) == (led.text, led.usage)
         assert ("one two", ORDER, ZEROS) == (told[0].text, told[0].names, told[0].usage)
         assert 1 == stage.model.calls
-        outcomes = [receipt["outcome"] for receipt in stage.receipts()[before:]]
-        assert "miss" == outcomes[0]
-        assert outcomes[1:] in (["collapsed"], ["hit_table"])  # which of the two is a matter of milliseconds
+        assert eventually(lambda: len(stage.receipts()) == before + 2)
+        outcomes = {receipt["outcome"] for receipt in stage.receipts()[before:]}
+        # Which of the two a follower is, and which receipt is written first, is a matter of milliseconds.
+        assert outcomes in ({"miss", "collapsed"}, {"miss", "hit_table"})
 
 
 def starts(stage: Stage) -> int:
