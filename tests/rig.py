@@ -105,8 +105,12 @@ class Rig:
 
     Attributes:
         invocations: how many calls were made. `answers`: what they returned. `errors`: what they raised.
+        table_seconds: the budget of one table operation. A double answers at once or not at all: the product's own second
+            would only tell of a machine that stood still.
         charged_hits: True where hits carry their units on purpose, or mode `off` repairs nothing: the bill is not checked.
     """
+
+    table_seconds = 60.0
 
     def __init__(self, **settings: str | None) -> None:
         merged = {**ENVIRONMENT, **settings}
@@ -143,6 +147,7 @@ class Rig:
         merged = {**self.settings, **settings}
         kept = {name: value for name, value in merged.items() if value is not None}
         environment = Environment(kept, self.clients, clock or self.clock)
+        environment.assembly.items._budget_seconds = self.table_seconds
         self.environments.append(environment)
         return environment
 

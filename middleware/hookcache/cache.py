@@ -6,7 +6,7 @@ how an answer is kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hookcache.backend import Answer
@@ -222,7 +222,7 @@ class Cache:
             leader.land(entry)
             return Reason.STORE_FAILED
         if refused is None:
-            self._memory.put(entry)
+            self._memory.put(replace(entry, origin=()))  # as one read back: the table alone needs it
             leader.land(entry)
             receipt.entry_bytes = len(entry.body)
         elif refused is Reason.ANSWER_SIZE:

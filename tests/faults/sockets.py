@@ -20,6 +20,7 @@ import boto3
 from fakes import FakeClients, FakeContext
 from hookcache.clients import Clients
 from hookcache.clock import SystemClock
+from hookcache.items import BUDGET_SECONDS
 from hookcache_ops.local.fault_proxy import FaultProxy
 from hookcache_ops.local.pool import CREDENTIALS
 from rig import Environment, Rig
@@ -74,6 +75,8 @@ class SocketRig(FaultRig):
     Attributes:
         proxy: what stands between, to be told how to behave.
     """
+
+    table_seconds = BUDGET_SECONDS
 
     def __init__(self, proxy: FaultProxy, engine_url: str, **settings: str | None) -> None:
         table = f"table-{uuid.uuid4().hex[:8]}"

@@ -107,6 +107,14 @@ class TestAnswers:
         assert miss == hit
         assert {} == rig.last["units_spent"]
 
+    def test_a_copy_holds_the_same_whoever_fetched_it(self, rig):
+        """P30: what an environment stored takes the memory of what another one read; simulate counts on it."""
+        for environment in (rig.first, rig.second):
+            rig.call(ocr_event(rig.image(b"a page")), environment)
+
+        assert ["miss", "hit_table"] == rig.outcomes
+        assert rig.first.cache._memory.held_bytes == rig.second.cache._memory.held_bytes > 0
+
     def test_hits_add_nothing_to_an_answer(self, rig):
         """P9, S17: no flag, no age, no saving; what a caller could tell a hit by is in the receipt only."""
         rig.backend.handler = lambda event: page_answer()
