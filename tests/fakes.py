@@ -340,10 +340,10 @@ class _Slow:
     def __init__(self, stream: io.BytesIO, clock: FakeClock | None) -> None:
         self._stream, self._clock = stream, clock
 
-    def read(self, amount: int | None = None) -> bytes:
+    def readinto(self, space: memoryview) -> int:
         if self._clock is not None:
             self._clock.advance(6)
-        return self._stream.read(amount)
+        return self._stream.readinto(space)
 
     def close(self) -> None:
         self._stream.close()

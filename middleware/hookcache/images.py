@@ -26,9 +26,12 @@ READ_SECONDS = 10.0
 """Bound on all images of one request together; slower is `image_unreadable`, and the backend is asked."""
 CHECK_SECONDS = 3.0
 """Bound on asking whether they changed; slower counts as changed. The answer is there by then and waits for this."""
-CHUNK_BYTES = 24 * 1024
 PARALLEL = 32
-"""Images read at once by one environment: with a chunk and a connection's buffer each, 1 MB is held at most (G2)."""
+"""Images read at once by one environment."""
+HELD_BYTES = 768 * 1024
+"""Of all images that one request reads at once; with a connection's buffer each, 1 MB is held at most (G2)."""
+CHUNK_BYTES = 192 * 1024
+"""Of one image at most: larger ones leave the processor's cache before they are digested."""
 
 _ACCOUNT = re.compile(r"\d{12}")
 _ARN_ACCOUNT = re.compile(r"arn:[^:]+:lambda:[^:]*:(\d{12}):")
@@ -89,7 +92,10 @@ class ImageReader:
         """
         if not all(self.allows(image.uri) for image in images):
             raise Unkeyable(Reason.IMAGE_NOT_ALLOWED)
-        return self._for_each(images, lambda image, over: self._read(image, account, over), min(seconds, READ_SECONDS))
+        chunk_bytes = min(CHUNK_BYTES, HELD_BYTES // min(PARALLEL, len(set(images)) or 1))
+        return self._for_each(
+            images, lambda image, over: self._read(image, account, over, chunk_bytes), min(seconds, READ_SECONDS)
+        )
 
     def unchanged(self, images: Sequence[ImageRef], digests: Sequence[ImageDigest], account: str | None = None) -> bool:
         """True if every object still is the version that was digested (P15). An unreadable one counts as changed."""
@@ -152,7 +158,7 @@ class ImageReader:
                 answer.cancel()
         return tuple(known[image] for image in images)
 
-    def _read(self, image: ImageRef, account: str | None, over: _Over) -> ImageDigest:
+    def _read(self, image: ImageRef, account: str | None, over: _Over, chunk_bytes: int) -> ImageDigest:
         try:
             self._spending.add("s3_requests", 1)
             reply = self._s3().get_object(**_where(image, account))
@@ -160,19 +166,20 @@ class ImageReader:
             expected = reply["ContentLength"]
             body = reply["Body"]
             try:
-                return self._digest_of(body, expected, reply, over)
+                return self._digest_of(body, expected, reply, over, chunk_bytes)
             finally:
                 body.close()
         except Exception:  # whatever it is: the image is not to be had whole (P42)
             raise Unkeyable(Reason.IMAGE_UNREADABLE) from None
 
-    def _digest_of(self, body: Any, expected: int, reply: Any, over: _Over) -> ImageDigest:
+    def _digest_of(self, body: Any, expected: int, reply: Any, over: _Over, chunk_bytes: int) -> ImageDigest:
         sha256, size_bytes = hashlib.sha256(), 0
         if not 0 < expected <= IMAGE_BYTES:
             raise Unkeyable(Reason.IMAGE_UNREADABLE)
-        while chunk := body.read(CHUNK_BYTES):
-            sha256.update(chunk)
-            size_bytes += len(chunk)
+        chunk = memoryview(bytearray(min(chunk_bytes, expected + 1)))  # one byte more would show a body that goes on
+        while count := body.readinto(chunk):
+            sha256.update(chunk[:count])
+            size_bytes += count
             if size_bytes > IMAGE_BYTES or over():
                 raise Unkeyable(Reason.IMAGE_UNREADABLE)
         if size_bytes != expected:  # a cut body must never be digested (S16, F28)

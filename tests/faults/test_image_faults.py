@@ -97,7 +97,7 @@ class TestAnImageThatCannotBeRead:
     def test_control_a_digest_of_partial_bytes_is_a_false_hit(self, make_rig, monkeypatch):
         """F28, Control: two pages with equal first halves, cut in the middle, get one key."""
 
-        def partial(reader, body, expected, reply, over):
+        def partial(reader, body, expected, reply, over, chunk_bytes):
             digest = hashlib.sha256()
             while chunk := _readable(body):
                 digest.update(chunk)

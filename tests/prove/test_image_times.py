@@ -15,7 +15,7 @@ import pytest
 from figures import record
 from hookcache.clients import Clients
 from hookcache.clock import SystemClock
-from hookcache.images import PARALLEL, ImageReader
+from hookcache.images import CHUNK_BYTES, PARALLEL, ImageReader
 from hookcache.request import ImageRef
 from hookcache.spending import Spending
 from hookcache_ops.local import engines
@@ -62,7 +62,7 @@ def test_an_image_digest(images):
     digests = reader.digest(references)
     per_mb = cpu_ms(lambda: reader.digest(references[:4])) / (4 * MEGABYTES)
     hash_alone = cpu_ms(lambda: hashlib.sha256(data).digest()) / MEGABYTES
-    ours = cpu_ms(lambda: reader._digest_of(io.BytesIO(data), len(data), {}, lambda: False)) / MEGABYTES
+    ours = cpu_ms(lambda: reader._digest_of(io.BytesIO(data), len(data), {}, lambda: False, CHUNK_BYTES)) / MEGABYTES
     record(
         "G2",
         "image digest, CPU without the SDK's",

@@ -227,6 +227,57 @@ class TestAdmit:
 
         assert (Admit() if kept else Refuse(Reason.IMAGE_NOT_READ)) == decision
 
+    @pytest.mark.parametrize(
+        ("images", "text", "counted", "kept"),
+        [
+            (1, "x" * 300, 300, True),  # 200 for the image, a third of 300 bytes for the text
+            (1, "x" * 300, 299, False),
+            (2, "x" * 300, 500, True),
+            (2, "x" * 300, 499, False),
+            (1, "\ud800" * 100, 300, True),  # three bytes each, as they would be sent
+            (1, "\ud800" * 100, 299, False),
+            (0, "x" * 3_000, 40, True),  # no image, nothing to have been left out
+        ],
+    )
+    def test_how_many_tokens_tell_of_an_image(self, images, text, counted, kept):
+        """S16: the least for each image beside all that its prompt's texts may cost, system texts included."""
+        event = {**request_with(images, temperature=0).event, "system": [{"text": text[:150]}]}
+        event["messages"] = [{"role": "user", "content": [{"text": text[150:]}, *event["messages"][0]["content"][1:]]}]
+        decision = decided(answer("A page", inputTokens=counted), Rules(image_tokens=200), parse(event))
+
+        assert (Admit() if kept else Refuse(Reason.IMAGE_NOT_READ)) == decision
+
+    def test_no_count_of_tokens_is_none_at_all(self):
+        """S16: an endpoint that says nothing has not read an image, however little one costs."""
+        event = {**request_with(1, temperature=0).event, "system": []}
+        event["messages"] = [{"role": "user", "content": event["messages"][0]["content"][1:]}]
+
+        assert Refuse(Reason.IMAGE_NOT_READ) == decided(answer("A page"), Rules(image_tokens=1), parse(event))
+
+    def test_a_blank_answer_is_blank_with_and_without_its_image(self):
+        """S16: the first reason found is the one that is told."""
+        blank = answer(" ", inputTokens=1)
+
+        assert Refuse(Reason.BLANK_TEXT) == decided(blank, Rules(image_tokens=200), request_with(1, temperature=0))
+
+    def test_what_holds_where_the_operator_says_nothing(self):
+        """P16, P47, P59: the settings' own defaults, as the README lists them."""
+        rules = Rules()
+
+        assert (0.0, False, False, "zero", False) == (
+            rules.temperature_ceiling,
+            rules.require_json,
+            rules.blank_pages,
+            rules.usage_on_hit,
+            rules.trace,
+        )
+        assert (0.0, 0.001, "paths", None) == (
+            rules.check_share,
+            rules.check_limit,
+            rules.check_detail,
+            rules.image_tokens,
+        )
+
     @pytest.mark.parametrize(("size", "kept"), [(ANSWER_BYTES, True), (ANSWER_BYTES + 1, False)])
     def test_size_is_bounded(self, size, kept):
         """P14, P49, S43, B20: 5.9 MB."""

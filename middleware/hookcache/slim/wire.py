@@ -17,7 +17,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hookcache.slim.unusual import Unusual
 
@@ -56,13 +56,28 @@ class Reply:
             data: bytes = self._connection.file.read(wanted)
         except OSError as error:
             self._connection.fail(error)
-        self._left -= len(data)
-        if len(data) < wanted:
+        self._took(len(data), wanted)
+        return data
+
+    def readinto(self, space: memoryview) -> int:
+        """As `read`, into a buffer of the caller's: how many bytes came, 0 at the end. Raises as `read` does."""
+        wanted = min(len(space), self._left)
+        if wanted <= 0:
+            return 0
+        try:
+            count: int = self._connection.file.readinto(space[:wanted])
+        except OSError as error:
+            self._connection.fail(error)
+        self._took(count, wanted)
+        return count
+
+    def _took(self, count: int, wanted: int) -> None:
+        self._left -= count
+        if count < wanted:
             from botocore.exceptions import IncompleteReadError
 
             self._connection.end()
-            raise IncompleteReadError(actual_bytes=len(data), expected_bytes=wanted)
-        return data
+            raise IncompleteReadError(actual_bytes=count, expected_bytes=wanted)
 
     def close(self) -> None:
         if self._closed:
@@ -80,7 +95,7 @@ class _Connection:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self.socket = wire.dial()
-        self.file = self.socket.makefile("rb", BUFFER_BYTES)
+        self.file: Any = self.socket.makefile("rb", BUFFER_BYTES)
         self.since = 0.0
 
     def exchange(self, request: bytes) -> tuple[int, dict[str, str]]:
@@ -110,7 +125,7 @@ class _Connection:
         return status, headers
 
     def _line(self) -> bytes:
-        line = self.file.readline(MAX_LINE_BYTES)
+        line: bytes = self.file.readline(MAX_LINE_BYTES)
         if line and not line.endswith(b"\n"):
             raise ValueError
         return line.rstrip(b"\r\n")
