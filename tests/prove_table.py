@@ -3,6 +3,7 @@ The figures of a run of `make prove` (G1 to G19) as one table, and as JSON in bu
 
     python tests/prove_table.py              after a whole run
     python tests/prove_table.py --partial    after a run of some tests: figures may be missing
+    python tests/prove_table.py --page docs/figures.md    as a page, under the text that the page begins with
 
 A figure that must hold and does not is exit status 1: wrong answers, calls too many, equations that do not balance. So is
 any figure that a whole run did not measure. A target of speed or size that was missed on this machine shows as NO, and is 0.
@@ -136,6 +137,21 @@ def show(rows: Sequence[Row], about: Mapping[str, Any]) -> None:
     console.print(table)
 
 
+PAGE_BEGINS = "<!-- written by tests/prove_table.py --page -->\n"
+
+
+def write_page(page: Path, rows: Sequence[Row], about: Mapping[str, Any]) -> None:
+    """The table in Markdown, in place of what stands behind `PAGE_BEGINS`. Raises `ValueError` where the page lacks it."""
+    text, mark, _ = page.read_text(encoding="utf-8").partition(PAGE_BEGINS)
+    if not mark:
+        raise ValueError(f"no line {PAGE_BEGINS.strip()!r} in {page}")
+    cells = [(row.figure, row.what, row.target, row.measured, row.word, row.note) for row in rows]
+    heads = [("", "What", "Target", "Measured", "Met", "Conditions"), ("---",) * 6]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in [*heads, *cells]]
+    taken = "Taken {date} at commit {commit}: {cores} cores, {cpu}, {system}.".format(**about)
+    page.write_text("\n".join([text + mark + taken, "", *lines, ""]), encoding="utf-8")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.strip().splitlines()[0],
@@ -144,6 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--partial", action="store_true", help="only some tests were run: a missing figure is no error")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON and nothing else")
+    parser.add_argument("--page", type=Path, help="write the table into this Markdown page as well")
     told = parser.parse_args(arguments)
     try:
         rows = rows_of(recorded())
@@ -151,6 +168,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{FILE}: not what the proofs write ({error!r}); remove it and run `make prove` again", file=sys.stderr)
         return 2
     about = circumstances()
+    if told.page:
+        try:
+            write_page(told.page, rows, about)
+        except (OSError, ValueError) as error:
+            print(f"cannot write the page: {error}", file=sys.stderr)
+            return 2
     wrong = broken(rows, partial=told.partial)
     listed = [{**asdict(row), "holds": row.holds, "must_hold": row.must} for row in rows]
     for each in listed:

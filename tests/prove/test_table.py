@@ -68,3 +68,30 @@ def test_a_damaged_file_is_bad_input(run_of, capsys):
     """One line that names the remedy, no traceback."""
     assert 2 == run_of({"figure": "G1", "what": None})
     assert "make prove" in capsys.readouterr().err
+
+
+def test_the_page_holds_the_same_rows_below_its_own_words(run_of, tmp_path):
+    """G19: figures are published as they were measured; what a person wrote above them stays."""
+    run_of({"figure": "G7", "what": "recovery", "target": "a | b", "measured": 1.5, "unit": "s", "note": "one engine"})
+    page = tmp_path / "figures.md"
+    page.write_text(f"# Figures\n\n{prove_table.PAGE_BEGINS}an older table\n")
+
+    assert 0 == prove_table.main(["--partial", "--page", str(page)])
+    text = page.read_text()
+    assert text.startswith("# Figures\n")
+    assert "| G7 | recovery | a \\| b | 1.5 s | yes | one engine |\n" in text
+    assert "older" not in text
+    assert len(prove_table.NUMBERS) == text.count("\n| G")
+
+
+@pytest.mark.parametrize("text", [None, "# Figures\n"], ids=["no file", "no mark"])
+def test_a_page_without_a_place_for_them_is_bad_input(run_of, capsys, tmp_path, text):
+    """Nothing is overwritten that was not made for it."""
+    run_of({"figure": "G7", "what": "recovery"})
+    page = tmp_path / "figures.md"
+    if text is not None:
+        page.write_text(text)
+
+    assert 2 == prove_table.main(["--partial", "--page", str(page)])
+    assert "cannot write the page" in capsys.readouterr().err
+    assert text == (page.read_text() if page.exists() else None)

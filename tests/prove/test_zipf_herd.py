@@ -124,7 +124,8 @@ def test_calls_are_keys_and_expiries(fleet_of, phases, requests):
         "exact",
         f"{tally.pages} = {calls} pages; {receipts} = {tally.made} receipts",
         met=tally.pages == calls and receipts == tally.made == CALLERS * requests * phases,
-        note=f"over the run of G6: {dict(tally.endings)}",
+        note="over the run of G6: "
+        + ", ".join(f"{count:,} {ending}" for ending, count in sorted(tally.endings.items())),
     )
 
     assert [] == tally.errors
