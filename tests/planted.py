@@ -161,7 +161,7 @@ class _Function:
         self, event: dict[str, Any], image: bytes, request_id: str, fresh: int, size: int, chance: random.Random
     ) -> Mapping[str, Any]:
         receipt = Receipt(event["context"], self._name, request_id, cold_start=self._cold)
-        receipt.mode = "on"
+        receipt.mode, receipt.environment = "on", hashlib.sha256(self._name.encode()).hexdigest()[:8]
         self._cold = False
         request = parse(event)
         if isinstance(may_look_up(request, Rules()), Bypass):

@@ -53,6 +53,7 @@ class Meter:
         self._own_name = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
         self._memory_gb = _memory_mb(environ) / 1024
         self._cold = True
+        self._environment = ""
         self._line_bytes = TYPICAL_LINE_BYTES
         self._lock = threading.Lock()
 
@@ -62,6 +63,8 @@ class Meter:
 
         Promises: P31 (one receipt, whatever happened), P34 (a metering failure never touches the answer).
         """
+        if not self._environment:
+            self._begin()
         request_id = getattr(context, "aws_request_id", None)
         receipt = Receipt(
             step,
@@ -69,8 +72,15 @@ class Meter:
             str(request_id) if request_id else os.urandom(16).hex(),
             cold_start=self._cold,
         )
+        receipt.environment = self._environment
         self._cold = False
         return Invocation(receipt, self._clock, self._close)
+
+    def _begin(self) -> None:
+        """Name this environment, at its first invocation: whatever is made before that, many may share from one snapshot (SnapStart)."""
+        with self._lock:
+            if not self._environment:
+                self._environment = os.urandom(4).hex()
 
     def _close(self, receipt: Receipt) -> None:
         units = self._spending.take()

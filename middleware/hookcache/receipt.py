@@ -25,6 +25,7 @@ class Receipt:
     `units_spent` are the backend's units of the call made here, `units_saved` those of the answer served instead of one,
     `units_charged` those that such an answer returned to the host all the same, where the operator chose that (P32);
     `saved_cost` and `cost` map units to currency, `unpriced` counts the units without a price. Times are milliseconds.
+    `environment` is a random word for the execution environment: requests with one word shared one memory tier.
 
     No dataclass: one is made per invocation, and what nothing happened to is the class's own, which cannot change.
     """
@@ -62,6 +63,7 @@ class Receipt:
     corrupt_entries: int = 0
     usage_removed: int = 0
     control_ignored: int = 0
+    environment: str = ""
 
     def __init__(self, context: str, function: str, request_id: str, *, cold_start: bool = False) -> None:
         self.context = context

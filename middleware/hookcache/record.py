@@ -71,6 +71,7 @@ class Recorder:
             f'"images":{receipt.images},"image_bytes":{receipt.image_bytes},'
             f'"units_spent":{_units(spent)},"units_saved":{_units(saved)},"unpriced_units":{_units(receipt.unpriced)},'
             f'"own_units":{_units(receipt.own_units)},"cold_start":{"true" if receipt.cold_start else "false"},'
+            f'"environment":{word(receipt.environment)},'
             f"{_COUNTS[receipt.outcome]}{_unit_metrics(spent, saved)}"
             f'"Cost":[{min(float(receipt.cost), MOST)!r}],"SavedCost":[{min(float(receipt.saved_cost), MOST)!r}],'
             f'"OwnCost":[{float(receipt.own_cost)!r}],"Latency":[{latency!r}],"LookupLatency":[{max(0.0, latency)!r}]'
@@ -167,6 +168,7 @@ def _members(receipt: Receipt) -> dict[str, Any]:
         "unpriced_units": shown_units(receipt.unpriced),
         "own_units": dict(receipt.own_units),
         "cold_start": receipt.cold_start,
+        "environment": receipt.environment,
     }
     rare = {
         "components": receipt.components,

@@ -72,10 +72,9 @@ class Traffic:
     ) -> None:
         self._chance = random.Random(seed)
         self._count, self._pages, self._environments, self._table = count, pages, environments, table
-        self.of_request: dict[str, int] = {}
 
     def run(self) -> list[dict[str, Any]]:
-        """The receipts, each with the environment that wrote it named."""
+        """The receipts."""
         client, name = self._table or (None, TABLE)
         with LongRig(**SETTINGS, HOOKCACHE_TABLE=name) as rig:
             rig.clients.table = client or rig.clients.table
@@ -91,21 +90,18 @@ class Traffic:
                 else:
                     self._one(rig, environment, self._event(rig))
                     done += 1
-            receipts = rig.receipts
-        return [receipt | {"environment": f"e{self.of_request[receipt['request_id']]}"} for receipt in receipts]
+            return rig.receipts
 
     def _one(self, rig: Rig, environment: Environment, event: Any, **context: Any) -> None:
         if self._chance.random() < 0.01:
             context["client_context"] = client_context(refresh=True)
-        before = len(rig.stdout.parts)
         with suppress(Exception):  # a failure is part of the trace
             rig.call(event, environment, **context)
-        self._note(rig, environment, before)
 
     def _together(self, rig: Rig, environment: Environment, environments: list[Environment]) -> int:
         """Two callers of one environment ask for a page that nobody has; the second waits for the first."""
         event = ocr_event(rig.image(self._chance.randbytes(40)))
-        before, calls = len(rig.stdout.parts), len(rig.backend.calls)
+        calls = len(rig.backend.calls)
         rig.backend.gate.clear()
         callers = [threading.Thread(target=rig.call, args=(event, environment)) for _ in range(2)]
         callers[0].start()
@@ -116,12 +112,7 @@ class Traffic:
         rig.backend.gate.set()
         for caller in callers:
             caller.join()
-        self._note(rig, environment, before)
         return 2
-
-    def _note(self, rig: Rig, environment: Environment, before: int) -> None:
-        for line in rig.stdout.parts[before:]:
-            self.of_request[json.loads(line)["request_id"]] = rig.environments.index(environment)
 
     def _event(self, rig: Rig) -> Any:
         chance = self._chance

@@ -1,6 +1,8 @@
 """The receipt by itself: names, reasons, own environment variables, and one record whatever happens."""
 
+import copy
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -117,6 +119,29 @@ def test_only_the_first_invocation_of_an_environment_is_cold(clock, capsys):
             pass
 
     assert [True, False] == [written["cold_start"] for written in receipts(capsys)]
+
+
+class EarlyMeter(Meter):
+    """One that names its environment when it is made."""
+
+    def __init__(self, *parts):
+        super().__init__(*parts)
+        self._begin()
+
+
+@pytest.mark.parametrize(("kind", "words"), [(Meter, 2), (EarlyMeter, 1)], ids=["promise", "control"])
+def test_environments_restored_from_one_snapshot_have_names_of_their_own(clock, capsys, kind, words):
+    """P35: one word for all receipts of an environment, and no two environments with the same."""
+    snapshot = kind(clock, Spending(), Prices(), {})
+    restored = copy.copy(snapshot), copy.copy(snapshot)
+    for one in (*restored, *restored):
+        with one.invocation("OCR", None):
+            pass
+    said = [written["environment"] for written in receipts(capsys)]
+
+    assert said[:2] == said[2:]
+    assert words == len(set(said))
+    assert all(re.fullmatch("[0-9a-f]{8}", word) for word in said)
 
 
 def test_latency_is_split(rig):

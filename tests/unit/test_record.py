@@ -20,6 +20,7 @@ MEMBERS = {
     "outcome": st.sampled_from(Outcome),
     "reason": st.one_of(st.none(), st.sampled_from(Reason)),
     "error_type": WORDS,
+    "environment": WORDS,
     "mode": WORDS,
     "key_id": WORDS,
     "age_seconds": st.one_of(st.none(), TIMES),

@@ -160,6 +160,7 @@ MEMBERS = frozenset(
         "images",
         "image_bytes",
         "cold_start",
+        "environment",
         "own_units",
         "error_type",
         "MeteringKey",

@@ -1,9 +1,10 @@
 """
-Which execution environment answered which request, where the log does not say.
+Which execution environment answered which request: as its receipt says, else guessed.
 
-Lambda gives an environment one request at a time, and prefers one that is warm. So requests that overlap were in
-different environments, a cold start opens one, and otherwise the one that was free last goes on. Receipts come in the
-order in which they ended; a jump back in time begins another file, whose environments are others.
+Receipts of earlier versions do not name theirs. Lambda gives an environment one request at a time, and prefers one that
+is warm. So requests that overlap were in different environments, a cold start opens one, and otherwise the one that was
+free last goes on. Receipts come in the order in which they ended; a jump back in time begins another file, whose
+environments are others.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ class Environments:
         self._next = 0
         self._latest_ms = 0
         self._named: dict[str, int] = {}
+        self.guessed = 0
+        """Requests whose environment the log does not name."""
 
     def of(self, start_ms: int, end_ms: int, *, cold: bool, named: object = None) -> int:
         """The environment of a request; `named` where the log has a word for it."""
         if named:
             return self._named.setdefault(str(named), -1 - len(self._named))
+        self.guessed += 1
         if end_ms < self._latest_ms - JUMP_MS:
             self._free.clear()
             self._latest_ms = end_ms
@@ -46,11 +50,6 @@ class Environments:
         if len(self._free) > MOST_IDLE:
             del self._free[0]
         return number
-
-    @property
-    def are_named(self) -> bool:
-        """Does the log itself say which is which?"""
-        return bool(self._named)
 
     @property
     def count(self) -> int:

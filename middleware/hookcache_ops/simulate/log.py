@@ -30,7 +30,7 @@ class Log:
     Attributes:
         tally: every request as it ended. `sample`: those that are replayed. `sampled`: these as they ended.
         payloads: True where the log says what was asked and not what came of it.
-        guessed_environments: the log does not name them; they follow from the times of its requests.
+        guessed_environments: requests whose environment the log does not name; it follows from their times.
         keyless: sampling requests of receipts, which have no key and stay bypassed.
     """
 
@@ -39,7 +39,7 @@ class Log:
     experience: Experience = field(default_factory=Experience)
     reading: Reading = field(default_factory=Reading)
     environments: int = 0
-    guessed_environments: bool = False
+    guessed_environments: int = 0
     requests: int = 0
     traced: int = 0
     keyless: int = 0
@@ -97,7 +97,7 @@ def read_log(
         )
         log.experience.gigabytes = max(log.experience.gigabytes, function_gigabytes(receipt))
         log.add(reader.request(receipt, environment))
-    log.environments, log.guessed_environments = environments.count, not environments.are_named
+    log.environments, log.guessed_environments = environments.count, environments.guessed
     return log.close()
 
 

@@ -39,6 +39,7 @@ def to_json(verdict: Verdict, log: Log, points: Sequence[Point], base: Deployed)
             "first_ms": log.first_ms,
             "last_ms": log.last_ms,
             "environments": base.scenario.environments or log.environments,
+            "guessed_environments_of": log.guessed_environments,
             "payloads": log.payloads,
             "traced": log.traced,
             "lines": log.reading.lines,
@@ -165,6 +166,8 @@ def _money(figure: Mapping[str, float]) -> str:
 def notes(verdict: Verdict, log: Log, base: Deployed) -> list[str]:
     """What a reader must know about how the figures came about."""
     found = [_about_sample(log, base)]
+    if not log.payloads:
+        found.append(_about_environments(log, base))
     if base.guessed:
         told = ", ".join(f"{step} {seconds:,} s" for step, seconds in sorted(base.guessed.items()))
         found.append(f"Freshness as the log betrays it: {told}. Say --deployed fresh_seconds=N if it is otherwise.")
@@ -200,6 +203,17 @@ def notes(verdict: Verdict, log: Log, base: Deployed) -> list[str]:
             f"The log holds no {' and no '.join(missing)}: their latency is that of the nearest outcome it holds."
         )
     return found
+
+
+def _about_environments(log: Log, base: Deployed) -> str:
+    """Did the log say which environment answered, or was it guessed?"""
+    guessed = log.guessed_environments
+    if base.scenario.environments:
+        return f"All requests are taken to be spread over {count(base.scenario.environments)}, as that agrees best with the log."
+    if not guessed:
+        return "Which environment answered is what the receipts say."
+    which = "the receipts do" if guessed == log.requests else f"{count(guessed)} receipts do"
+    return f"Which environment answered is guessed from overlaps and cold starts: {which} not name it (an earlier version wrote them)."
 
 
 def _about_sample(log: Log, base: Deployed) -> str:
