@@ -143,7 +143,9 @@ class CachingHook:
                 call.receipt.would_hit, lookup.observed = True, recalled.entry
                 return None
             outcome = Outcome.HIT_MEMORY if recalled.from_memory else Outcome.HIT_TABLE
-            if leader is None and self._truth.wanted(lookup.rules):
+            # Not where the caller hears the backend speak: what it hears would be the check's answer and not the kept one.
+            alone = leader is None and getattr(call.context, "outlet", None) is None
+            if alone and self._truth.wanted(lookup.rules):
                 return self._check(call, lookup, recalled.entry, outcome)
             return self._replay(call, lookup, recalled.entry, outcome)
         except Exception as trouble:  # P18

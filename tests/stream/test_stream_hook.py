@@ -317,3 +317,27 @@ def test_the_wish_for_a_stream_is_understood() -> None:
     headers = {"lambda-runtime-aws-request-id": "r1", "lambda-runtime-client-context": json.dumps(STREAM_WISH)}
 
     assert call_of({}, Context("127.0.0.1:1", Invocation(b"{}", headers), {})).streams
+
+
+def test_a_kept_answer_is_never_streamed_from_the_call_that_would_check_it(
+    make_stream_rig: Callable[..., StreamRig],
+) -> None:
+    """P59, P9: who streams gets the kept answer, even where another call would break off amid other words."""
+    streams = make_stream_rig(HOOKCACHE_POLICY=json.dumps({"*": {"check_share": 1}}))
+    streams.call(asked())
+    streams.model.script = [*text_events(["other ", "words"], USAGE)[:3], throttled()]
+
+    replayed = streams.call(asked())
+
+    assert b"one two" in replayed.data
+    assert b"other" not in replayed.data
+    assert ("metadata", 1) == (replayed.names[-1], streams.model.calls)
+
+
+def test_a_whole_answer_is_checked_all_the_same(make_stream_rig: Callable[..., StreamRig]) -> None:
+    """Negative control of the test above: callers of the whole answer do ask the model a second time."""
+    streams = make_stream_rig(HOOKCACHE_POLICY=json.dumps({"*": {"check_share": 1}}))
+    for _ in range(2):
+        streams.call(asked(), streams=False)
+
+    assert 2 == streams.model.calls
