@@ -250,7 +250,7 @@ class CachingHook:
 
     def _fail(self, call: Call, lookup: Lookup, error: Exception) -> Any:
         """A failed fetch: a stale answer where the operator allows one (P45), else the error."""
-        stale = None if getattr(error, "answer_begun", False) else lookup.stale
+        stale = lookup.stale if lookup.mode.serves and not getattr(error, "answer_begun", False) else None
         if lookup.rules.stale_if_error and stale is not None and self._clock.now_ms() < stale.hard_until_ms:
             call.receipt.error_type = getattr(error, "error_type", type(error).__name__)
             return self._replay(call, lookup, stale, Outcome.STALE)
