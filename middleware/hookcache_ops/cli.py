@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 INTERRUPTED = 1
+BAD_INPUT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +108,34 @@ class CommandModule(Protocol):
 def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMANDS) -> int:
     """Run one command and return the exit status; `argv` without the program's name, default: that of the process."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser, called = _parser(arguments, tuple(commands))
     try:
+        parser, called = _parser(arguments, tuple(commands))
         args = parser.parse_args(arguments)
         if called is None:
             parser.print_help()
             return 0
-        return called(args)
+        status = called(args)
+        print(end="", flush=True)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Our reader, such as `head`, has seen enough. What is still buffered must not fail at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Our reader, such as `head`, has seen enough.
+        _drop_output()
         return INTERRUPTED
+    except OSError as error:
+        # No command foresaw it: a full disk behind `>`, a file that went away while it was read.
+        where = f"{error.filename}: " if error.filename else ""
+        why = error.strerror or str(error) or type(error).__name__
+        print(f"hookcache: {where}{why}; make room there, or use another place that may be written", file=sys.stderr)
+        _drop_output()
+        return BAD_INPUT
+    return status
+
+
+def _drop_output() -> None:
+    """What is still buffered must not fail once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser(

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 
 from hookcache.commands import RESERVE_SECONDS, Commands
 from hookcache.errors import ConfigurationError
 from hookcache.settings import PREFIX, Settings
+from hookcache_ops.ledger.period import told_by
 
 if TYPE_CHECKING:
     import argparse
@@ -34,6 +35,7 @@ WRAPPER_PREFIX, ERASE_PREFIX = "GENAIIDP-cache-", "hookcache-erase-"
 SLICE_SECONDS = 5.0
 """A direct erase reports its progress so often."""
 LAMBDA_SECONDS = 910.0
+LOG_IN = "set AWS_PROFILE and AWS_REGION, or log in"
 
 
 class ReachError(Exception):
@@ -121,10 +123,8 @@ def reach_of(args: argparse.Namespace, client: Any = None, environ: Mapping[str,
         if eraser is not None:
             return Through(client, eraser, f"through {eraser}")
         return _direct(variables, f"the table of {args.function}")
-    except (NoCredentialsError, NoRegionError) as error:
-        raise ReachError(f"{str(error).rstrip('.')}; set AWS_PROFILE and AWS_REGION, or log in") from None
     except BotoCoreError as error:
-        raise ReachError(f"AWS cannot be asked ({type(error).__name__}); check the network and AWS_REGION") from None
+        raise ReachError(_unasked(error)) from None
 
 
 def variables_of(function: str, client: Any = None) -> Mapping[str, str]:
@@ -136,10 +136,8 @@ def variables_of(function: str, client: Any = None) -> Mapping[str, str]:
     """
     try:
         return _variables(client if client is not None else _lambda_client(), function)
-    except (NoCredentialsError, NoRegionError) as error:
-        raise ReachError(f"{error}; set AWS_PROFILE and AWS_REGION, or log in") from None
     except BotoCoreError as error:
-        raise ReachError(f"AWS cannot be asked ({type(error).__name__}); check the network and AWS_REGION") from None
+        raise ReachError(_unasked(error)) from None
 
 
 def variables_for(
@@ -155,14 +153,12 @@ def variables_for(
     try:
         if args.function:
             found = _variables(client if client is not None else _lambda_client(), args.function)
-    except (NoCredentialsError, NoRegionError) as error:
-        raise ReachError(f"{error}; set AWS_PROFILE and AWS_REGION, or log in") from None
     except BotoCoreError as error:
-        raise ReachError(f"AWS cannot be asked ({type(error).__name__}); check the network and AWS_REGION") from None
+        raise ReachError(_unasked(error)) from None
     own = {name: value for name, value in found.items() if name.startswith(PREFIX)}
     if f"{PREFIX}TABLE" not in own:
-        whence = args.function or "this shell's HOOKCACHE_* variables"
-        raise ReachError(f"{whence} names no table; give --function with the wrapper's name, or set {PREFIX}TABLE")
+        whence = f"the variables of {args.function}" if args.function else "this shell's HOOKCACHE_* variables"
+        raise ReachError(f"{whence} name no table; give --function with the wrapper's name, or set {PREFIX}TABLE")
     return own
 
 
@@ -204,13 +200,23 @@ def _eraser_of(client: Any, function: str) -> str | None:
     return eraser
 
 
-def _remedy(error: Exception, function: str) -> str:
-    code = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else type(error).__name__
+def _unasked(error: BotoCoreError) -> str:
+    """Why the SDK asked nobody, and the remedy."""
+    remedy = (
+        "check the network and AWS_REGION" if isinstance(error, (EndpointConnectionError, HTTPClientError)) else LOG_IN
+    )
+    return f"{told_by(error)}; {remedy}"
+
+
+def _remedy(error: ClientError | BotoCoreError, function: str) -> str:
+    if isinstance(error, BotoCoreError):
+        return _unasked(error)
+    code = error.response.get("Error", {}).get("Code", "")
     if code == "ResourceNotFoundException":
         return f"there is no function {function} in this region; check the name and AWS_REGION"
     if code in {"AccessDeniedException", "AccessDenied"}:
         return f"you may not use {function} ({code}); ask for lambda:InvokeFunction on the erase function, and --through it"
-    return f"{function} cannot be asked ({code}); check AWS_PROFILE, AWS_REGION and the network"
+    return f"{function} cannot be asked ({code}); check AWS_PROFILE, AWS_REGION and the network, or log in again"
 
 
 def _lambda_client() -> Any:

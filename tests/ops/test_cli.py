@@ -3,6 +3,7 @@
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -69,6 +70,16 @@ class TestCommands:
         assert main(["greet", "world"], REGISTRY) == 1
         assert capsys.readouterr().err == "Interrupted.\n"
 
+    def test_ctrl_c_while_a_command_is_loaded_is_the_same_word(self, monkeypatch, capsys):
+        """Libraries take a second to load; nobody who stops there shall see where Python was."""
+
+        def load(name: str) -> ModuleType:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("hookcache_ops.cli.importlib.import_module", load)
+        assert main(["greet", "world"], REGISTRY) == 1
+        assert capsys.readouterr().err == "Interrupted.\n"
+
 
 class TestRealCommands:
     @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
@@ -102,3 +113,21 @@ class TestRealCommands:
             process.stdout.close()
             assert process.stderr.read() == ""
             assert process.wait(timeout=30) == 1
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+    @pytest.mark.parametrize("lines", [1, 100_000], ids=["at the end", "on the way"])
+    def test_a_full_disk_is_one_line_and_status_2(self, lines):
+        """`hookcache ... > file` where there is no room, whether that shows at once or when the last bytes go out."""
+        code = (
+            "import sys, types; from hookcache_ops.cli import main, Command\n"
+            "m = types.ModuleType('chatty'); m.add_arguments = lambda parser: None\n"
+            f"m.run = lambda args: [print('line') for _ in range({lines})] and 0\n"
+            "sys.modules['chatty'] = m; sys.exit(main(['chatty'], [Command('chatty', 'chatty', 'talks')]))"
+        )
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False
+            )
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert "No space left on device; make room" in done.stderr
