@@ -38,7 +38,7 @@ from hookcache.lease import OwnerId
 from hookcache.lookup import Lookup
 from hookcache.metering import Meter
 from hookcache.outcome import Outcome, Reason
-from hookcache.policy import Bypass, Mode, Rules
+from hookcache.policy import Bypass, Mode, Refuse, Rules, admit
 from hookcache.postable import postable
 from hookcache.prices import Prices
 from hookcache.receipt import Receipt
@@ -163,7 +163,10 @@ class CachingHook:
             receipt.error_type = getattr(trouble, "error_type", type(trouble).__name__)
             return kept
         reply = self._note(call, answer)
-        receipt.check = self._truth.judge(lookup.request.context, lookup.rules, entry.body, answer.response)
+        if isinstance(admit(lookup.request, lookup.rules, reply, len(answer.body)), Refuse):
+            receipt.check = {"result": Finding.UNANSWERED.value}  # what would not be kept convicts nothing that is
+        else:
+            receipt.check = self._truth.judge(lookup.request.context, lookup.rules, entry.body, answer.response)
         return postable(with_usage_of(json.loads(entry.body), reply.response), entry.body)
 
     def _fetch(self, call: Call, cache: Cache, lookup: Lookup) -> Any:

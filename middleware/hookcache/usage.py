@@ -72,10 +72,11 @@ def without_charge(response: Response) -> Response:
 
 def with_usage_of(kept: Response, other: Response) -> Response:
     """A kept answer with the usage of another one in its place; without one if the other has none."""
-    if not (isinstance(kept, dict) and isinstance(other, dict)):
+    if not isinstance(kept, dict):
         return kept
-    rest = {name: value for name, value in kept.items() if name != "usage" or "usage" in other}
-    return rest | ({"usage": other["usage"]} if "usage" in other else {})
+    charged = isinstance(other, dict) and "usage" in other
+    rest = {name: value for name, value in kept.items() if name != "usage" or charged}
+    return rest | ({"usage": other["usage"]} if charged else {})
 
 
 def _is_number(value: object) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fakes import BackendRaised, summarization_event
+from fakes import BackendRaised, answer, summarization_event, token_answer
 from hookcache.errors import BackendFailed
 
 
@@ -40,3 +40,34 @@ def test_a_stale_answer_is_served_where_answers_are(make_rig: Any) -> None:
     rig.call(summarization_event())
 
     assert "stale" == rig.last["outcome"]
+
+
+# -------------------------------------------------------------------- what must go on being served
+
+
+@pytest.mark.parametrize(
+    "ill",
+    [answer("", inputTokens=1), answer("Readings of", "max_tokens"), {"errorMessage": "no", "errorType": "E"}, []],
+    ids=["blank", "cut", "error", "no object"],
+)
+def test_a_backend_that_falls_ill_convicts_no_kept_answer(make_rig: Any, ill: Any) -> None:
+    """P59, P14: an answer that would not be kept says nothing about one that was; hits go on while the backend is ill."""
+    rig = make_rig(**policy(check_share=1))
+    rig.call(summarization_event())
+    rig.backend.handler = lambda event: ill
+    for _ in range(6):
+        rig.call(summarization_event())
+
+    assert ["miss", *["hit_memory"] * 6] == rig.outcomes
+    assert {"unanswered"} == {receipt["check"]["result"] for receipt in rig.receipts[1:]}
+
+
+def test_a_backend_that_answers_otherwise_does(make_rig: Any) -> None:
+    """Negative control of the test above."""
+    rig = make_rig(**policy(check_share=1))
+    rig.call(summarization_event())
+    rig.backend.handler = lambda event: token_answer("something else entirely")
+    for _ in range(6):
+        rig.call(summarization_event())
+
+    assert "distrusted" == rig.last["reason"]
