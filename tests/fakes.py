@@ -405,7 +405,7 @@ class FakeLambda:
             self.arguments.append(arguments)
             scripted = self.replies.pop(0) if self.replies else None
         self.waiting.release()
-        if not self.gate.wait(30):
+        if not self.gate.wait(100):
             raise AssertionError("the backend's gate was never opened")
         if self._clock is not None and self.seconds:
             self._clock.advance(self.seconds)

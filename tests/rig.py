@@ -249,7 +249,7 @@ class Rig:
     def _check_leftovers(self) -> None:
         for thread in threading.enumerate():
             if thread.name.startswith("hookcache-release"):
-                thread.join(5)  # a handler without time returns before its lease is free
+                thread.join(60)  # a handler without time returns before its lease is free
         for environment in self.environments:
             cache = environment.cache
             if cache is None:

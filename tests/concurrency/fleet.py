@@ -38,13 +38,16 @@ class Backend:
     """
     The backend: every invocation is counted, takes `seconds`, and says in its answer the how manieth it was.
 
-    `arrived` is released at each call, so that a test can act while one is under way.
+    `arrived` is released at each call, so that a test can act while one is under way; with `gate` closed (cleared) calls
+    stay under way until it is opened.
     """
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.calls: list[dict[str, Any]] = []
         self.arrived = threading.Semaphore(0)
+        self.gate = threading.Event()
+        self.gate.set()
         self._lock = threading.Lock()
         backend = self
 
@@ -58,6 +61,7 @@ class Backend:
                     backend.calls.append({"pid": asked["pid"], "text": text, "at": time.time()})
                     seconds = backend.seconds
                 backend.arrived.release()
+                backend.gate.wait(PATIENCE_SECONDS)
                 time.sleep(seconds)
                 answer = {
                     "output": {"message": {"role": "assistant", "content": [{"text": "what the page says"}]}},
@@ -219,7 +223,7 @@ def a_text() -> str:
     return f"Read page {uuid.uuid4().hex}"
 
 
-def eventually(condition: Callable[[], Any], within_seconds: float = 10.0) -> Any:
+def eventually(condition: Callable[[], Any], within_seconds: float = 60.0) -> Any:
     """What `condition` gives once it is true."""
     end = time.monotonic() + within_seconds
     while not (found := condition()):

@@ -39,13 +39,13 @@ def proxy(table_engine: str) -> Iterator[FaultProxy]:
 def sockets(
     proxy: FaultProxy, table_engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., SocketRig]]:
-    """Makes rigs over the proxy, with settings of the test's own."""
+    """Makes rigs over the proxy, with settings of the test's own; `in_time=True`: with the product's own time limits."""
     for name, value in {**SDK, "AWS_ENDPOINT_URL_DYNAMODB": proxy.url}.items():
         monkeypatch.setenv(name, value)
     with ExitStack() as stack:
 
-        def make(**settings: str | None) -> SocketRig:
-            rig = stack.enter_context(SocketRig(proxy, table_engine, **settings))
+        def make(*, in_time: bool = False, **settings: str | None) -> SocketRig:
+            rig = stack.enter_context(SocketRig(proxy, table_engine, in_time=in_time, **settings))
             stack.callback(rig.close)
             return rig
 

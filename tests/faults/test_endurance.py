@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ConnectionClosedError
-from sockets import held
+from sockets import comes_true, held
 from unguarded import weakened
 
 from fakes import BackendRaised, FakeContext, ocr_event, refusal
@@ -25,6 +25,7 @@ from hookcache.breaker import OPENS_AFTER, Breaker, Pass
 from hookcache.items import Items
 from hookcache_ops.local.fault_proxy import AwsError, Faults
 from rig import metric
+from stopwatch import Stopwatch
 
 PAGES = [ocr_event(text=f"page {page}") for page in range(25)]
 SOAK = int(os.environ.get("HOOKCACHE_SOAK_REQUESTS", "200000"))
@@ -45,12 +46,12 @@ class Host:
         while due < end:
             time.sleep(max(0.0, due - time.perf_counter()))
             due += self.pause
-            started = time.perf_counter()
-            try:
-                self.rig.call(PAGES[self._next % len(PAGES)], self.environment)
-            except Exception:
-                self.failed += 1
-            self.costs.append(time.perf_counter() - started)
+            with Stopwatch() as watch:
+                try:
+                    self.rig.call(PAGES[self._next % len(PAGES)], self.environment)
+                except Exception:
+                    self.failed += 1
+            self.costs.append(watch.seconds)
             self._next += 1
 
     def hit_ratio(self, last: int) -> float:
@@ -90,7 +91,7 @@ def dead_for(over: Any, faults: Faults, seconds: float) -> tuple[Host, list[floa
 )
 def test_a_dead_table_fails_nobody_and_costs_little(sockets, seconds, faults):
     """G9, P18, P19: 50 requests a second; 0 failed, p99 at most 50 ms once the breaker is open, hits back in 30 s."""
-    over = sockets(HOOKCACHE_MEMORY_SECONDS="0.2")
+    over = sockets(in_time=True, HOOKCACHE_MEMORY_SECONDS="0.2")
     host, costs, back = dead_for(over, faults, seconds)
     # Of a few seconds' requests the worst hundredth is one or two, and says more about the machine than about us.
     added = percentile(costs[OPENS_AFTER:], 0.99 if seconds >= 60 else 0.9)
@@ -133,7 +134,7 @@ class TestATableThatComesAndGoes:
             host.ask_for(period)
             over.proxy.behave()
             host.ask_for(period)
-        host.ask_for(1.6)
+        host.ask_for(1.6)  # a probe a second, and requests that find the breaker closed
         return host, opened
 
     @pytest.mark.alone
@@ -142,17 +143,17 @@ class TestATableThatComesAndGoes:
     )
     def test_nobody_fails_and_the_breaker_neither_sticks_nor_flutters(self, sockets, period, times):
         """F37, P19: opens once a second at most, and is closed at the end."""
-        over = sockets(HOOKCACHE_MEMORY_SECONDS="0.2")
+        over = sockets(in_time=True, HOOKCACHE_MEMORY_SECONDS="0.2")
         started = time.perf_counter()
         host, opened = self.flapped(over, over.first, period, times)
 
         assert 0 == host.failed
         assert 1 <= opened <= time.perf_counter() - started
-        assert host.hit_ratio(10) >= 0.9
+        assert comes_true(lambda: host.ask_for(0.2) or host.hit_ratio(10) >= 0.9)
 
     def test_control_without_half_open_the_cache_stays_off(self, sockets):
         """F37, Control: once open, for ever."""
-        over = sockets(HOOKCACHE_MEMORY_SECONDS="0.2")
+        over = sockets(in_time=True, HOOKCACHE_MEMORY_SECONDS="0.2")
 
         def stuck(assembly: Any) -> Items:
             breaker = NeverHalfOpen(assembly.clock)
@@ -321,7 +322,7 @@ def test_receipts_balance_and_nothing_grows(make_rig, requests, pages):
 @pytest.mark.parametrize("requests", [1_000, pytest.param(10_000, marks=pytest.mark.prove)])
 def test_the_same_over_sockets(sockets, requests):
     """G10, P31, P32: resets, cut replies, throttles and dead sockets; no socket more than the pools hold."""
-    before, _ = held()
+    before, sockets_before = held()
     over = sockets(HOOKCACHE_MEMORY_BYTES=str(200_000))
     assert over.second is not None
     soak = Soak(over, requests // 10)
@@ -346,6 +347,8 @@ def test_the_same_over_sockets(sockets, requests):
     assert threads - before <= 2 * soak.threads + 2, (
         "of this test; workers of others end a minute after their last call"
     )
-    assert sockets_now <= 12 + 4 * soak.threads + 4, "client, proxy and engine sides are all in this count"
+    assert sockets_now - sockets_before <= 12 + 4 * soak.threads + 4, (
+        "client, proxy and engine sides are all in this count"
+    )
     assert soak.ledger.outcomes["failed"] == 0
     assert soak.ledger.outcomes["miss"] > 0

@@ -16,18 +16,22 @@ from hookcache.receipt import Receipt
 from hookcache_ops.local import engines
 from hookcache_ops.local.aws import TABLE, LocalAws
 from hookcache_ops.local.lambda_service import Function
-from ops.local_rig import call, lambda_client, require_engine, write_code
+from ops.local_rig import call, eventually, lambda_client, patient, require_engine, write_code
 from rig import metric
+from stopwatch import Stopwatch
 
 PINNED = {"HOOKCACHE_IDENTITY": "pinned"}
 HOOK = Path(__file__).resolve().parents[2] / "functions/hook"
 BACKEND = """
-import time
+import os, time
 
 def lambda_handler(event, context):
     text = event["messages"][0]["content"][0]["text"]
     if text.startswith("sleep "):
         time.sleep(float(text.split()[1]))
+    if text.startswith("until "):
+        while not os.path.exists(text.split()[1]):
+            time.sleep(0.01)
     return {"output": {"message": {"role": "assistant", "content": [{"text": "read: " + text}]}},
             "usage": {"inputTokens": 3, "outputTokens": 2}}
 """
@@ -53,7 +57,7 @@ lambda_handler = wrapper(os.environ)
 def aws():
     require_engine(engines.DYNOXIDE)
     with LocalAws(engines.DYNOXIDE) as aws:
-        yield aws
+        yield patient(aws)
 
 
 @pytest.fixture
@@ -68,7 +72,7 @@ def deploy(aws, tmp_path, request):
             write_code(folder, BACKEND, "backend.py")
         if not backend:
             backend = f"GENAIIDP-backend-{mark}"
-            aws.functions.add(Function(backend, write_code(tmp_path / f"{mark}-backend", BACKEND), timeout_seconds=30))
+            aws.functions.add(Function(backend, write_code(tmp_path / f"{mark}-backend", BACKEND), timeout_seconds=60))
         name = settings.pop("name", f"GENAIIDP-cache-{mark}")
         own = {**aws.settings(), "HOOKCACHE_BACKEND": backend, **settings}
         aws.functions.add(Function(name, folder, environment=own, timeout_seconds=timeout))
@@ -79,7 +83,7 @@ def deploy(aws, tmp_path, request):
 
 @pytest.fixture
 def host(aws):
-    return lambda_client(aws.functions.endpoint, read_timeout=30)
+    return lambda_client(aws.functions.endpoint, read_timeout=90)
 
 
 def event(text: str) -> dict:
@@ -102,20 +106,20 @@ class TestADeadline:
         name, _ = deploy(timeout=3)
         before = leases(aws).count("HELD")
         started = time.monotonic()
-        error, reply = call(host, name, event("sleep 6"))
+        error, reply = call(host, name, event("sleep 25"))
         took = time.monotonic() - started
 
         assert ("Unhandled", "DeadlineTooClose") == (reply["FunctionError"], error["errorType"])
         assert [("failed", "deadline")] == [(one["outcome"], one["reason"]) for one in receipts(aws, name)]
-        assert receipts(aws, name)[0]["Latency"][0] < 2_300
-        assert took < 6
+        assert receipts(aws, name)[0]["Latency"][0] < 2_900
+        assert took < 20
         assert before == leases(aws).count("HELD")
 
     def test_control_without_deadline_it_is_killed_and_the_lease_stays(self, aws, host, deploy):
         """F22, Control: the platform ends it, no receipt is written, the lease is held by nobody."""
-        name, _ = deploy(DEAF, timeout=2, HOOKCACHE_LEASE_SECONDS="1")
+        name, _ = deploy(DEAF, timeout=4, HOOKCACHE_LEASE_SECONDS="1")
         before = leases(aws).count("HELD")
-        error, _ = call(host, name, event("sleep 6"))
+        error, _ = call(host, name, event("sleep 25"))
 
         assert "timed out" in error["errorMessage"]
         assert [] == receipts(aws, name)
@@ -137,49 +141,46 @@ class TestAKilledInvocation:
     def test_control_a_lease_that_does_not_end_blocks_the_next(self, aws, host, deploy):
         """F33, Control: with a lease as long as a day of work the next caller waits in vain."""
         settings = {"HOOKCACHE_LEASE_SECONDS": "900", "HOOKCACHE_WAIT_SECONDS": "1"}
-        name, _ = deploy(IN_PROCESS, timeout=3, **settings)
-        call(host, name, event("sleep 4"))
+        name, _ = deploy(IN_PROCESS, timeout=5, **settings)
+        call(host, name, event("sleep 25"))
         aws.functions.update_limits(name, timeout_seconds=20)
-        error, _ = call(host, name, event("sleep 4"))
+        error, _ = call(host, name, event("sleep 25"))
 
         assert "FollowerTimedOut" == error["errorType"]
 
-    def test_a_leader_that_is_killed_is_replaced(self, aws, host, deploy):
+    def test_a_leader_that_is_killed_is_replaced(self, aws, host, deploy, tmp_path):
         """F16, P26: SIGKILL while the backend works; others lose the rest of the lease and the skew of clocks."""
         name, _ = deploy(HOOKCACHE_LEASE_SECONDS="0.3")
         call(host, name, event("warm"))
         before = leases(aws).count("HELD")
+        done = tmp_path / "done"
+        page = event(f"until {done}")
         with ThreadPoolExecutor(1) as callers:
-            dead = callers.submit(call, host, name, event("sleep 1"))
-            assert _eventually(lambda: leases(aws).count("HELD") > before)
+            dead = callers.submit(call, host, name, page)
+            assert eventually(lambda: leases(aws).count("HELD") > before)
             aws.functions.kill_environments(name)
-            error, _ = dead.result(20)
-        started = time.monotonic()
-        answer, _ = call(host, name, event("sleep 1"))
+            error, _ = dead.result(60)
+        done.touch()
+        with Stopwatch() as watch:
+            answer, _ = call(host, name, page)
 
         assert "errorMessage" in error
-        assert "read: sleep 1" == answer["output"]["message"]["content"][0]["text"]
-        assert time.monotonic() - started < 0.3 + 2 + 1 + 1 + 5, "lease, skew, poll, the backend, a cold start"
-
-
-def _eventually(condition, seconds: float = 20) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    return condition()
+        assert f"read: until {done}" == answer["output"]["message"]["content"][0]["text"]
+        assert watch.seconds < 0.3 + 2 + 1 + 6, "lease, skew, poll, a cold start"
 
 
 class TestAThrottledBackend:
-    def test_one_retry_and_then_an_error_that_may_be_retried(self, aws, host, deploy):
+    def test_one_retry_and_then_an_error_that_may_be_retried(self, aws, host, deploy, tmp_path):
         """F23: the backend's concurrency is used up by others."""
         name, backend = deploy()
         aws.functions.update_limits(backend, concurrency=1)
         call(host, name, event("warm"))
         with ThreadPoolExecutor(1) as others:
-            busy = others.submit(call, host, backend, event("sleep 2"))
-            assert _eventually(lambda: len(aws.functions.logs(backend)) > 3)
+            busy = others.submit(call, host, backend, event(f"until {tmp_path / 'done'}"))
+            assert eventually(lambda: len(aws.functions.logs(backend)) > 3)
             error, _ = call(host, name, event("page"))
-            busy.result(20)
+            (tmp_path / "done").touch()
+            busy.result(60)
         answer, _ = call(host, name, event("page"))
 
         assert "BackendThrottled" == error["errorType"]

@@ -21,7 +21,7 @@ from rig import metric
 
 TWO_BUDGETS = 2 * BUDGET_SECONDS
 SLACK = 1.5
-"""What a busy machine of two cores may add to a wait."""
+"""What work may cost beside the waits, on a busy machine of two cores."""
 THROTTLED = "ProvisionedThroughputExceededException"
 
 
@@ -42,6 +42,13 @@ def without_breaker(assembly) -> Items:
     return Items(assembly.clients.dynamodb, assembly.settings.table, NoBreaker(assembly.clock), assembly.spending)
 
 
+def wall_time(rig, environment) -> float:
+    """Seconds on the wall that one invocation takes; to be held against a lower bound."""
+    started = time.perf_counter()
+    rig.call(ocr_event(), environment)
+    return time.perf_counter() - started
+
+
 def attempts_of(rig) -> list[str]:
     """A list that grows by one with every request that either client tries to send to the table."""
     sent: list[str] = []
@@ -55,20 +62,22 @@ def attempts_of(rig) -> list[str]:
 
 
 class TestATableThatRefuses:
-    def test_a_request_is_answered_by_the_backend_and_later_ones_pay_nothing(self, over):
+    def test_a_request_is_answered_by_the_backend_and_later_ones_pay_nothing(self, sockets):
         """F1, P18, P19: nobody listens at the table's address."""
+        over = sockets(in_time=True)
         over.proxy.behave(Faults(refuse=True))
         with nothing_left_behind(over):
             first = over.timed(ocr_event(text="page 1"))
             sent = attempts_of(over)
             for page in range(2, 6):
                 over.call(ocr_event(text=f"page {page}"))
-            opened = len(sent)
+            opened, began = len(sent), time.monotonic()
             later = [over.timed(ocr_event(text=f"page {page}")) for page in range(6, 16)]
+            probed, took = len(sent) - opened, time.monotonic() - began
 
         assert first < TWO_BUDGETS + SLACK
         assert sorted(later)[len(later) // 2] < 0.25
-        assert len(sent) - opened <= 2 * (1 + sum(later)), "at most one probe a second, of two attempts"
+        assert probed <= 2 * (1 + took), "at most one probe a second, of two attempts"
         assert {("bypass", "table_down")} == {(receipt["outcome"], receipt["reason"]) for receipt in over.receipts}
         assert 15 == len(over.backend.calls)
         assert metric(over.receipts[0], "TableErrors") >= 1
@@ -84,7 +93,7 @@ class TestATableThatRefuses:
             over.call(ocr_event(text="page 9"))
             return over.last["outcome"] == "hit_memory"
 
-        assert comes_true(hits, 5)
+        assert comes_true(hits)
 
     def test_control_without_translation_the_request_fails(self, over):
         """F1, Control: the same fault without the catch reaches the host."""
@@ -108,6 +117,10 @@ class TestATableThatRefuses:
 
 
 class TestATableThatHangs:
+    @pytest.fixture
+    def over(self, sockets):
+        return sockets(in_time=True)
+
     def test_the_first_request_pays_two_budgets_at_most(self, over):
         """F2, P19: it accepts and says nothing. No thread or socket stays behind."""
         over.proxy.behave(Faults(hang=True))
@@ -131,13 +144,16 @@ class TestATableThatHangs:
         """F2, Control: patience costs more than the promise allows."""
         monkeypatch.setattr("hookcache.clients.ATTEMPT_SECONDS", 1.2)
         over.proxy.behave(Faults(hang=True))
-        environment = weakened(over, items=PatientItems)
-        cost = over.timed(ocr_event(), environment=environment)
+        cost = wall_time(over, weakened(over, items=PatientItems))
 
         assert cost > TWO_BUDGETS + SLACK
 
 
 class TestANameThatDoesNotResolve:
+    @pytest.fixture
+    def over(self, sockets):
+        return sockets(in_time=True)
+
     @pytest.fixture(autouse=True)
     def slow_resolver(self, monkeypatch, over):
         real = socket.getaddrinfo
@@ -161,8 +177,7 @@ class TestANameThatDoesNotResolve:
 
     def test_control_the_sdk_timeout_alone_is_not_enough(self, over):
         """F3, Control: connect and read timeouts of 0.5 s, and yet more than two budgets."""
-        environment = weakened(over, items=PatientItems)
-        cost = over.timed(ocr_event(), environment=environment)
+        cost = wall_time(over, weakened(over, items=PatientItems))
 
         assert cost > TWO_BUDGETS + SLACK
 
@@ -200,7 +215,7 @@ class TestThrottling:
         over.proxy.behave(Faults(errors=(AwsError("GetItem", THROTTLED),)))
         over.call(ocr_event(text="page 1"))
 
-        assert comes_true(lambda: over.proxy.count("GetItem") > 2, 10)
+        assert comes_true(lambda: over.proxy.count("GetItem") > 2)
 
     def test_a_throttled_lease_write_fetches_without_a_lease(self, over):
         """F5, P54: the answer is returned and nothing is stored."""
@@ -270,8 +285,9 @@ class TestRepliesThatLie:
         assert over.answers[0]["output"] == answer["output"]
         assert ("bypass", "table_down") == (over.last["outcome"], over.last["reason"])
 
-    def test_a_slow_table_is_inside_the_budget(self, over):
+    def test_a_slow_table_is_inside_the_budget(self, sockets):
         """P19: replies that trickle in slower than the budget count as none."""
+        over = sockets(in_time=True)
         over.call(ocr_event(text="page 1"))
         over.proxy.behave(Faults(bytes_per_second=40))
         cost = over.timed(ocr_event(text="page 2"))

@@ -96,7 +96,7 @@ class BySdk:
 class ByUrl:
     """A caller with a plain HTTP client: the function URL."""
 
-    def __init__(self, url: str, event: Any, accept: str = "*/*", timeout: float = 20) -> None:
+    def __init__(self, url: str, event: Any, accept: str = "*/*", timeout: float = 60) -> None:
         parts = urlsplit(url)
         self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
         body = event if isinstance(event, bytes) else json.dumps(event).encode()
@@ -168,7 +168,7 @@ class Stage:
         return [json.loads(line) for line in lines if line.startswith('{"_aws"')]
 
 
-def eventually(condition: Callable[[], bool], within_seconds: float = 20) -> bool:
+def eventually(condition: Callable[[], bool], within_seconds: float = 60) -> bool:
     """Whether `condition` comes true in time; for what goes on when its caller has left."""
     end = time.monotonic() + within_seconds
     while not condition():

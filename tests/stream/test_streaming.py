@@ -38,7 +38,7 @@ class TestMiss:
             first[0],
             first[1]["contentBlockDelta"]["delta"]["text"],
         ]
-        assert (True, False, 2) == (gate.reached.wait(5), gate.opened.is_set(), stage.model.sent)
+        assert (True, False, 2) == (gate.reached.wait(30), gate.opened.is_set(), stage.model.sent)
         gate.opened.set()
 
         told = caller.all()
@@ -49,7 +49,7 @@ class TestMiss:
         gate, before = Gate(), len(stage.receipts())
         stage.model.tell(*held(gate))
         caller = ByUrl(stage.url, event_of(), accept="application/json", timeout=0.5)
-        assert gate.reached.wait(5)
+        assert gate.reached.wait(30)
 
         with pytest.raises(TimeoutError):
             _ = caller.reply
@@ -206,7 +206,7 @@ class TestCallers:
         stage.model.tell(*held(gate))
         caller = stage.by(way, event)
         next(caller.lines())
-        assert gate.reached.wait(5)
+        assert gate.reached.wait(30)
         caller.hang_up()
         gate.opened.set()
 
@@ -222,7 +222,7 @@ class TestCallers:
         stage.model.tell(*held(gate))
         leader = BySdk(stage.lambda_client, event)
         next(leader.lines())
-        assert gate.reached.wait(5)
+        assert gate.reached.wait(30)
         started = starts(stage)
         told: list[Any] = []
         follower = threading.Thread(target=lambda: told.append(ByUrl(stage.url, event).all()))
@@ -230,7 +230,7 @@ class TestCallers:
         assert eventually(lambda: starts(stage) > started)
         gate.opened.set()
         led = leader.all()
-        follower.join(20)
+        follower.join(60)
 
         assert ("one two", USAGE) == (led.text, led.usage)
         assert ("one two", ORDER, ZEROS) == (told[0].text, told[0].names, told[0].usage)
