@@ -1,4 +1,4 @@
-"""`python -m bench`: all measurements in one run; writes build/bench/latest.json and, with --page, the table in README.md."""
+"""`python -m bench`: all measurements in one run; writes build/bench/latest.json and, with --page, the tables in README.md."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.aims import Reached, reached
 from bench.measure import Figure, Row, noise
-from bench.page import table, write_page
+from bench.ours import SETTINGS
+from bench.page import aims_table, table, write_page
+from bench.report_rows import ALONE, AMONG_OTHERS
 from bench.rows import Bench
 from bench.stage import PROJECT, Stage
 
@@ -27,27 +30,44 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--rounds", type=int, default=21, help="turns of each contender per row (21)")
     parser.add_argument("--only", default="", help="groups, comma separated; all of them without it")
-    parser.add_argument("--page", action="store_true", help="put the table into bench/README.md as well")
+    parser.add_argument(
+        "--page", action="store_true", help="put the tables into bench/README.md as well; takes a whole run"
+    )
+    parser.add_argument(
+        "--receipts", type=int, help=f"how many the report reads ({ALONE:,}; {AMONG_OTHERS:,} beside other groups)"
+    )
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the JSON goes")
     options = parser.parse_args(arguments)
+    chosen = [name.strip() for name in options.only.split(",") if name.strip()]
+    if chosen and options.page:
+        print("bench: the page holds whole runs; leave out --only or --page", file=sys.stderr)
+        return 2
+    receipts = options.receipts or (ALONE if chosen == ["report"] else AMONG_OTHERS)
     started, before = time.monotonic(), noise()
     rows: list[Row] = []
     with Stage() as stage:
-        bench = Bench(stage, options.rounds)
-        groups = bench.all()
-        chosen = [name.strip() for name in options.only.split(",") if name.strip()] or list(groups)
+        groups = Bench(stage, options.rounds, receipts).all()
         unknown = [name for name in chosen if name not in groups]
         if unknown:
             print(f"bench: no group is called {unknown[0]}; there are {', '.join(groups)}", file=sys.stderr)
             return 2
-        for name in chosen:
+        for name in chosen or groups:
             print(f"{time.monotonic() - started:5.0f} s  {name}", file=sys.stderr, flush=True)
-            rows += groups[name]()
+            try:
+                rows += groups[name]()
+            except AssertionError as unequal:
+                print(f"bench: {name}: {unequal}", file=sys.stderr)
+                return 1
         engine = stage.engine
+    aims = [each for each in reached(rows) if each.times is not None or not chosen]
     about = _about(engine, options.rounds, before, noise(), time.monotonic() - started)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps({"about": about, "rows": [*_flat(rows)]}, indent=1) + "\n", encoding="utf-8")
+    options.output.write_text(
+        json.dumps({"about": about, "rows": _flat(rows), "aims": _flat_aims(aims)}, indent=1) + "\n", encoding="utf-8"
+    )
     print(table(rows))
+    if aims:
+        print(f"\n{aims_table(aims)}")
     if options.page:
         write_page(rows, about)
     print(
@@ -75,12 +95,26 @@ def _flat(rows: list[Row]) -> list[dict[str, object]]:
     ]
 
 
+def _flat_aims(aims: list[Reached]) -> list[dict[str, object]]:
+    return [
+        {
+            "name": f"{each.aim.row} vs {each.aim.peer}",
+            "unit": each.aim.unit,
+            "aim": each.aim.wanted,
+            "reached": each.times,
+            "met": each.met,
+        }
+        for each in aims
+    ]
+
+
 def _about(engine: str, rounds: int, before: Figure, after: Figure, seconds: float) -> dict[str, object]:
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "python": platform.python_version(),
         "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}",
         "engine": engine,
+        "client": SETTINGS["HOOKCACHE_CLIENT"],
         "rounds": rounds,
         "seconds": round(seconds),
         "versions": {name: version(name) for name in VERSIONS},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from hookcache.backend import Answer
 from hookcache.settings import Settings
 
 SETTINGS = {
+    "HOOKCACHE_CLIENT": os.environ.get("HOOKCACHE_CLIENT", "slim"),
     "AWS_LAMBDA_FUNCTION_NAME": "GENAIIDP-cache-bench",
     "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
     "HOOKCACHE_BACKEND": "GENAIIDP-bench",

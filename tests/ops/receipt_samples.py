@@ -285,15 +285,17 @@ def as_kinesis_record(text: Iterable[str]) -> str:
     return json.dumps({"data": base64.b64encode("\n".join(text).encode()).decode()})
 
 
-def copies(count: int, *, seed: int = 7, days: float = 30, duplicates: float = 0.01) -> Iterator[str]:
-    """`count` distinct receipts as lines, fast: 20,000 generated ones under ever new ids and times, some twice."""
+def copies(
+    count: int, *, seed: int = 7, days: float = 30, duplicates: float = 0.01, kinds: int = 20_000
+) -> Iterator[str]:
+    """`count` distinct receipts as lines, fast: so many `kinds` of them under ever new ids and times, some twice."""
     chance = random.Random(seed)
-    kinds = []
-    for one in receipts(min(count, 20_000), seed=seed):
+    cut = []
+    for one in receipts(min(count, kinds), seed=seed):
         identity, time_ms = one["request_id"], str(one["_aws"]["Timestamp"])
-        kinds.append(re.split(f"{identity}|{time_ms}", json.dumps(one, separators=(",", ":"))))
+        cut.append(re.split(f"{identity}|{time_ms}", json.dumps(one, separators=(",", ":"))))
     for number in range(count):
-        before, between, after = kinds[number % len(kinds)]
+        before, between, after = cut[number % len(cut)]
         identity = f"{chance.getrandbits(128):032x}"
         identity = f"{identity[:8]}-{identity[8:12]}-4{identity[13:16]}-a{identity[17:20]}-{identity[20:]}"
         line = f"{before}{START_MS + int(number * days * DAY_MS / count)}{between}{identity}{after}"
@@ -309,10 +311,12 @@ def main() -> None:
     parser.add_argument("--days", type=float, default=30)
     parser.add_argument("--duplicates", type=float, default=0.0)
     parser.add_argument("--noise", action="store_true")
-    parser.add_argument("--fast", action="store_true", help="repeat 20,000 receipts under new ids and times")
+    parser.add_argument("--fast", action="store_true", help="repeat some receipts under new ids and times")
+    parser.add_argument("--kinds", type=int, default=20_000, help="how many different ones, with --fast")
     arguments = parser.parse_args()
     if arguments.fast:
-        for line in copies(arguments.count, seed=arguments.seed, days=arguments.days, duplicates=arguments.duplicates):
+        given = {name: getattr(arguments, name) for name in ("seed", "days", "duplicates", "kinds")}
+        for line in copies(arguments.count, **given):
             sys.stdout.write(line + "\n")
         return
     many = receipts(arguments.count, seed=arguments.seed, days=arguments.days)

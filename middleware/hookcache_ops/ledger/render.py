@@ -6,10 +6,9 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from hookcache_ops.ledger.summary import Report
 
 CSV_AMOUNTS = (
@@ -137,6 +136,8 @@ def notes(report: Report) -> list[str]:
 
 def text(report: Report, width: int | None = None) -> str:
     """For a terminal; plain characters where the output is no terminal."""
+    from rich.console import Console
+
     out = io.StringIO()
     console = Console(file=out, width=width or 118, highlight=False, emoji=False, markup=False)
     console.print(headline(report) + "\n")
@@ -178,6 +179,8 @@ def cells(amounts: dict[str, Any]) -> list[str]:
 
 
 def _table(report: Report) -> Table:
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, show_footer=True)
     table.add_column(report.by, footer="total", overflow="fold")
     for (_, title), total in zip(COLUMNS, cells(report.totals), strict=True):
