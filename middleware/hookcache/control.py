@@ -248,8 +248,14 @@ def identity_of(configuration: Mapping[str, Any]) -> BackendIdentity:
     Nothing else of the reply is kept: it shows the backend's environment (T13). `RevisionId`, else `LastModified`, stands in where a platform
     gives no `ConfigSha256`; they change with every update, so a rollback then misses instead of hitting again.
 
-    Source: AWS Lambda API Reference, "GetFunctionConfiguration".
+    Raises:
+        ValueError: an update is under way or failed; the reply names the new code, and what answers is the code before.
+
+    Source: AWS Lambda API Reference, "GetFunctionConfiguration" and `LastUpdateStatus`; that the new digests are told while
+    the old code answers: *unverified*.
     """
+    if configuration.get("LastUpdateStatus") not in {None, "Successful"}:
+        raise ValueError("the backend is being updated")
     digest = hashlib.sha256()
     configured = configuration.get("ConfigSha256") or configuration.get("RevisionId") or configuration["LastModified"]
     for part in (configuration["FunctionArn"], configuration["Version"], configuration["CodeSha256"], configured):

@@ -71,3 +71,42 @@ def test_a_backend_that_answers_otherwise_does(make_rig: Any) -> None:
         rig.call(summarization_event())
 
     assert "distrusted" == rig.last["reason"]
+
+
+# -------------------------------------------------------------------- who answers
+
+
+def during_an_update(rig: Any, status: str) -> Any:
+    """What the same request gets once the update is done, of a request made while Lambda still ran the code before."""
+    settled = rig.backend.get_function_configuration
+    rig.backend.deploy(code="code-2")
+    rig.backend.get_function_configuration = lambda **told: settled(**told) | {"LastUpdateStatus": status}
+    rig.backend.handler = lambda event: token_answer("said by the code before")
+    rig.call(summarization_event())
+    rig.backend.get_function_configuration = settled
+    rig.backend.handler = lambda event: token_answer("said by the new code")
+    rig.clock.advance(400)
+    return rig.call(summarization_event(), rig.cold_start())["output"]["message"]["content"][0]["text"]
+
+
+@pytest.mark.parametrize("status", ["InProgress", "Failed"])
+def test_an_answer_of_the_code_before_is_not_kept_as_the_new_code_s(rig: Any, status: str) -> None:
+    """P40, P1: while an update is under way Lambda already tells the new code's digest, and answers with the old code."""
+    assert "said by the new code" == during_an_update(rig, status)
+
+
+def test_an_update_that_is_done_names_who_answers(rig: Any) -> None:
+    """Negative control of the test above: from then on the digest told is that of the code that answers."""
+    assert "said by the code before" == during_an_update(rig, "Successful")
+
+
+def test_the_identity_before_an_update_serves_while_it_is_under_way(rig: Any) -> None:
+    """P40: hits go on, for who answers has not changed yet."""
+    rig.call(summarization_event())
+    settled = rig.backend.get_function_configuration
+    rig.backend.deploy(code="code-2")
+    rig.backend.get_function_configuration = lambda **told: settled(**told) | {"LastUpdateStatus": "InProgress"}
+    rig.clock.advance(61)
+    rig.call(summarization_event())
+
+    assert ["miss", "hit_memory"] == rig.outcomes

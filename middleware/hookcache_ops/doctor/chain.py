@@ -181,6 +181,12 @@ def backend(patient: Patient) -> Iterator[Finding]:
                 f"Lambda does not say which code of {named} answers: {missing} is missing, so nothing is cached",
                 f"set {PREFIX}IDENTITY to pinned, and change {PREFIX}GENERATION with each deployment of the backend",
             )
+        except ValueError:
+            yield error(
+                "identity",
+                f"the last update of {named} is not done or failed: which code answers is not known, so nothing new is cached",
+                "wait until its LastUpdateStatus is Successful; deploy it again where that says Failed",
+            )
 
 
 def _lifetimes(patient: Patient, named: str, backend_seconds: float) -> Iterator[Finding]:
