@@ -14,17 +14,18 @@ import os
 import re
 from typing import Any
 
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+# As an escape, or as the three bytes that UTF-8 forbids and Python's parser of JSON takes all the same.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 
 
 def postable(response: Any, body: bytes) -> Any:
-    """`response` as it is, or as escaped JSON where the runtime could not write it; `body` is it as received."""
-    if b"\\u" not in body or not _SURROGATE.search(body):
+    """`response` as it is, or as JSON with escapes where the runtime could not write it; `body` is it as received."""
+    if (b"\\u" not in body and b"\xed" not in body) or not _SURROGATE.search(body):
         return response
     if not os.environ.get("AWS_EXECUTION_ENV", "").startswith("AWS_Lambda_python"):
         return response
     try:
         json.dumps(response, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return json.dumps(response).encode()
+    except UnicodeEncodeError:  # only what has no form is escaped: more could make it too long to be posted (B8)
+        return json.dumps(response, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
     return response

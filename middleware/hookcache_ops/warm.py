@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from hookcache.assembly import Assembly
-from hookcache.backend import Answer
+from hookcache.backend import Answer, spelt
 from hookcache.cache import Cache
 from hookcache.clients import Clients
 from hookcache.clock import Clock, Deadline, EpochMillis
@@ -202,9 +202,7 @@ class Warmer:
     def invoke(self, _event: Any, _context: Any, _deadline: Deadline) -> Answer:
         """The recorded answer; the shape of a `Backend`."""
         assert self._pair is not None  # noqa: S101 - set by `fill`, which calls the hook
-        return Answer(
-            json.dumps(self._pair.answer, ensure_ascii=False).encode("utf-8", "surrogatepass"), self._pair.answer
-        )
+        return Answer(spelt(self._pair.answer), self._pair.answer)
 
     def _cache(self) -> Cache | None:
         cache = self._assembly.cache()

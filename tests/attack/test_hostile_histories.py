@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
 
-from fakes import BackendRaised, answer, summarization_event, token_answer
+from fakes import BackendRaised, FakeContext, answer, summarization_event, token_answer
 from hookcache.errors import BackendFailed
 
 
@@ -110,3 +111,49 @@ def test_the_identity_before_an_update_serves_while_it_is_under_way(rig: Any) ->
     rig.call(summarization_event())
 
     assert ["miss", "hit_memory"] == rig.outcomes
+
+
+# -------------------------------------------------------------------- what the runtime can post
+
+HALF = "cut \ud83d"
+SPELT = json.dumps(token_answer(HALF), ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def posted(rig: Any) -> bytes:
+    """The answer to one request as AWS's runtime for Python 3.13 would send it."""
+    rig.check = lambda: None
+    sent, _kind = LambdaMarshaller().marshal_response(rig.first.hook(summarization_event(), FakeContext(rig.clock)))
+    return sent if isinstance(sent, bytes) else sent.encode()
+
+
+@pytest.fixture
+def on_lambda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_EXECUTION_ENV", "AWS_Lambda_python3.13")
+
+
+@pytest.mark.usefixtures("on_lambda")
+def test_half_a_character_in_bytes_kills_no_environment(rig: Any) -> None:
+    """P18: a runtime that is not strict sends the three bytes themselves, and Python's parser of JSON takes them."""
+    rig.backend.replies = [SPELT]
+
+    for _ in range(2):
+        assert HALF == json.loads(posted(rig))["output"]["message"]["content"][0]["text"]
+    assert ["miss", "hit_memory"] == rig.outcomes
+
+
+@pytest.mark.usefixtures("on_lambda")
+def test_without_escapes_it_would() -> None:
+    """Negative control of the test above: what the parser gives cannot be written."""
+    sent, _kind = LambdaMarshaller().marshal_response(json.loads(SPELT))
+
+    with pytest.raises(UnicodeEncodeError):
+        sent.encode()
+
+
+@pytest.mark.usefixtures("on_lambda")
+def test_an_answer_with_half_a_character_is_posted_no_longer_than_it_came(rig: Any) -> None:
+    """B8: escaping all of a Chinese page makes it twice as long, past what Lambda takes."""
+    body = json.dumps(token_answer("X" + "\u8bfb" * 300_000), ensure_ascii=False).encode().replace(b"X", rb"\ud83d")
+    rig.backend.replies = [body]
+
+    assert len(body) >= len(posted(rig))

@@ -189,3 +189,11 @@ class TestCommand:
         captured = capsys.readouterr()
         assert json.loads(captured.out)["pairs"] == 0
         assert "run the same command again" in captured.err
+
+
+def test_half_a_character_is_kept_as_an_escape(rig):
+    """P18: Lambda's runtime cannot write the three bytes, and environments of another release do not look for them."""
+    filled(rig, pair(summarization_event(), token_answer("cut \ud83d")))
+    (entry,) = rig.entries
+
+    assert rb"\ud83d" in entry["body"]["B"]
