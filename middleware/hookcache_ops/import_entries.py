@@ -23,11 +23,13 @@ from hookcache.assembly import Assembly
 from hookcache.cipher import BodyCipher
 from hookcache.clients import Clients
 from hookcache.clock import Clock
+from hookcache.control import Control
 from hookcache.entry import Entry, Item, Sealer, Tombstone
 from hookcache.errors import ConfigurationError, EntryRejected, TierUnavailable
 from hookcache.index import index_item
 from hookcache.key import CacheKey, Keyer, Secrets
 from hookcache.lease import TOMBSTONE_SECONDS
+from hookcache.orders import Orders
 from hookcache.outcome import Reason
 from hookcache.overflow import Overflow
 from hookcache.secret import every_version
@@ -44,15 +46,19 @@ EXAMPLE = """examples:
 The second line is for a secret that was rotated: entries under the one before it are taken over. An import that was cut
 short is run again: what is there already is skipped.
 """
-ENDINGS = ("imported", "known", "erased", "expired", "other_backend", "without_origin", "damaged")
+ENDINGS = ("imported", "known", "erased", "expired", "invalidated", "other_backend", "without_origin", "damaged")
 SHORT_OF = {"damaged"}
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One wrapper's cache as an operator reaches it: every keyer whose entries may lie there, the first in force."""
+    """
+    One wrapper's cache as an operator reaches it: every keyer whose entries may lie there, the first in force, and where the
+    orders under each stand.
+    """
 
     keyers: tuple[tuple[Keyer, Sealer], ...]
+    controls: tuple[Control, ...]
     identity: bytes
     generation: str
     table: TableTier
@@ -107,10 +113,12 @@ def side_of(settings: Settings, clients: Any, clock: Clock | None = None) -> Sid
         raise TransferError(
             f"the backend {settings.backend} cannot be looked up; you need lambda:GetFunctionConfiguration on it"
         )
+    controls = tuple(assembly.control(keyer, each) for (keyer, _), each in zip(keyers, secrets, strict=True))
     bucket = settings.overflow_bucket
     overflow = Overflow(clients.s3, bucket, assembly.spending) if bucket else None
     table = TableTier(assembly.items, keyers[0][1], overflow)
-    return Side(keyers, standing.identity.digest, standing.orders.generation or settings.generation, table, assembly)
+    generation = standing.orders.generation or settings.generation
+    return Side(keyers, controls, standing.identity.digest, generation, table, assembly)
 
 
 def _sealer(secrets: Secrets, keyer: Keyer, settings: Settings) -> Sealer:
@@ -125,13 +133,15 @@ def transfer(path: Path, old: Side, new: Side, counts: Counter[str]) -> None:
         TransferError: the file is not whole.
         TierUnavailable: a table or bucket failed; what was imported stays good.
     """
+    orders: list[Orders] = []
     for item, body in read_export(path):
-        counts[_ending(item, body, old, new)] += 1
+        orders = orders or [control.orders() for control in old.controls]
+        counts[_ending(item, body, orders, old, new)] += 1
         if sys.stderr.isatty():
             print(f"\r\033[Khookcache import: {counts.total():,} entries", end="", file=sys.stderr, flush=True)
 
 
-def _ending(item: Item, body: bytes | None, old: Side, new: Side) -> str:
+def _ending(item: Item, body: bytes | None, orders: list[Orders], old: Side, new: Side) -> str:
     opened = _opened(item, body, old)
     if opened is None:
         return "damaged"
@@ -140,11 +150,13 @@ def _ending(item: Item, body: bytes | None, old: Side, new: Side) -> str:
         return "without_origin"
     if entry.hard_until_ms <= new.assembly.clock.now_ms():
         return "expired"
+    if any(entry.created_ms < max(told.not_before(entry.context), told.stale_before(entry.context)) for told in orders):
+        return "invalidated"  # the orders stay behind, and it would be served there as if nothing had been wrong (P44)
     if keyer.key_of_digest(origin[0], old.identity, old.generation) != entry.key or old.identity != new.identity:
         return "other_backend"
     now = old.assembly.items.get(entry.key, "ENTRY", consistent=True)
-    if now is not None and "erased" in now:
-        return "erased"  # since it was exported: it must not come back by this way (P13)
+    if now is None or "erased" in now:
+        return "erased"  # since it was exported, and a mark of it stands for a day: it must not come back by this way (P13)
     return _store(entry, origin, new)
 
 

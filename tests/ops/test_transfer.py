@@ -6,12 +6,13 @@ from collections import Counter
 
 import pytest
 
-from fakes import ocr_event, summarization_event, token_answer
+from fakes import FakeSecrets, ocr_event, summarization_event, token_answer
 from hookcache.settings import Settings
 from hookcache_ops import export as exporting
 from hookcache_ops import import_entries as importing
 from hookcache_ops.cli import main
 from hookcache_ops.transfer import ExportFile, TransferError, decoded, encoded, read_export
+from operator_rig import operator_of
 
 
 class Scanning:
@@ -175,6 +176,44 @@ def erase_all(rig):
     commands = Commands(settings_of(rig), rig.clients, rig.clock)
     for key_id in {receipt["key_id"] for receipt in rig.receipts}:
         commands({"command": "erase", "key_ids": [key_id], "dry_run": False}, None)
+
+
+def test_what_was_erased_long_ago_does_not_come_back_either(old, new, tmp_path):
+    """P13: the mark of an erase leaves with its ttl; an entry that should still be there and is not was erased."""
+    exported(old, tmp_path / "old.export")
+    erase_all(old)
+    for place in [place for place, item in old.dynamodb.items.items() if "erased" in item]:
+        del old.dynamodb.items[place]
+
+    assert imported(tmp_path / "old.export", old, new) == {"erased": 6}
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("rotated", [False, True])
+def test_what_was_invalidated_stays_behind(soft, rotated, old, new, tmp_path):
+    """P44: the order does not go along, and what it was about must not either; also one given before a rotation."""
+    old.clock.advance(10)
+    before = {"command": "invalidate", "before_ms": int(old.clock.now_ms()), "soft": soft}
+    with operator_of(old) as commands:
+        commands(before)
+    exported(old, tmp_path / "old.export")
+    if rotated:
+        old.secrets = old.clients.secrets = Rotated(old.secrets.text)
+
+    assert imported(tmp_path / "old.export", old, new) == {"invalidated": 6}
+
+
+class Rotated(FakeSecrets):
+    """A secret in force and the one before it."""
+
+    def __init__(self, before):
+        super().__init__("a third secret of thirty-two letters")
+        self._before = before
+
+    def get_secret_value(self, **arguments):
+        if arguments.get("VersionStage") == "AWSPREVIOUS":
+            return {"SecretString": self._before}
+        return super().get_secret_value(**arguments)
 
 
 def test_entries_of_another_backend_stay_behind(old, new, tmp_path):
