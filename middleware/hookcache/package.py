@@ -35,10 +35,15 @@ _OWN = Path(__file__).resolve().parent
 _PASSING = frozenset(
     {
         *("AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"),
-        *("AWS_CREDENTIAL_EXPIRATION", "HOME", "HOSTNAME", "OLDPWD", "PWD", "PYTHONPATH", "SHLVL"),
+        *("AWS_CREDENTIAL_EXPIRATION", "HOME", "HOSTNAME", "OLDPWD", "PWD", "SHLVL"),
+        *(
+            "LAMBDA_TASK_ROOT",
+            "LAMBDA_RUNTIME_DIR",
+            "LAMBDA_RUNTIME_LOAD_TIME",
+        ),  # any other LAMBDA_ name is the operator's
     }
 )
-_PASSING_BEGINNINGS = ("AWS_CONTAINER_", "AWS_LAMBDA_", "AWS_XRAY_", "HOOKCACHE_", "LAMBDA_", "POWERTOOLS_", "_")
+_PASSING_BEGINNINGS = ("AWS_CONTAINER_", "AWS_LAMBDA_", "AWS_XRAY_", "HOOKCACHE_", "POWERTOOLS_", "_")
 _NAMES = ("AWS_LAMBDA_FUNCTION_NAME", "_HANDLER", "HOOKCACHE_HANDLER")
 """Which function this is and which code of it runs: kept, although their like is passing."""
 

@@ -84,6 +84,8 @@ def test_a_file_moved_between_folders_or_content_moved_between_files_counts(root
         {"AWS_REGION": "s"},
         {"AWS_BEDROCK_MODEL": "nova"},
         {"PYTHONHASHSEED": "1"},
+        {"LAMBDA_HOOK_MODEL": "b"},
+        {"PYTHONPATH": "/var/task/other"},
         {"_HANDLER": "app.other"},
         {"HOOKCACHE_HANDLER": "app.other"},
         {"AWS_LAMBDA_FUNCTION_NAME": "GENAIIDP-y"},
@@ -99,6 +101,7 @@ def test_the_backends_own_variables_and_its_name_count(identity, environ):
     [
         *("AWS_SESSION_TOKEN", "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_LAMBDA_RUNTIME_API", "_X_AMZN_TRACE_ID", "HOSTNAME"),
         *("AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "HOOKCACHE_MODE", "PWD"),
+        "LAMBDA_RUNTIME_DIR",
     ],
 )
 def test_what_differs_between_environments_of_one_deployment_does_not_count(identity, variable):
