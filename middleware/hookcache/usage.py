@@ -99,7 +99,8 @@ def shown_units(units: Mapping[str, float]) -> dict[str, float]:
     shown: dict[str, float] = {}
     for name, count in units.items():
         name_shown = name if plain_unit(name) and len(shown) < MOST_UNITS else "other"
-        shown[name_shown] = shown.get(name_shown, 0) + count
+        together = shown.get(name_shown, 0) + count
+        shown[name_shown] = together if _is_count(together) else max(shown[name_shown], count)  # JSON has no infinity
     return shown
 
 
