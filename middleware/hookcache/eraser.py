@@ -106,8 +106,8 @@ class Eraser:
         for index in dict.fromkeys(indexes):
             for item in self._items.indexed(index):
                 key = indexed_key(item)
-                if key is not None and "ttl" in item:
-                    found.setdefault(key, {})[index] = str(item["ttl"]["N"])
+                if key is not None:
+                    found.setdefault(key, {}).update({index: ttl} if (ttl := _ttl_of(item)) else {})
         return found
 
     def erase(self, found: Found, *, dry_run: bool = False) -> Iterator[Removed]:
@@ -172,7 +172,7 @@ class Eraser:
         """
         own = self._keyer.shown_index(self._keyer.shown(key))
         item = self._items.get(own, index_kind(key), consistent=True)
-        known = {**indexes, **({own: str(item["ttl"]["N"])} if item is not None and "ttl" in item else {})}
+        known = {**indexes, **({own: ttl} if (ttl := _ttl_of(item or {})) else {})}
         gone = [index for index, ttl in known.items() if self._items.delete_unchanged(index, key, ttl)]
         lease = self._book.read(key, consistent=True)
         if lease is None or lease.fence <= fence:
@@ -234,6 +234,11 @@ def _fence_of(entry: Item) -> Fence | None:
         return Fence(int(entry["fence"]["N"]))
     except (KeyError, ValueError, TypeError):
         return None
+
+
+def _ttl_of(index_item: Item) -> str:
+    """The `ttl` of an index item, empty where somebody damaged it: its key is erased all the same."""
+    return str(index_item.get("ttl", {}).get("N", ""))
 
 
 def _whole(entry: Mapping[str, Mapping[str, Any]], name: str) -> int:

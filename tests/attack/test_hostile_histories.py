@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
 import pytest
 from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
 
-from fakes import BackendRaised, FakeContext, answer, summarization_event, token_answer
+from fakes import BackendRaised, FakeContext, answer, ocr_event, summarization_event, token_answer
 from hookcache.errors import BackendFailed
+from operator_rig import operator_of
+from rig import metric
 
 
 def policy(**rules: Any) -> dict[str, str]:
@@ -157,3 +160,40 @@ def test_an_answer_with_half_a_character_is_posted_no_longer_than_it_came(rig: A
     rig.backend.replies = [body]
 
     assert len(body) >= len(posted(rig))
+
+
+# -------------------------------------------------------------------- receipts
+
+
+@pytest.mark.parametrize("names", [("a b", "c d"), ("inputTokens", "c d")], ids=["together", "apart"])
+def test_units_that_add_up_to_no_number_cost_no_receipt(rig: Any, names: tuple[str, str]) -> None:
+    """P31, P33: each is a finite number; shown together under `other` they must be one too, for JSON has no infinity."""
+    rig.backend.replies = [answer("read", **dict.fromkeys(names, 1e308))]
+
+    rig.call(summarization_event())
+
+    assert 1.0 == metric(rig.last, "Misses")
+    rig.check = lambda: None  # what is written down is not their sum
+
+
+# -------------------------------------------------------------------- erase
+
+
+def erased(rig: Any) -> dict[str, Any]:
+    with operator_of(rig) as commands:
+        return commands({"command": "erase", "images": [hashlib.sha256(b"page").hexdigest()]})
+
+
+@pytest.mark.parametrize("ttl", [None, {"S": "never"}, {"N": "17"}], ids=["none", "text", "another"])
+def test_a_damaged_index_item_hides_no_entry_from_an_erase(rig: Any, ttl: Any) -> None:
+    """P46, P13: the key that it names is erased, whatever else it says."""
+    rig.call(ocr_event(rig.image(b"page")))
+    for item in rig.dynamodb.items.values():
+        if item["kind"]["S"].startswith("INDEX#"):
+            item.pop("ttl")
+            item.update({"ttl": ttl} if ttl else {})
+
+    assert (1, 0) == (erased(rig)["entries"], erased(rig)["failed"])
+    rig.clock.advance(400)
+    rig.call(ocr_event(rig.image(b"page")))
+    assert "erased" == rig.last["reason"]
