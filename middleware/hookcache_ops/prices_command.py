@@ -33,6 +33,7 @@ EXAMPLE = """examples:
       --account 123456789012 --region us-east-1 --check pricing.yaml
   hookcache prices --check s3://bucket/pricing.yaml       or ssm:/name, as in HOOKCACHE_PRICES
 """
+MANY = 1_000_000
 _FUNCTION = re.compile(r"GENAIIDP-[A-Za-z0-9_-]{1,55}")
 _ACCOUNT = re.compile(r"\d{12}")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
@@ -156,7 +157,7 @@ def _units(args: argparse.Namespace) -> Mapping[str, Decimal]:
     path = args.prices or example_path()
     rows = _table(path).rows
     if args.price_as not in rows:
-        near = difflib.get_close_matches(args.price_as, rows, n=1, cutoff=0.3)
+        near = difflib.get_close_matches(args.price_as, rows, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else "; add it"
         raise InputError(f"{path} has no row {args.price_as}{hint}")
     # A request is counted for hits as well: priced on the wrapper's row, every hit would be charged.
@@ -188,8 +189,12 @@ def _print_table(table: PriceTable, args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps({"pricing": [_row(name, units) for name, units in table.rows.items()]}, indent=2))
         return
+    print(f"For {MANY:,} of each unit, in the table's own currency:")
     for name, units in table.rows.items():
-        print(f"{name:<62} {', '.join(f'{unit} {price}' for unit, price in units.items())}")
+        print(f"\n{name}")
+        for unit, price in units.items():
+            whole, point, part = f"{price * MANY:,.6f}".rstrip("0").partition(".")
+            print(f"    {unit:<22} {whole:>7}{point if part else ''}{part}")
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -79,12 +79,15 @@ def test_the_shipped_example_is_a_sound_table(run):
 
 
 def test_the_table_in_use_is_listed(run, monkeypatch, tmp_path):
-    """HOOKCACHE_PRICES names it, as for the function; without it the example is listed."""
+    """HOOKCACHE_PRICES names it, as for the function; without it the example is listed, as prices are read: per million."""
     _, example, _ = run()
     monkeypatch.setenv("HOOKCACHE_PRICES", table(tmp_path, {"my/row": {"pages": "0.5"}}))
     _, own, _ = run("--json")
 
-    assert MISTRAL in example
+    assert f"\n{MISTRAL}\n    pages                    4,000\n" in example
+    assert "\n    inputTokens                  0.06\n" in example
+    assert "E-" not in example
+    assert all(len(line) <= 80 for line in example.splitlines())
     assert json.loads(own) == {"pricing": [{"name": "my/row", "units": [{"name": "pages", "price": "0.5"}]}]}
 
 

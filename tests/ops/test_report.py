@@ -386,3 +386,12 @@ def leaves(value, path=()):
             yield from leaves(inner, (*path, name))
         else:
             yield (*path, name), inner
+
+
+@pytest.mark.parametrize(
+    ("amount", "told"),
+    [(0, "$0.00"), (5.4e-06, "$0.0000054"), (-8.3e-05, "-$0.000083"), (0.000478, "$0.000478"), (1.931, "$1.93")],
+)
+def test_money_is_told_without_an_exponent(amount, told):
+    """What is small is seen not to be nothing, and read by who never met `5.4e-06`."""
+    assert told == render.money(amount)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def money(amount: float) -> str:
         return f"{sign}${size:,.0f}"
     if size >= 0.1 or size == 0:
         return f"{sign}${size:,.2f}"
-    return f"{sign}${size:.3g}" if size >= 1e-4 else f"{sign}${size:.1e}"
+    if size >= 1e-4:
+        return f"{sign}${size:.3g}"
+    return f"{sign}${size:.{min(12, 1 - math.floor(math.log10(size)))}f}"  # no exponent: few readers know one as money
 
 
 def percent(ratio: float | None) -> str:

@@ -24,7 +24,7 @@
     const sign = value < 0 ? "-" : "";
     if (size >= 1000) return `${sign}$${number(size, 0)}`;
     if (size >= 0.1 || size === 0) return `${sign}$${size.toFixed(2)}`;
-    return size >= 1e-4 ? `${sign}$${parseFloat(size.toPrecision(3))}` : `${sign}$${size.toExponential(1)}`;
+    return size >= 1e-4 ? `${sign}$${parseFloat(size.toPrecision(3))}` : `${sign}$${size.toFixed(Math.min(12, 1 - Math.floor(Math.log10(size))))}`;
   }
   const millis = (value) => (value < 10 ? `${number(value)} ms` : value < 1000 ? `${number(value, 0)} ms` : `${number(value / 1000)} s`);
   const percent = (value) => `${value.toFixed(1)} %`;
