@@ -6,6 +6,7 @@ import pytest
 from ways import Chain
 
 from hookcache_ops.local.aws import LocalAws
+from ops.local_rig import patient
 
 WAYS = ("wrapper", "decorator", "layer")
 
@@ -13,7 +14,7 @@ WAYS = ("wrapper", "decorator", "layer")
 @pytest.fixture(scope="module")
 def aws() -> Iterator[LocalAws]:
     with LocalAws() as aws:
-        yield aws
+        yield patient(aws)
 
 
 @pytest.fixture(scope="module", params=WAYS)

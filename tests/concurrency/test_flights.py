@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from concurrency.fleet import eventually
 from fakes import FakeClock
 from hookcache.clock import Deadline
 from hookcache.entry import Entry
@@ -46,7 +47,7 @@ def in_thread(work):
     thread.start()
 
     def result():
-        thread.join(20)
+        thread.join(60)
         return came[0]
 
     return result
@@ -117,6 +118,8 @@ class TestRefusalWindow:
         entry = object.__new__(Entry)
         with board(flights) as leader:
             beside = in_thread(lambda: board(flights, "beside"))
+            (flight,) = flights._flights.values()
+            eventually(lambda: flight.over._cond._waiters)
             leader.land(entry)
 
         assert Landed(entry) == beside()

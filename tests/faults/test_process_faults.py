@@ -127,15 +127,18 @@ class TestADeadline:
 
 
 class TestAKilledInvocation:
-    def test_the_next_one_works(self, aws, host, deploy):
+    def test_the_next_one_works(self, aws, host, deploy, tmp_path):
         """F33: killed by the platform while it leads; the next caller takes the lease over when it has ended."""
         name, _ = deploy(IN_PROCESS, timeout=2, HOOKCACHE_LEASE_SECONDS="0.3", HOOKCACHE_MEMORY_SECONDS="60")
-        error, _ = call(host, name, event("sleep 2.5"))
+        done = tmp_path / "done"
+        page = event(f"until {done}")
+        error, _ = call(host, name, page)
         aws.functions.update_limits(name, timeout_seconds=20)
-        answer, _ = call(host, name, event("sleep 2.5"))
+        done.touch()
+        answer, _ = call(host, name, page)
 
         assert "timed out" in error["errorMessage"]
-        assert "read: sleep 2.5" == answer["output"]["message"]["content"][0]["text"]
+        assert f"read: until {done}" == answer["output"]["message"]["content"][0]["text"]
         assert ["miss"] == [one["outcome"] for one in receipts(aws, name)]
 
     def test_control_a_lease_that_does_not_end_blocks_the_next(self, aws, host, deploy):

@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from local_rig import call, gate, require_engine, write_code
+from local_rig import call, gate, patient, require_engine, write_code
 
 from hookcache_ops import erase, mode
 from hookcache_ops.local.aws import TABLE, WORKING_BUCKET, LocalAws
@@ -37,6 +37,7 @@ def lambda_handler(event, context):
 def aws(request, tmp_path_factory):
     require_engine(request.param)
     with LocalAws(request.param) as aws:
+        patient(aws)
         folder = write_code(tmp_path_factory.mktemp("backend"), READER)
         settings = {**aws.settings(), "HOOKCACHE_BACKEND": BACKEND}
         aws.functions.add(Function(BACKEND, folder, timeout_seconds=30))
@@ -120,14 +121,14 @@ def test_a_page_in_flight_is_erased_and_does_not_come_back(aws, page, hookcache,
         door.await_arrivals(1)
         report = hookcache(erase, "--image", str(page.path), "--yes", *way)
         door.open()
-        caller.join(30)
+        caller.join(60)
         assert [] == entries(aws)
         aws.functions.kill_environments(WRAPPER)
         again = threading.Thread(target=lambda: answers.append(read(aws, event)))
         again.start()
         door.await_arrivals(1)
         door.open()
-        again.join(30)
+        again.join(60)
 
     assert (1, 1, 0) == (report["keys"], report["fetches_stopped"], report["failed"])
     assert ["miss", "miss"] == [receipt["outcome"] for _, receipt in answers]

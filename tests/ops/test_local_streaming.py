@@ -63,7 +63,7 @@ def service(tmp_path_factory):
     with LambdaService() as service:
         runtime = write_code(root / "stream", STREAMING_RUNTIME, "bootstrap.py")
         service.add(Function("stream", runtime, timeout_seconds=20, command=(sys.executable, "bootstrap.py")))
-        service.add(Function("brief", runtime, timeout_seconds=0.3, command=(sys.executable, "bootstrap.py")))
+        service.add(Function("brief", runtime, timeout_seconds=2.0, command=(sys.executable, "bootstrap.py")))
         service.add(Function("plain", write_code(root / "plain", PROBE), timeout_seconds=20))
         echo = "def lambda_handler(event, context):\n    return {'statusCode': 201, 'body': event['rawPath'], 'headers': {'x-own': 'yes'}}\n"
         service.add(Function("web", write_code(root / "web", echo), timeout_seconds=20))
@@ -93,7 +93,7 @@ def collect(reply):
 def get(service, name, path="", body=None):
     """An open response of the function's URL."""
     url = urlsplit(service.function_url(name) + path)
-    connection = http.client.HTTPConnection(url.hostname, url.port, timeout=20)
+    connection = http.client.HTTPConnection(url.hostname, url.port, timeout=60)
     connection.request("POST" if body else "GET", url.path + (f"?{url.query}" if url.query else ""), json.dumps(body))
     return connection.getresponse()
 

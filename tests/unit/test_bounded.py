@@ -13,7 +13,7 @@ def alive(name):
     return [thread for thread in threading.enumerate() if thread.name.startswith(name)]
 
 
-def gone(name, seconds=5.0):
+def gone(name, seconds=60.0):
     """True once no thread of that name is left."""
     end = time.monotonic() + seconds
     while alive(name) and time.monotonic() < end:
@@ -25,9 +25,9 @@ def test_idle_threads_end_and_work_goes_on(monkeypatch):
     """P30: an environment, or a test of many, holds no thread for what nobody asks of it."""
     monkeypatch.setattr(bounded, "IDLE_SECONDS", 0.05)
     workers = Workers("ended-when-idle", 4)
-    before = [workers.call(5, lambda number=number: number) for number in range(8)]
+    before = [workers.call(60, lambda number=number: number) for number in range(8)]
     ended = gone("ended-when-idle")
-    after = workers.call(5, lambda: "again")
+    after = workers.call(60, lambda: "again")
 
     assert (before, ended, after) == (list(range(8)), True, "again")
 
@@ -35,7 +35,7 @@ def test_idle_threads_end_and_work_goes_on(monkeypatch):
 def test_threads_stay_while_they_may_be_needed():
     """Control: within the minute they are kept, as starting one for each call would cost more than the call."""
     workers = Workers("kept-for-a-minute", 4)
-    workers.call(5, lambda: None)
+    workers.call(60, lambda: None)
 
     assert len(alive("kept-for-a-minute")) == 1
     workers.close()
@@ -47,7 +47,7 @@ def test_a_call_that_hangs_is_left(monkeypatch):
     workers, hung = Workers("left-hanging", 2), threading.Event()
     with pytest.raises(NotInTime):
         workers.call(0.05, hung.wait)
-    answer = workers.call(5, lambda: "next")
+    answer = workers.call(60, lambda: "next")
     hung.set()
 
     assert answer == "next"
@@ -61,6 +61,6 @@ def test_no_more_threads_than_allowed():
     most = len(alive("at-most-two"))
     gate.set()
 
-    assert [call.result(5) for call in calls] == [True] * 6
+    assert [call.result(60) for call in calls] == [True] * 6
     assert most == 2
     workers.close()

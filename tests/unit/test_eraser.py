@@ -56,7 +56,7 @@ def begin(rig, event):
     rig.backend.gate.clear()
     thread = threading.Thread(target=rig.call, args=(event, rig.second))
     thread.start()
-    assert rig.backend.waiting.acquire(timeout=20)
+    assert rig.backend.waiting.acquire(timeout=60)
     return thread
 
 
@@ -94,7 +94,7 @@ def test_a_fetch_begun_before_an_erase_cannot_bring_its_answer_back(rig, operato
     flight = begin(rig, event)
     report = erase(operator, PAGE)
     rig.backend.gate.set()
-    flight.join(20)
+    flight.join(60)
 
     assert 1 == len(rig.answers)
     assert 1 == report["fetches_stopped"]

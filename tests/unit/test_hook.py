@@ -607,12 +607,12 @@ class TestFlights:
         callers = [threading.Thread(target=rig.call, args=(ocr_event(),)) for _ in range(4)]
         for caller in callers:
             caller.start()
-        assert rig.backend.waiting.acquire(timeout=10)
+        assert rig.backend.waiting.acquire(timeout=60)
         while rig.first.cache.flights.in_progress == 0:
             pass
         rig.backend.gate.set()
         for caller in callers:
-            caller.join(10)
+            caller.join(60)
 
         assert len(rig.backend.calls) - before <= 4
         assert 7 == len(rig.receipts)
@@ -648,7 +648,7 @@ class TestFlights:
             assert waited == pytest.approx(rig.clock.elapsed() - before, abs=1.1)
             assert "follower_timed_out" == rig.last["reason"]
         rig.backend.gate.set()
-        leader.join(10)
+        leader.join(60)
 
     def test_a_follower_may_ask_for_itself_where_the_operator_says_so(self, make_rig):
         """P27: `delegate_after_wait`."""
@@ -656,7 +656,7 @@ class TestFlights:
         leader = start(rig, ocr_event())
         rig.clock.on_sleep = lambda seconds: rig.backend.gate.set() if rig.clock.elapsed() > 104 else None
         rig.call(ocr_event(), rig.second)
-        leader.join(10)
+        leader.join(60)
 
         assert 2 == len(rig.receipts)
 
@@ -722,7 +722,7 @@ def start(rig, event, environment=None):
     assert rig.first is not rig.second
     caller = threading.Thread(target=lambda: quietly(rig, event, environment))
     caller.start()
-    assert rig.backend.waiting.acquire(timeout=10)
+    assert rig.backend.waiting.acquire(timeout=60)
     return caller
 
 
@@ -740,16 +740,16 @@ def race(rig, event):
     rig.backend.gate.clear()
     leader = threading.Thread(target=lambda: replies.append(quietly(rig, event)))
     leader.start()
-    assert rig.backend.waiting.acquire(timeout=10)
+    assert rig.backend.waiting.acquire(timeout=60)
 
     def let_the_leader_finish(seconds):
         if not rig.backend.gate.is_set():
             rig.backend.gate.set()
-            leader.join(10)
+            leader.join(60)
 
     rig.clock.on_sleep = let_the_leader_finish
     replies.append(quietly(rig, event, rig.second))
-    leader.join(10)
+    leader.join(60)
     rig.clock.on_sleep = lambda seconds: None
     return replies
 

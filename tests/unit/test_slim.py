@@ -37,12 +37,16 @@ ENVIRON = {
     "AWS_SESSION_TOKEN": "session//token==",
     "HOME": "/nonexistent",
 }
-LIMITS = {"connect_timeout": 0.5, "read_timeout": 0.5}
+LIMITS = {"connect_timeout": 30.0, "read_timeout": 30.0}
 NOW = datetime(2026, 11, 21, 9, 30, 15, tzinfo=UTC)
 
 
+class Last(bytes):
+    """A reply behind which the connection ends."""
+
+
 class Server:
-    """A socket that answers each request with the next of `replies`: bytes, None to hang, or "" to close."""
+    """A socket that answers each request with the next of `replies`: bytes, `Last`, None to hang, or "" to close."""
 
     def __init__(self, *replies: bytes | None) -> None:
         self.replies = list(replies)
@@ -70,11 +74,11 @@ class Server:
                 self.requests.append(head)
                 reply = self.replies.pop(0) if self.replies else b""
                 if reply is None:
-                    self._over.wait(5)
-                    return
-                if not reply:
+                    self._over.wait(60)
                     return
                 connection.sendall(reply)
+                if not reply or isinstance(reply, Last):
+                    return
 
     @staticmethod
     def _read(file: Any) -> bytes:
@@ -131,10 +135,10 @@ class Plain:
         return call
 
 
-def client(kind: Any, server: Server, plain: Any = None, attempts: int = 1) -> Any:
+def client(kind: Any, server: Server, plain: Any = None, attempts: int = 1, **limits: float) -> Any:
     place = Place.of({**ENVIRON, "AWS_ENDPOINT_URL": server.url})
     assert place is not None
-    return kind(place, lambda: plain, **LIMITS, attempts=attempts)
+    return kind(place, lambda: plain, **{**LIMITS, **limits}, attempts=attempts)
 
 
 GET = {"TableName": "table", "Key": {"pk": {"B": b"\x00\xff"}, "kind": {"S": "ENTRY"}}}
@@ -312,9 +316,7 @@ class TestCalls:
 
     def test_a_cut_body_is_refused(self, serve):
         """Design 7: never an empty item."""
-        server = serve(reply(b"{}", length=40), b"")
-        server.replies = [reply(b"{}", length=40)]
-        threading.Timer(0.1, server.drop_connections).start()
+        server = serve(Last(reply(b"{}", length=40)))
 
         with pytest.raises((IncompleteReadError, ConnectionClosedError)):
             client(SlimDynamoDB, server).get_item(**GET)
@@ -322,7 +324,7 @@ class TestCalls:
     def test_a_table_that_hangs_ends_with_the_read_timeout(self, serve):
         """F2."""
         with pytest.raises(ReadTimeoutError):
-            client(SlimDynamoDB, serve(None)).get_item(**GET)
+            client(SlimDynamoDB, serve(None), read_timeout=0.5).get_item(**GET)
 
     def test_a_table_that_is_not_there(self, serve):
         """F1."""
