@@ -77,8 +77,8 @@ class PriceTable:
             for row in listed["pricing"]:
                 units = rows.setdefault(str(row["name"]), {})
                 for unit in row["units"]:
-                    units[str(unit["name"])] = _price(unit["price"])
-        except (yaml.YAMLError, KeyError, TypeError, InvalidOperation, ValueError) as error:
+                    units[str(unit["name"])] = _price(unit["price"], f"{row['name']}, {unit['name']}")
+        except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
             raise ConfigurationError(
                 f"the price table is not in the host's format (pricing: [{{name, units: [{{name, price}}]}}]): {error}"
             ) from None
@@ -89,10 +89,13 @@ class PriceTable:
         return self.rows.get(name, {}).get(unit)
 
 
-def _price(told: Any) -> Decimal:
-    price = Decimal(str(told))
+def _price(told: Any, where: str) -> Decimal:
+    try:
+        price = Decimal(str(told))
+    except InvalidOperation:
+        price = Decimal("NaN")
     if not price.is_finite() or price < 0:
-        raise ValueError(f"{told!r} is no price")
+        raise ValueError(f"{where}: {told!r} is no price")
     return price
 
 

@@ -182,7 +182,7 @@ def _print_rows(args: argparse.Namespace) -> None:
         print(f"  # For {why}")
         print(f"  - name: {name}\n    units:")
         for unit, price in units.items():
-            print(f'      - name: {unit}\n        price: "{price}"')
+            print(f'      - name: {unit}\n        price: "{_spelt(price)}"')
 
 
 def _print_table(table: PriceTable, args: argparse.Namespace) -> None:
@@ -195,6 +195,11 @@ def _print_table(table: PriceTable, args: argparse.Namespace) -> None:
         for unit, price in units.items():
             whole, point, part = f"{price * MANY:,.6f}".rstrip("0").partition(".")
             print(f"    {unit:<22} {whole:>7}{point if part else ''}{part}")
+
+
+def _spelt(price: Decimal) -> str:
+    """As price tables spell it: 3.2E-6 is read at a glance, and zeros are not counted."""
+    return str(price) if price == 0 or price >= Decimal("0.001") else f"{price:E}"
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -216,4 +221,4 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _row(name: str, units: Mapping[str, Decimal]) -> dict[str, Any]:
-    return {"name": name, "units": [{"name": unit, "price": str(price)} for unit, price in units.items()]}
+    return {"name": name, "units": [{"name": unit, "price": _spelt(price)} for unit, price in units.items()]}

@@ -70,6 +70,7 @@ class Reading:
     without_id: int = 0
     sources: list[str] = field(default_factory=list)
     de_duplication: str = ""
+    done: bool = False
 
 
 def read_receipts(
@@ -84,31 +85,38 @@ def read_receipts(
     """
     Each receipt of the sources once, in the order found; `reading` is kept up to date while the iterator is used.
 
+    `progress` hears of it every so many lines, and once more when it is `done`, however it ended.
+
     Raises:
         SourceError: a source is missing, cut short, or no text at all.
 
     Promise: P31 (log extraction is at-least-once; a request id counts once).
     """
-    with seen or SeenRequests() as ids:
-        for source in sources:
-            reading.sources.append(source)
-            for line in lines_of(source, stdin, period):
-                reading.lines += 1
-                if progress is not None and reading.lines % PROGRESS_LINES == 0:
-                    progress(reading)
-                if _MARK not in line:
-                    reading.other_lines += 1
-                    continue
-                for receipt in _of_line(line, reading):
-                    if not period.holds(receipt.time_ms):
-                        reading.out_of_range += 1
-                    elif receipt.request_id and not ids.first_time(receipt.request_id):
-                        reading.duplicates += 1
-                    else:
-                        reading.without_id += not receipt.request_id
-                        reading.receipts += 1
-                        yield receipt
-        reading.de_duplication = ids.describe()
+    try:
+        with seen or SeenRequests() as ids:
+            for source in sources:
+                reading.sources.append(source)
+                for line in lines_of(source, stdin, period):
+                    reading.lines += 1
+                    if progress is not None and reading.lines % PROGRESS_LINES == 0:
+                        progress(reading)
+                    if _MARK not in line:
+                        reading.other_lines += 1
+                        continue
+                    for receipt in _of_line(line, reading):
+                        if not period.holds(receipt.time_ms):
+                            reading.out_of_range += 1
+                        elif receipt.request_id and not ids.first_time(receipt.request_id):
+                            reading.duplicates += 1
+                        else:
+                            reading.without_id += not receipt.request_id
+                            reading.receipts += 1
+                            yield receipt
+            reading.de_duplication = ids.describe()
+    finally:
+        reading.done = True
+        if progress is not None:
+            progress(reading)
 
 
 def _of_line(line: bytes, reading: Reading) -> list[Receipt]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """0 a report, 1 no receipts found, 2 bad input."""
     try:
         report = build(args)
-        _write(_format(report, args.format), args.output)
+        _write(_format(report, args.format, args.output), args.output)
     except SourceError as error:
         print(f"hookcache report: {error}", file=sys.stderr)
         return 2
@@ -83,12 +84,15 @@ def build(args: argparse.Namespace) -> Report:
 
 
 def progress_to_terminal(command: str) -> Callable[[Reading], None]:
-    """Writes to standard error: one living line on a terminal, else a line each ten seconds."""
+    """Writes to standard error: one living line on a terminal, gone when all is read; else a line each ten seconds."""
     begun = shown = time.monotonic()
     terminal = sys.stderr.isatty()
 
     def show(reading: Reading) -> None:
         nonlocal shown
+        if reading.done:
+            print("\r\033[K" if terminal and shown > begun else "", end="", file=sys.stderr, flush=True)
+            return
         now = time.monotonic()
         if now - shown < (0.5 if terminal else 10):
             return
@@ -100,12 +104,19 @@ def progress_to_terminal(command: str) -> Callable[[Reading], None]:
     return show
 
 
-def _format(report: Report, form: str) -> str:
+def _terminal_width(output: str | None) -> int | None:
+    """None where the text goes into a file or a pipe."""
+    if output is not None or not sys.stdout.isatty():
+        return None
+    return max(40, shutil.get_terminal_size().columns)
+
+
+def _format(report: Report, form: str, output: str | None) -> str:
     if form == "json":
         return json.dumps(report.to_json(), indent=2) + "\n"
     if form == "csv":
         return render.to_csv(report)
-    return render_html.to_html(report) if form == "html" else render.text(report)
+    return render_html.to_html(report) if form == "html" else render.text(report, _terminal_width(output))
 
 
 def _write(text: str, output: str | None) -> None:

@@ -189,6 +189,23 @@ def test_a_sound_table_has_no_findings():
     assert check_function(rows, {"pages": Decimal("0.005")}, BARE, [FULL]) != []
 
 
+@pytest.mark.parametrize("price", ["abc", "-1", "NaN", "0,004"])
+def test_a_price_that_is_none_is_told_by_row_and_unit(price, run, tmp_path):
+    """Of a long table, which line to mend."""
+    status, _, err = run("--check", table(tmp_path, {"my/row": {"inputTokens": "1E-6", "pages": price}}))
+
+    assert status == 2
+    assert f"my/row, pages: '{price}' is no price" in err
+
+
+def test_small_prices_are_spelt_as_tables_spell_them(run):
+    """3.2E-6, not 0.0000032: nobody counts zeros."""
+    _, out, _ = run("--function", "GENAIIDP-cache-ocr", "--price-as", "bedrock/us.amazon.nova-pro-v1:0")
+
+    assert 'price: "3.2E-6"' in out
+    assert "0.0000" not in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

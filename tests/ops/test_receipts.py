@@ -240,11 +240,12 @@ def test_progress_is_shown_on_long_reads(monkeypatch, tmp_path):
     monkeypatch.setattr("hookcache_ops.receipts.PROGRESS_LINES", 50)
     file = tmp_path / "log"
     file.write_bytes(as_text(PLAIN))
-    shown: list[int] = []
+    shown: list[tuple[int, bool]] = []
 
-    read(file, progress=lambda reading: shown.append(reading.lines))
+    read(file, progress=lambda reading: shown.append((reading.lines, reading.done)))
 
-    assert shown == [50, 100]
+    assert shown[:2] == [(50, False), (100, False)]
+    assert [done for _, done in shown[2:]] == [True]
 
 
 def test_the_line_that_the_runtime_writes_is_read(capsys, tmp_path):

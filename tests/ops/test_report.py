@@ -313,6 +313,46 @@ def test_bad_input_is_one_line_with_the_remedy_and_status_2(arguments, told, log
     assert told in err
 
 
+@pytest.mark.parametrize(
+    ("width", "missing"),
+    [(118, []), (80, ["own cost", "hits"]), (60, ["own cost", "hits", "invocations", "with cache"])],
+)
+def test_a_narrow_terminal_gets_fewer_columns_and_no_broken_line(width, missing):
+    """A table whose lines wrap cannot be read: what counts least is left out, and the rest stands whole."""
+    told = summary([*MANY, samples.receipt("miss", Cost=123_456.7)], by="step")
+    lines = render.text(told, width).splitlines()
+    heads = next(line for line in lines if line.startswith("step"))
+
+    assert max(map(len, lines)) <= width
+    assert "…" not in "".join(lines)
+    assert [title for _, title in render.COLUMNS if f"  {title}" not in heads] == sorted(missing, key=heads_order)
+    assert "net savings" in heads
+
+
+def heads_order(title: str) -> int:
+    return [name for _, name in render.COLUMNS].index(title)
+
+
+def test_a_file_or_a_pipe_gets_whole_lines():
+    """What is searched with grep is not broken to some width."""
+    told = summary(MANY)
+
+    assert next(line for line in render.text(told).splitlines() if "Units spent" in line).count(",") > 3
+
+
+def test_the_living_line_is_gone_when_the_report_begins(log, capsys, monkeypatch):
+    """On a terminal the progress line must not stand in front of the first sentence."""
+    monkeypatch.setattr("hookcache_ops.receipts.PROGRESS_LINES", 50)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    ticks = iter(range(10**6))
+    monkeypatch.setattr("hookcache_ops.report.time.monotonic", lambda: float(next(ticks)))
+
+    _, _, err = run(capsys, log)
+
+    assert "lines/s" in err
+    assert err.endswith("\r\033[K")
+
+
 def test_since_and_until_choose_days(log, capsys):
     _, out, _ = run(capsys, log, "--json", "--since", "2026-10-03", "--until", "2026-10-05")
 

@@ -8,6 +8,9 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
     from rich.table import Table
 
     from hookcache_ops.ledger.summary import Report
@@ -138,26 +141,31 @@ def notes(report: Report) -> list[str]:
 
 
 def text(report: Report, width: int | None = None) -> str:
-    """For a terminal; plain characters where the output is no terminal."""
+    """Plain characters, for a terminal of this width; without one, as for a file, nothing is broken over lines."""
     from rich.console import Console
+    from rich.table import Table
 
     out = io.StringIO()
-    console = Console(file=out, width=width or 118, highlight=False, emoji=False, markup=False)
+    console = Console(file=out, width=width or 1_000, highlight=False, emoji=False, markup=False)
     console.print(headline(report) + "\n")
+    told = Table.grid(padding=(0, 2, 0, 0))
+    told.add_column(no_wrap=True)
+    told.add_column(overflow="fold")
     for label, value in facts(report):
-        console.print(f"  {label:<30} {value}", soft_wrap=True)
+        told.add_row(f"  {label}", value)
+    console.print(told)
     if report.groups:
         console.print()
-        console.print(_table(report))
+        console.print(_table(report, console))
         for title, key in (
             ("Why it missed, was bypassed or failed", "reasons"),
             ("Why answers were not kept", "refusals"),
         ):
             if report.totals[key]:
                 words = ", ".join(f"{word} {count(number)}" for word, number in report.totals[key].items())
-                console.print(f"\n{title}: {words}", soft_wrap=True)
-    console.print("\n" + "\n".join(notes(report)), soft_wrap=True)
-    return out.getvalue()
+                console.print(f"\n{title}: {words}")
+    console.print("\n" + "\n".join(notes(report)))
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
 COLUMNS = (
@@ -169,11 +177,13 @@ COLUMNS = (
     ("own_cost", "own cost"),
     ("net_savings", "net savings"),
 )
+SPARED = ("own_cost", "hits", "requests", "cost_with_cache")
+"""What a terminal too narrow for all columns does without, first ones first; every format but text has all."""
 
 
-def cells(amounts: dict[str, Any]) -> list[str]:
+def cells(amounts: dict[str, Any], columns: Sequence[tuple[str, str]] = COLUMNS) -> list[str]:
     shown = []
-    for key, _ in COLUMNS:
+    for key, _ in columns:
         value = amounts[key]
         shown.append(
             percent(value) if key == "hit_ratio" else count(value) if key in {"requests", "hits"} else money(value)
@@ -181,15 +191,27 @@ def cells(amounts: dict[str, Any]) -> list[str]:
     return shown
 
 
-def _table(report: Report) -> Table:
+def _table(report: Report, console: Console) -> Table:
+    """Rows and their total, with as many columns as fit."""
+    from rich.measure import Measurement
+
+    unbounded = console.options.update(max_width=1_000)
+    for number in range(len(SPARED) + 1):
+        table = _table_of(report, [column for column in COLUMNS if column[0] not in SPARED[:number]])
+        if Measurement.get(console, unbounded, table).maximum <= console.width:
+            break
+    return table
+
+
+def _table_of(report: Report, columns: Sequence[tuple[str, str]]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_footer=True)
     table.add_column(report.by, footer="total", overflow="fold")
-    for (_, title), total in zip(COLUMNS, cells(report.totals), strict=True):
+    for (_, title), total in zip(columns, cells(report.totals, columns), strict=True):
         table.add_column(title, footer=total, justify="right", no_wrap=True)
     for group in report.groups:
-        table.add_row(group["group"], *cells(group))
+        table.add_row(group["group"], *cells(group, columns))
     return table
 
 
