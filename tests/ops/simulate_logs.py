@@ -18,8 +18,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
+from hookcache.entry import held_bytes
 from hookcache.memory import SLOT_BYTES
-from hookcache_ops.simulate.trace import held_bytes
 from ops.receipt_samples import START_MS, receipt
 
 STEPS = {"OCR": ({"pages": 1}, 0.004), "Extraction": ({"inputTokens": 5_200, "outputTokens": 640}, 0.0062)}
@@ -34,6 +34,7 @@ class Wrapper:
         self._fresh, self._bytes, self._chance = fresh_seconds, memory_bytes, chance
         self._table: dict[str, float] = {}
         self._memory: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        self._held = 0
         self._number = 0
 
     def call(self, now: float, step: str, key: str, body_bytes: int, **components: Any) -> dict[str, Any]:
@@ -73,15 +74,20 @@ class Wrapper:
         if now < until:
             self._memory.move_to_end(key)
             return "hit_memory"
-        self._memory.pop(key, None)
+        self._drop(key)
         return ""
 
     def _remember(self, now: float, key: str, size: int) -> None:
-        self._memory.pop(key, None)
+        self._drop(key)
         if size <= self._bytes:
             self._memory[key] = (now + COPY_SECONDS, size)
-            while sum(held for _, held in self._memory.values()) > self._bytes:
-                self._memory.popitem(last=False)
+            self._held += size
+            while self._held > self._bytes:
+                self._drop(next(iter(self._memory)))
+
+    def _drop(self, key: str) -> None:
+        _, size = self._memory.pop(key, (0.0, 0))
+        self._held -= size
 
     def _told(self, outcome: str, now: float, latency: float, own: float, **facts: Any) -> dict[str, Any]:
         self._number += 1

@@ -23,6 +23,8 @@ SETTINGS = {
     "HOOKCACHE_FRESH_SECONDS": "3600",
     "HOOKCACHE_MEMORY_SECONDS": "600",
     "HOOKCACHE_MEMORY_BYTES": "12000",
+    "HOOKCACHE_PRICES": str(Path(__file__).parents[2] / "docs/prices.example.yaml"),
+    "HOOKCACHE_PRICE_AS": "bedrock/us.amazon.nova-pro-v1:0",
     "HOOKCACHE_POLICY": json.dumps({"*": {"trace": True}, "Extraction": {"fresh_seconds": 900}}),
 }
 DEPLOYED = [

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from figures import record
+from hookcache.entry import held_bytes
 from hookcache.memory import SLOT_BYTES
 from hookcache_ops import cli
 from hookcache_ops.simulate.stack import distances, hits_within
-from hookcache_ops.simulate.trace import held_bytes
 from ops.receipt_samples import START_MS, receipt
 from ops.simulate_traffic import write_log
 

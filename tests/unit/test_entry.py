@@ -11,7 +11,7 @@ import pytest
 
 from fakes import START_MS
 from hookcache.canonical import SCHEMA
-from hookcache.entry import ANSWER_BYTES, INLINE_BYTES, Entry, Sealer, Tombstone
+from hookcache.entry import ANSWER_BYTES, INLINE_BYTES, UNIT_BYTES, Entry, Sealer, Tombstone
 from hookcache.errors import EntryRejected, TierUnavailable
 from hookcache.outcome import Reason
 
@@ -527,12 +527,19 @@ def test_a_unit_that_costs_nothing_needs_no_price():
 
 
 def test_all_of_an_entry_counts_as_held():
-    """P30, S44: body, usage and cost; what they add is at least their content."""
+    """P30, S44: body and usage; what they add is at least their content, a unit's price among it."""
     held = ENTRY.held_bytes()
 
     assert replace(ENTRY, body=BODY + b"x" * 1_000).held_bytes() == held + 1_000
-    assert replace(ENTRY, usage={}).held_bytes() < held
-    assert replace(ENTRY, cost={"pages": "0.004", "inputTokens": "0.1"}).held_bytes() > held
+    assert held - replace(ENTRY, usage={}).held_bytes() > 2 * UNIT_BYTES
+
+
+def test_what_an_entry_holds_is_what_its_receipt_tells():
+    """P11, P30: prices, digests of its request, and what a first hit worked out, put no other entry out of memory."""
+    bare = replace(ENTRY, cost={}, origin=())
+    ENTRY.saved()
+
+    assert bare.held_bytes() == ENTRY.held_bytes()
 
 
 def test_savings_are_at_the_prices_frozen_in_the_entry():

@@ -124,7 +124,8 @@ def test_a_dropped_copy_is_gone(tier):
     assert tier.get(b"a") is None
 
 
-def test_the_size_that_is_counted_is_the_real_one(clock):
+@pytest.mark.parametrize("price", [None, "0.0041600"], ids=["unpriced", "priced"])
+def test_the_size_that_is_counted_is_the_real_one(clock, price):
     """P30, S44: a guard that measures the wrong thing never fires; tracemalloc is the judge."""
     tier = MemoryTier(10**9, LIFE_SECONDS, clock)
     usage = {f"unit{number}": 1.5 for number in range(3)}
@@ -132,7 +133,11 @@ def test_the_size_that_is_counted_is_the_real_one(clock):
     before = tracemalloc.get_traced_memory()[0]
     for number in range(2_000):
         body = bytes(bytearray(500))
-        tier.put(replace(entry(str(number), body), usage={str(unit) + str(number): 1.5 * number for unit in usage}))
+        units = {str(unit) + str(number): 1.5 * number for unit in usage}
+        cost = {unit: price + str(number) for unit in units} if price else {}
+        names = ("fence", "created_ms", "fresh_until_ms", "hard_until_ms")
+        times = {name: START_MS + 10 * number + at for at, name in enumerate(names)}  # objects of its own, as read back
+        tier.put(replace(entry(str(number), body), usage=units, cost=cost, **times))
     held = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hookcache.canonical import canonical_form
+from hookcache.entry import held_bytes
 from hookcache.errors import Unkeyable
 from hookcache.images import ImageDigest
 from hookcache.key import CacheKey, Keyer, Secrets
@@ -31,7 +32,7 @@ from hookcache_ops.ledger.lines import lines_of
 from hookcache_ops.receipts import Reading, SourceError
 from hookcache_ops.simulate.environments import Environments
 from hookcache_ops.simulate.log import Log
-from hookcache_ops.simulate.trace import Request, digests_of, held_bytes, place_of
+from hookcache_ops.simulate.trace import Request, digests_of, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -16,7 +16,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hookcache.entry import Entry, Fence
+from hookcache.entry import held_bytes
 from hookcache.key import CacheKey
 from hookcache.outcome import Outcome, Reason
 from hookcache.prices import OWN_PRICES
@@ -93,10 +93,7 @@ def place_of(unit: bytes) -> int:
 
 
 class ReceiptReader:
-    """Makes requests of receipts. Remembers the sizes of the few shapes that entries come in."""
-
-    def __init__(self) -> None:
-        self._shapes: dict[tuple[object, ...], int] = {}
+    """Makes requests of receipts."""
 
     def request(self, receipt: Receipt, environment: int) -> Request:
         members, metrics = receipt.members, receipt.metrics
@@ -127,44 +124,17 @@ class ReceiptReader:
             fails=outcome in {Outcome.FAILED, Outcome.STALE},
             kept=(from_cache and outcome is not Outcome.STALE) or (outcome in _STORES and not members.get("refusal")),
             created_ms=None if age is None else round(receipt.time_ms - age * 1000),
-            size_bytes=self._held(body_bytes, receipt.step, str(members.get("backend_version") or ""), units),
+            size_bytes=held_bytes(body_bytes, receipt.step, str(members.get("backend_version") or ""), units)
+            if body_bytes
+            else 0,
             cost=metrics.get("SavedCost" if from_cache else "Cost", 0.0),
             own_cost=metrics.get("OwnCost", 0.0),
         )
-
-    def _held(self, body_bytes: int, context: str, version: str, units: Mapping[str, Any]) -> int:
-        """Real bytes of the entry in memory, by the product's own rule; 0 where the receipt knows of no entry."""
-        if not body_bytes:
-            return 0
-        shape = (context, version, *units.items())
-        if shape not in self._shapes:
-            if len(self._shapes) > 10_000:  # units differ from answer to answer; their names do not
-                self._shapes.clear()
-            self._shapes[shape] = held_bytes(0, context, version, units)
-        return self._shapes[shape] + body_bytes
 
 
 _HITS = frozenset({Outcome.HIT_MEMORY, Outcome.HIT_TABLE, Outcome.COLLAPSED})
 _ASKS = frozenset({Outcome.MISS, Outcome.REFRESH, Outcome.OBSERVE, Outcome.BYPASS})
 _STORES = frozenset({Outcome.MISS, Outcome.REFRESH, Outcome.OBSERVE})
-
-
-def held_bytes(body_bytes: int, context: str, version: str, units: Mapping[str, Any]) -> int:
-    """What an answer of `body_bytes` holds in the memory tier, but for the price texts, which a receipt does not spell."""
-    now = 1_790_000_000_000
-    entry = Entry(
-        key=CacheKey(bytes(32)),
-        fence=Fence(now),
-        created_ms=now,  # type: ignore[arg-type]
-        fresh_until_ms=now,  # type: ignore[arg-type]
-        hard_until_ms=now,  # type: ignore[arg-type]
-        body=b"",
-        usage=dict(units),
-        context=context,
-        backend_version=version,
-        cost={},
-    )
-    return entry.held_bytes() + body_bytes
 
 
 def _digest(shown: object) -> CacheKey | None:
