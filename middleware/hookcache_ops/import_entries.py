@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,21 @@ EXAMPLE = """examples:
   hookcache import ocr.export --from-function GENAIIDP-cache-ocr --function GENAIIDP-cache-ocr --json
 
 The second line is for a secret that was rotated: entries under the one before it are taken over. An import that was cut
-short is run again: what is there already is skipped.
+short is run again: what is there already is skipped. What callers asked for under rollout ids of their own goes along
+where the ids are named: --rollout blue --rollout green.
 """
-ENDINGS = ("imported", "known", "erased", "expired", "invalidated", "other_backend", "without_origin", "damaged")
+OTHERS = "other_backend_or_rollout"
+ENDINGS = (
+    "imported",
+    "known",
+    "erased",
+    "expired",
+    "invalidated",
+    "other_backend",
+    OTHERS,
+    "without_origin",
+    "damaged",
+)
 SHORT_OF = {"damaged"}
 
 
@@ -73,6 +85,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from-function", metavar="NAME", required=True, help="the wrapper whose entries were exported"
     )
     parser.add_argument("--function", metavar="NAME", required=True, help="the wrapper that is to have them")
+    parser.add_argument(
+        "--rollout",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="a rollout id that callers name; more than one may be given",
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON and nothing else")
 
 
@@ -84,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
             side_of(Settings.of(variables_for(argparse.Namespace(function=name))), Clients(slim=False))
             for name in (args.from_function, args.function)
         ]
-        transfer(Path(args.file), sides[0], sides[1], counts)
+        transfer(Path(args.file), sides[0], sides[1], counts, args.rollout)
     except KeyboardInterrupt:
         _show(counts, args)
         return _complain("interrupted; run the same command again, what is there already is skipped", 1)
@@ -125,9 +144,9 @@ def _sealer(secrets: Secrets, keyer: Keyer, settings: Settings) -> Sealer:
     return Sealer(secrets.tags, keyer.namespace, BodyCipher(secrets.bodies), encrypts=settings.encrypt)
 
 
-def transfer(path: Path, old: Side, new: Side, counts: Counter[str]) -> None:
+def transfer(path: Path, old: Side, new: Side, counts: Counter[str], rollouts: Sequence[str] = ()) -> None:
     """
-    Take every entry of the file over, or count why not.
+    Take every entry of the file over, or count why not. `rollouts` are the words under which callers may have asked (P51).
 
     Raises:
         TransferError: the file is not whole.
@@ -136,12 +155,12 @@ def transfer(path: Path, old: Side, new: Side, counts: Counter[str]) -> None:
     orders: list[Orders] = []
     for item, body in read_export(path):
         orders = orders or [control.orders() for control in old.controls]
-        counts[_ending(item, body, orders, old, new)] += 1
+        counts[_ending(item, body, orders, old, new, ("", *rollouts))] += 1
         if sys.stderr.isatty():
             print(f"\r\033[Khookcache import: {counts.total():,} entries", end="", file=sys.stderr, flush=True)
 
 
-def _ending(item: Item, body: bytes | None, orders: list[Orders], old: Side, new: Side) -> str:
+def _ending(item: Item, body: bytes | None, orders: list[Orders], old: Side, new: Side, rollouts: Sequence[str]) -> str:
     opened = _opened(item, body, old)
     if opened is None:
         return "damaged"
@@ -152,12 +171,15 @@ def _ending(item: Item, body: bytes | None, orders: list[Orders], old: Side, new
         return "expired"
     if any(entry.created_ms < max(told.not_before(entry.context), told.stale_before(entry.context)) for told in orders):
         return "invalidated"  # the orders stay behind, and it would be served there as if nothing had been wrong (P44)
-    if keyer.key_of_digest(origin[0], old.identity, old.generation) != entry.key or old.identity != new.identity:
+    if old.identity != new.identity:
         return "other_backend"
+    made = {keyer.key_of_digest(origin[0], old.identity, old.generation, word): word for word in rollouts}
+    if entry.key not in made:
+        return OTHERS
     now = old.assembly.items.get(entry.key, "ENTRY", consistent=True)
     if now is None or "erased" in now:
         return "erased"  # since it was exported, and a mark of it stands for a day: it must not come back by this way (P13)
-    return _store(entry, origin, new)
+    return _store(entry, origin, new, made[entry.key])
 
 
 def _opened(item: Item, body: bytes | None, old: Side) -> tuple[Entry, tuple[bytes, ...], Keyer] | None:
@@ -172,9 +194,9 @@ def _opened(item: Item, body: bytes | None, old: Side) -> tuple[Entry, tuple[byt
     return None
 
 
-def _store(entry: Entry, origin: tuple[bytes, ...], new: Side) -> str:
+def _store(entry: Entry, origin: tuple[bytes, ...], new: Side, rollout: str) -> str:
     keyer, _ = new.keyers[0]
-    key = keyer.key_of_digest(origin[0], new.identity, new.generation)
+    key = keyer.key_of_digest(origin[0], new.identity, new.generation, rollout)
     there = new.table.get(key, consistent=True)
     if isinstance(there, Found):
         return "known"
@@ -201,6 +223,11 @@ def _show(counts: Mapping[str, int], args: argparse.Namespace) -> None:
         f"{count:,} {name.replace('_', ' ')}" for name, count in figures.items() if count or name == "imported"
     )
     print(told)
+    if counts.get(OTHERS):
+        print(
+            f"{counts[OTHERS]:,} stayed behind: other code, configuration or another generation made them, or callers asked "
+            "for them under a rollout id; name those ids with --rollout and import again."
+        )
 
 
 def _complain(text: str, status: int) -> int:

@@ -1,5 +1,6 @@
 """Export and import: entries move to another secret, namespace or table; counted, verified, resumed, none lost."""
 
+import argparse
 import copy
 import json
 from collections import Counter
@@ -53,10 +54,10 @@ def exported(rig, path, **scanning):
     return file
 
 
-def imported(path, old, new):
+def imported(path, old, new, rollouts=()):
     counts = Counter()
     sides = [importing.side_of(settings_of(rig), rig.clients, rig.clock) for rig in (old, new)]
-    importing.transfer(path, *sides, counts)
+    importing.transfer(path, *sides, counts, rollouts)
     return +counts
 
 
@@ -222,6 +223,44 @@ def test_entries_of_another_backend_stay_behind(old, new, tmp_path):
     new.backend.deploy(code="code-2")
 
     assert imported(tmp_path / "old.export", old, new) == {"other_backend": 6}
+
+
+@pytest.mark.parametrize(
+    ("rollouts", "counts", "then"),
+    [
+        (["blue", "green"], {"imported": 7}, "hit_table"),
+        (["green"], {"imported": 6, "other_backend_or_rollout": 1}, "miss"),
+        ([], {"imported": 6, "other_backend_or_rollout": 1}, "miss"),
+    ],
+    ids=["named", "control: another named", "control: none named"],
+)
+def test_what_was_asked_for_under_a_rollout_id_goes_along_where_it_is_named(old, new, tmp_path, rollouts, counts, then):
+    """P1, P51: under its own id and no other; what stays behind is counted apart."""
+    blue = {"rollout": "blue"}
+    old.call(summarization_event("letter 0"), wishes=blue)
+    exported(old, tmp_path / "old.export")
+    found = imported(tmp_path / "old.export", old, new, rollouts)
+    new.call(summarization_event("letter 0"), wishes=blue)
+
+    assert counts == found
+    assert then == new.outcomes[-1]
+
+
+@pytest.mark.parametrize("left", [0, 3])
+def test_the_command_says_what_stayed_behind_and_what_to_do(capsys, left):
+    """P51: nothing is left out in silence."""
+    importing._show({"imported": 6, "other_backend_or_rollout": left}, argparse.Namespace(json=False))
+    said = capsys.readouterr().out
+
+    assert bool(left) == ("3 other backend or rollout" in said) == ("--rollout" in said)
+
+
+def test_entries_of_an_earlier_generation_stay_behind(old, new, tmp_path):
+    """P1: what is out of reach in the old cache does not become reachable in the new one."""
+    exported(old, tmp_path / "old.export")
+    old.settings["HOOKCACHE_GENERATION"] = "later"
+
+    assert imported(tmp_path / "old.export", old, new, ["blue"]) == {"other_backend_or_rollout": 6}
 
 
 def test_times_and_large_bodies_go_along(make_rig, new, tmp_path):
