@@ -17,7 +17,6 @@ import os
 import time
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -65,8 +64,9 @@ class OcrFunction:
         source = image.get("source")
         location = source.get("s3Location") if isinstance(source, dict) else None
         location = location if isinstance(location, dict) else {}
-        uri = urlsplit(str(location.get("uri", "")))
-        if uri.scheme != "s3" or not uri.path.strip("/"):
+        scheme, _, place = str(location.get("uri", "")).partition("://")
+        bucket, _, key = place.partition("/")  # `?` and `#` are letters of a key like any other
+        if scheme != "s3" or not key.strip("/"):
             raise UnreadableImageError(
                 "an image came without its S3 location: check that the host can write to its working bucket"
             )
@@ -74,7 +74,7 @@ class OcrFunction:
         if self._s3 is None:
             self._s3 = boto3.client("s3")
         try:
-            answer = self._s3.get_object(Bucket=uri.netloc, Key=uri.path.removeprefix("/"), **owner)
+            answer = self._s3.get_object(Bucket=bucket, Key=key, **owner)
             return bytes(answer["Body"].read())
         except (ClientError, BotoCoreError) as error:
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from backend_errors import NoImageError, OutOfTimeError
 from botocore.exceptions import BotoCoreError, ClientError
@@ -55,13 +54,13 @@ def fetch(s3: Any, image: Mapping[str, Any]) -> PageImage:
     Raises:
         NoImageError: no S3 location, an unknown format, denied, gone or empty; the message names the remedy.
     """
-    uri = urlsplit(address(image))
+    bucket, key = bucket_and_key(address(image))
     if image.get("format") not in FORMATS:
         raise NoImageError(f"an image is of an unknown format: send {', '.join(FORMATS)}")
     location = image["source"]["s3Location"]
     owner = {"ExpectedBucketOwner": location["bucketOwner"]} if location.get("bucketOwner") else {}
     try:
-        answer = s3.get_object(Bucket=uri.netloc, Key=uri.path.removeprefix("/"), **owner)
+        answer = s3.get_object(Bucket=bucket, Key=key, **owner)
         data = bytes(answer["Body"].read())
     except (ClientError, BotoCoreError) as error:
         code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
@@ -104,7 +103,14 @@ def address(image: Mapping[str, Any]) -> str:
     source = image.get("source")
     location = source.get("s3Location") if isinstance(source, dict) else None
     told = str(location.get("uri", "")) if isinstance(location, dict) else ""
-    uri = urlsplit(told)
-    if uri.scheme != "s3" or not uri.netloc or not uri.path.strip("/"):
+    bucket, key = bucket_and_key(told)
+    if not bucket or not key.strip("/"):
         raise NoImageError("an image came without its S3 location: check that the host can write to its working bucket")
     return told
+
+
+def bucket_and_key(uri: str) -> tuple[str, str]:
+    """Bucket and key of `s3://bucket/key`, empty where it is none; `?` and `#` are letters of a key like any other."""
+    scheme, _, place = uri.partition("://")
+    bucket, _, key = place.partition("/")
+    return (bucket, key) if scheme.lower() == "s3" else ("", "")

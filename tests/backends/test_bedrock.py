@@ -156,6 +156,18 @@ class TestImages:
         assert CANARY not in str(error.value)
         assert not server.requests
 
+    @pytest.mark.parametrize("name", ["page#2", "page?2", "page%20"])
+    def test_the_object_that_was_named_is_read_and_no_other(self, name):
+        """P4, B13: a wrapper digests the object of this very key; `#` and `?` are letters of it, and no parts of a URL."""
+        recorder = Recorder(GOOD)
+        clients = {"s3": Bucket(**{name: b"named", "page": b"another"})}
+        app.BedrockFunction({"TARGET_MODEL_ID": MODEL}, lambda kind, **told: clients.get(kind, recorder))(
+            event("Read.", image(name)), Left()
+        )
+        (_, request) = recorder.asked[0]
+
+        assert request["messages"][0]["content"][1]["image"]["source"] == {"bytes": b"named"}
+
 
 class TestAnswer:
     def test_stop_reason_and_every_count_are_kept(self):

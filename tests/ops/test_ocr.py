@@ -200,6 +200,13 @@ class TestUnreadable:
         with pytest.raises(app.UnreadableImageError, match="working bucket"):
             function(OneLine(), Bucket(a=b"x"))(request, None)
 
+    @pytest.mark.parametrize("name", ["page#2", "page?2", "page%20"])
+    def test_the_object_that_was_named_is_read_and_no_other(self, name):
+        """P4, B13: a wrapper digests the object of this very key; `#` and `?` are letters of it, and no parts of a URL."""
+        answer = function(OneLine(), Bucket(**{name: b"named", "page": b""}))(event(name), None)
+
+        assert answer["usage"]["pages"] == 1
+
     @pytest.mark.parametrize("request_", [{}, {"messages": []}, event()], ids=["empty", "no message", "no image"])
     def test_a_request_without_image_raises(self, request_):
         with pytest.raises(app.UnreadableImageError, match="DOCUMENT_IMAGE"):
