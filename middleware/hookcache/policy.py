@@ -223,6 +223,10 @@ def admit(request: HookRequest, rules: Rules, answer: Metered, body_bytes: int) 
     return decision
 
 
+# Beside `inputTokens` Converse counts what went through the model's own prompt cache, most often the text.
+_READ_UNITS = ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
+
+
 def _has_read_images(request: HookRequest, rules: Rules, units: Mapping[str, float]) -> bool:
     """False if the count of input tokens has no room for the images beside the text, or there is none to tell by (S16)."""
     if rules.image_tokens is None or not request.images:
@@ -230,7 +234,8 @@ def _has_read_images(request: HookRequest, rules: Rules, units: Mapping[str, flo
     blocks = [*request.event["system"], *request.event["messages"][0]["content"]]
     texts = [block["text"] for block in blocks if isinstance(block.get("text"), str)]
     at_most = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) / BYTES_PER_TOKEN
-    return units.get("inputTokens", 0) >= rules.image_tokens * len(request.images) + at_most
+    read = sum(units.get(unit, 0) for unit in _READ_UNITS)
+    return read >= rules.image_tokens * len(request.images) + at_most
 
 
 def _admit_text(text: str, rules: Rules, units: Mapping[str, float]) -> Admit | Refuse:

@@ -197,3 +197,19 @@ def test_a_damaged_index_item_hides_no_entry_from_an_erase(rig: Any, ttl: Any) -
     rig.clock.advance(400)
     rig.call(ocr_event(rig.image(b"page")))
     assert "erased" == rig.last["reason"]
+
+
+# -------------------------------------------------------------------- what is kept
+
+
+@pytest.mark.parametrize(("more", "refusal"), [({"cacheReadInputTokens": 3_000}, ""), ({}, "image_not_read")])
+def test_a_prompt_from_the_models_own_cache_is_no_missing_image(
+    make_rig: Any, more: dict[str, int], refusal: str
+) -> None:
+    """P14, S16: what the model read from its prompt cache is counted in a unit of its own; without it the image is missing."""
+    rig = make_rig(**policy(image_tokens=1_000))
+    rig.backend.replies = [answer("read", inputTokens=1_200, outputTokens=5, **more)]
+
+    rig.call(ocr_event(rig.image(b"page"), text="long prompt " * 500))
+
+    assert refusal == rig.last["refusal"]
