@@ -49,7 +49,9 @@ def number(least: float, most: float, *, above: bool = False) -> Reader:
     """A number between `least` and `most`; `above`: `least` itself is not allowed."""
 
     def read(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise Wrong("must be a number")
+        if isinstance(value, float) and not math.isfinite(value):  # an integer may be longer than any float
             raise Wrong("must be a number")
         if above and value == least:
             raise Wrong(f"must be above {least:g}")

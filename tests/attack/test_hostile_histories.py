@@ -10,7 +10,8 @@ import pytest
 from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
 
 from fakes import BackendRaised, FakeContext, answer, ocr_event, summarization_event, token_answer
-from hookcache.errors import BackendFailed
+from hookcache.errors import BackendFailed, ConfigurationError
+from hookcache.settings import Settings
 from operator_rig import operator_of
 from rig import metric
 
@@ -213,3 +214,19 @@ def test_a_prompt_from_the_models_own_cache_is_no_missing_image(
     rig.call(ocr_event(rig.image(b"page"), text="long prompt " * 500))
 
     assert refusal == rig.last["refusal"]
+
+
+# -------------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize("rule", ["temperature_ceiling", "check_share", "check_limit", "fresh_seconds", "image_tokens"])
+def test_a_number_longer_than_any_float_is_refused_by_name(rule: str) -> None:
+    """B22, P52: JSON may spell an integer of four hundred digits."""
+    told = {
+        "HOOKCACHE_TABLE": "table",
+        "HOOKCACHE_SECRET": "s",
+        "HOOKCACHE_POLICY": f'{{"*": {{"{rule}": 1{"0" * 400}}}}}',
+    }
+
+    with pytest.raises(ConfigurationError, match=rule):
+        Settings.of(told)
