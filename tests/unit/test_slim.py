@@ -8,6 +8,7 @@ import socket
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -459,3 +460,38 @@ class TestLeftToBoto3:
         plain = Plain()
 
         assert "from boto3" == client(SlimS3, serve(reply(b"", 301)), plain).get_object(Bucket="pages", Key="a")
+
+
+@pytest.mark.parametrize("unasked", [reply(b"another", etag='"9"'), b"<Error/>"], ids=["a reply", "half of one"])
+def test_what_came_unasked_behind_a_reply_is_nobodys_answer(serve: Callable[..., Server], unasked: bytes) -> None:
+    """P4, F28: an image's digest would be that of other bytes, whose answer would be served."""
+    server = serve(reply(b"one", etag='"1"') + unasked, reply(b"two", etag='"2"'))
+    s3 = client(SlimS3, server, Plain())
+    read = []
+    for _ in range(2):
+        found = s3.get_object(Bucket="bucket", Key="key")
+        with closing(found["Body"]) as body:
+            read.append(body.read())
+
+    assert ([b"one", b"two"], 2) == (read, server.connections)
+
+
+def test_without_it_the_connection_is_used_again(serve: Callable[..., Server]) -> None:
+    """Negative control of the test above."""
+    server = serve(reply(b"one", etag='"1"'), reply(b"two", etag='"2"'))
+    s3 = client(SlimS3, server, Plain())
+    for _ in range(2):
+        with closing(s3.get_object(Bucket="bucket", Key="key")["Body"]) as body:
+            body.read()
+
+    assert 1 == server.connections
+
+
+def test_a_head_with_a_body_spoils_no_later_call(serve: Callable[..., Server]) -> None:
+    """F28: HTTP forbids it, and servers that speak S3 send one with an error."""
+    plain = Plain()
+    s3 = client(SlimS3, serve(reply(b"<Error/>", 404), reply(b"two", etag='"2"')), plain)
+    with pytest.raises(ClientError):
+        s3.head_object(Bucket="bucket", Key="key")
+
+    assert (b"two", []) == (s3.get_object(Bucket="bucket", Key="key")["Body"].read(), plain.asked)

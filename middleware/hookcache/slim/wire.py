@@ -139,8 +139,22 @@ class _Connection:
         return not poll.poll(0)
 
     def give_back(self) -> None:
+        if self._said_more():
+            self.end()
+            return
         self.since = time.time()
         self._wire.keep(self)
+
+    def _said_more(self) -> bool:
+        """True if more came than the reply announced: it would be taken for the reply to the next request."""
+        seconds = self.socket.gettimeout()
+        self.socket.settimeout(0)
+        try:
+            return bool(self.file.peek(1))
+        except OSError:  # nothing is there, as TLS says it, or the connection is lost, which `is_usable` finds out
+            return False
+        finally:
+            self.socket.settimeout(seconds)
 
     def end(self) -> None:
         self.file.close()
