@@ -18,6 +18,7 @@ from hookcache_ops.ledger import render, render_html
 from hookcache_ops.ledger.book import Ledger, fill
 from hookcache_ops.ledger.period import parse_period
 from hookcache_ops.ledger.summary import BY, Report, summarise
+from hookcache_ops.output import whole_file
 from hookcache_ops.receipts import Reading, SourceError, default_sources, read_receipts
 
 if TYPE_CHECKING:
@@ -123,7 +124,5 @@ def _write(text: str, output: str | None) -> None:
     if output is None:
         sys.stdout.write(text)
         return
-    try:
-        Path(output).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SourceError(f"{output}: {error.strerror}; choose a folder that exists and may be written") from error
+    with whole_file(Path(output)) as file:
+        file.write(text)

@@ -15,13 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
-import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hookcache_ops.ledger.period import parse_period
+from hookcache_ops.output import whole_file
 from hookcache_ops.receipts import Reading, Receipt, SourceError, default_sources, read_receipts
 from hookcache_ops.report import add_source_arguments, progress_to_terminal
 
@@ -106,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         receipts = read_receipts(
             default_sources(args.sources), Reading(), period=period, progress=progress_to_terminal("review")
         )
-        with _review_file(args.output) as file:
+        with whole_file(Path(args.output)) if args.output else nullcontext() as file:
             contexts = gathered(receipts, file)
     except SourceError as error:
         print(f"hookcache review: {error}", file=sys.stderr)
@@ -150,25 +149,6 @@ def _line(receipt: Receipt, check: dict[str, Any]) -> dict[str, Any]:
         "age_seconds": receipt.members.get("age_seconds"),
         **{name: check[name] for name in REVIEWED if name in check},
     }
-
-
-@contextmanager
-def _review_file(output: str | None) -> Iterator[IO[str] | None]:
-    """The file under another name until all is written: a run that is cut short leaves the earlier file as it was."""
-    if output is None:
-        yield None
-        return
-    path = Path(output)
-    try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-            try:
-                yield file
-            except BaseException:
-                os.unlink(file.name)
-                raise
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise SourceError(f"{output}: {error.strerror}; choose a folder that exists and may be written") from error
 
 
 def _show(contexts: dict[str, Checks]) -> None:

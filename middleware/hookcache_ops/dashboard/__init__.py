@@ -24,6 +24,7 @@ from hookcache_ops.ledger.cloudwatch import fill_from_metrics, namespace_of
 from hookcache_ops.ledger.period import Period, parse_period
 from hookcache_ops.ledger.render import headline
 from hookcache_ops.ledger.summary import Report, summarise
+from hookcache_ops.output import whole_file
 from hookcache_ops.receipts import Reading, SourceError, default_sources, read_receipts
 from hookcache_ops.report import add_source_arguments, progress_to_terminal
 
@@ -95,7 +96,8 @@ def draw(
     if not report.totals["receipts"]:
         return Drawn(None, 0, collector.ledger.width_seconds, titles, report)
     page = build(collector.page_data(report))
-    _write(page, output)
+    with whole_file(output) as file:
+        file.write(page)
     return Drawn(output.resolve(), len(page.encode()), collector.ledger.width_seconds, titles, report)
 
 
@@ -129,12 +131,3 @@ def run(args: argparse.Namespace) -> int:
         )
         return 1
     return 0
-
-
-def _write(page: str, path: Path) -> None:
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise SourceError(
-            f"{path}: {error.strerror}; choose a folder that exists and may be written with -o"
-        ) from error

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hookcache.errors import ConfigurationError
 from hookcache.prices import Prices, PriceTable
 from hookcache_ops.ledger.period import parse_period
+from hookcache_ops.output import whole_file
 from hookcache_ops.receipts import SourceError, default_sources
 from hookcache_ops.report import add_source_arguments, progress_to_terminal
 from hookcache_ops.simulate import page, render
@@ -110,7 +111,8 @@ def run(args: argparse.Namespace) -> int:
         verdict, points = _replay(base, scenarios, log, args)
         shown = (verdict, log, points, base)
         if args.output:
-            page.write(page.build(*shown), Path(args.output))
+            with whole_file(Path(args.output)) as file:
+                file.write(page.build(*shown))
         print(json.dumps(render.to_json(*shown), indent=2) if args.json else render.text(*shown), end="")
         if args.json:
             print()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from hookcache_ops.dashboard.page import ASSETS as DASHBOARD
 from hookcache_ops.ledger.render import percent
-from hookcache_ops.receipts import SourceError
 from hookcache_ops.simulate.render import COLUMNS, headline, notes, rows, to_json
 from hookcache_ops.simulate.whatifs import mebibytes
 
@@ -55,29 +52,6 @@ def build(verdict: Verdict, log: Log, points: Sequence[Point], base: Deployed) -
             return page + rest
         at, mark = min(found)
         page, rest = page + rest[:at] + parts[mark], rest[at + len(mark) :]
-
-
-def write(page: str, path: Path) -> None:
-    """
-    Put the page in its place whole, or not at all.
-
-    Raises:
-        SourceError: it cannot be written there.
-    """
-    try:
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise SourceError(
-            f"{path}: {error.strerror}; choose a folder that exists and may be written with -o"
-        ) from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        Path(part).chmod(0o644)
-        Path(part).replace(path)
-    except OSError as error:
-        Path(part).unlink(missing_ok=True)
-        raise SourceError(f"{path}: {error.strerror}; choose another file with -o") from error
 
 
 def _asset(path: Path) -> str:

@@ -1,0 +1,45 @@
+"""A file that a command writes: whole under its name, or not at all, so that an earlier one stays when this one fails."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from hookcache_ops.ledger.period import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[str]]:
+    """
+    A file under another name, which takes its own when the block has ended well. Into a device or a pipe it is written at once.
+
+    Raises:
+        SourceError: it cannot be written there.
+    """
+    target = path.resolve()
+    if target.is_dir():
+        raise SourceError(f"{path}: a folder; name the file in it")
+    part: Path | None = None
+    try:
+        if target.exists() and not target.is_file():  # to be replaced by a file would be the end of /dev/null
+            with target.open("w", encoding="utf-8") as file:
+                yield file
+            return
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", delete=False
+        ) as file:
+            part = Path(file.name)
+            yield file
+        part.chmod(0o644)
+        part.replace(target)
+    except BaseException as error:
+        if part is not None:
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise SourceError(f"{path}: {error.strerror}; choose a folder that exists and may be written") from error
+        raise

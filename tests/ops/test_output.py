@@ -1,0 +1,69 @@
+"""Files that commands write are whole or not there; what is no file is written into and left in its place."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from hookcache_ops.ledger.period import SourceError
+from hookcache_ops.output import whole_file
+
+
+def test_an_earlier_file_stays_until_the_new_one_is_whole(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("old")
+    with whole_file(page) as file:
+        file.write("new")
+        file.flush()
+        assert page.read_text() == "old"
+    assert page.read_text() == "new"
+    assert [page] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("trouble", [KeyboardInterrupt, ValueError])
+def test_what_is_cut_short_leaves_nothing_behind(tmp_path, trouble):
+    page = tmp_path / "page.html"
+    page.write_text("old")
+    with pytest.raises(trouble), whole_file(page):
+        raise trouble
+    assert page.read_text() == "old"
+    assert [page] == list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path):
+    with (
+        pytest.raises(SourceError, match=r"page.html: No space.*; choose a folder"),
+        whole_file(tmp_path / "page.html"),
+    ):
+        raise OSError(28, "No space left on device")
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_pipe_is_written_into_and_not_replaced(tmp_path):
+    """As with `-o /dev/null` or `-o >(less)`: a file in its place would be the end of it, for root at least."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    got = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
+    reader.start()
+    with whole_file(pipe) as file:
+        file.write("page")
+    reader.join(timeout=10)
+    assert got == ["page"]
+    assert pipe.is_fifo()
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "page.html")
+    with whole_file(tmp_path / "link") as file:
+        file.write("page")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "page.html").read_text() == "page"
+
+
+@pytest.mark.parametrize(("place", "told"), [(".", "a folder; name the file in it"), ("no/page", "choose a folder")])
+def test_a_place_that_cannot_be_written_is_told(tmp_path, place, told):
+    with pytest.raises(SourceError, match=told), whole_file(tmp_path / Path(place)):
+        pass
+    assert [] == list(tmp_path.iterdir())
