@@ -15,7 +15,7 @@ from ops import receipt_samples as samples
 from ops.test_metrics_source import StubCloudWatch
 
 try:
-    from playwright.sync_api import Error, sync_playwright
+    from playwright.sync_api import Error, expect, sync_playwright
 except ImportError:
     sync_playwright = None
 
@@ -44,6 +44,7 @@ WAYS = {
     "tablet": {"viewport": {"width": 820, "height": 1100}, "color_scheme": "light"},
     "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True},
 }
+PATIENCE_MS = 100_000
 MANY = list(samples.receipts(4_000, seed=5, days=5))
 PAINTED = "plot => { const c = plot.querySelector('canvas'); const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; return d.some(v => v) }"
 
@@ -65,7 +66,7 @@ def browser():
     if MISSING:
         pytest.fail(f"HOOKCACHE_REQUIRE_BROWSER=1, and {MISSING}")
     with sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
+        running = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS, timeout=PATIENCE_MS)
         yield running
         running.close()
 
@@ -79,6 +80,7 @@ def opened(browser, page_file):
     def open_page(way: str = "light"):
         context = browser.new_context(offline=True, **WAYS[way])
         contexts.append(context)
+        context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
         page.on(
             "console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None
@@ -159,6 +161,7 @@ def test_a_page_of_metrics_says_what_it_cannot_show(browser, tmp_path, monkeypat
     arguments = ("--since", "2026-10-01", "--until", "2026-10-08", "-o", str(tmp_path / "page.html"))
     assert call(dashboard, "metrics:GenAIIDP/HookCache", *arguments) == 0
     page = browser.new_page()
+    page.set_default_timeout(PATIENCE_MS)
     page.goto((tmp_path / "page.html").as_uri())
     totals = page.evaluate("window.hookcache.totals()")
     unknown = page.locator(".card.table").get_by_text("this table needs receipts").count()
@@ -220,8 +223,8 @@ def test_dragging_over_a_chart_zooms_all(opened):
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 30, steps=5)
     page.mouse.up()
 
-    zoomed = page.evaluate("window.hookcache.totals().requests")
-    assert 0 < zoomed < 4_000
+    page.wait_for_function("window.hookcache.totals().requests < 4000")
+    assert 0 < page.evaluate("window.hookcache.totals().requests")
     page.click("#reset")
     assert page.evaluate("window.hookcache.totals().requests") == 4_000
 
@@ -249,7 +252,7 @@ def test_hovering_shows_values_at_that_time(opened):
 
     assert card.locator(".when").inner_text() == "whole selection"
     card.locator(".u-over").hover()
-    assert card.locator(".when").inner_text() != "whole selection"
+    expect(card.locator(".when")).not_to_have_text("whole selection", timeout=PATIENCE_MS)
 
 
 def test_the_keyboard_reads_a_chart(opened):
@@ -316,13 +319,12 @@ def test_an_empty_selection_says_so(opened):
 
 def test_the_browser_check_can_fail(browser):
     """Negative control: a page with an error is noticed by what the other tests listen to."""
-    complaints: list[str] = []
     page = browser.new_page()
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.set_content("<script>nothing.here()</script>")
-    page.wait_for_timeout(1)
+    page.set_default_timeout(PATIENCE_MS)
+    with page.expect_event("pageerror") as complaint:
+        page.set_content("<script>nothing.here()</script>")
 
-    assert complaints
+    assert "nothing" in str(complaint.value)
     with pytest.raises(Error):
         page.evaluate("window.hookcache.totals()")
     page.close()
@@ -333,6 +335,7 @@ def test_a_log_of_seconds_is_a_chart_too(browser, tmp_path):
     (tmp_path / "short.log").write_text("\n".join(samples.lines(samples.receipts(60, days=90 / 86_400))) + "\n")
     call(dashboard, str(tmp_path / "short.log"), "-o", str(tmp_path / "short.html"))
     page = browser.new_page()
+    page.set_default_timeout(PATIENCE_MS)
     page.goto((tmp_path / "short.html").as_uri())
     shown = {widget["title"]: widget["now"] for widget in page.evaluate("window.hookcache.widgets()")}
     times = shown["Money saved"]["Net savings so far"]["times"]

@@ -51,13 +51,14 @@ class Race:
         self.commands = Commands(Settings.of(self.rig.settings), self.rig.clients, ImpatientClock())
         self.stopped = 0
         self._lock = threading.Lock()
-        self._one_asked = threading.Event()
+        self._one_asked, self._erased = threading.Event(), threading.Event()
 
     def answer(self, event):
         with self._lock:
             self.asked.append(time.monotonic())
             number = len(self.asked) - 1
         self._one_asked.set()
+        self._erased.wait(30)  # set from the beginning but in rounds whose answers come behind the erase
         time.sleep(self.random.uniform(0, 0.04))
         return token_answer(f"call {number}")
 
@@ -68,6 +69,7 @@ class Race:
         environments = [self.rig.cold_start(clock=ImpatientClock()) for _ in range(CALLERS)]
         delays = [self.random.uniform(0, 0.05) for _ in environments]
         self._one_asked.clear()
+        self._erased.set() if number % 8 != 7 else self._erased.clear()
 
         def call(environment, delay):
             time.sleep(delay)
@@ -81,8 +83,9 @@ class Race:
         time.sleep(self.random.uniform(0, 0.05))
         began = time.monotonic()
         report = self.commands({"command": "erase", "images": [hashlib.sha256(page).hexdigest()]})
+        self._erased.set()
         for caller in callers:
-            caller.join(30)
+            caller.join(60)
         for environment in environments:
             environment.assembly.items.close()
         assert 0 == report["failed"]
