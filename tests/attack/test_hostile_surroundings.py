@@ -205,7 +205,7 @@ def test_images_are_not_waited_for_past_the_deadline(rig: Rig) -> None:
         at_once(1, lambda: environment.hook(ocr_event(rig.image(b"page")), told))
     left = limit - watch.seconds
     over.set()
-    environment.assembly.items.close()
+    environment.close()
 
     assert left > 0, f"the handler ended {-left:.1f} s after its deadline"
 

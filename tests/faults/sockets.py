@@ -117,12 +117,7 @@ class SocketRig(FaultRig):
     def close(self) -> None:
         """Give back every thread and socket that the hook holds."""
         for environment in self.environments:
-            environment.assembly.items.close()
-            cache = environment.assembly._cache
-            if cache is not None:
-                cache._images.close()
-                if cache._table._overflow is not None:
-                    cache._table._overflow.close()
+            environment.close()
         for made in self.clients.real._made.values():
             made.close()
 

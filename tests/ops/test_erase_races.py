@@ -87,7 +87,7 @@ class Race:
         for caller in callers:
             caller.join(60)
         for environment in environments:
-            environment.assembly.items.close()
+            environment.close()
         assert 0 == report["failed"]
         self.stopped += report["fetches_stopped"]
         return any(self.asked[call] < began for call in self.kept())
