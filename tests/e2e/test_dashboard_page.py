@@ -149,9 +149,13 @@ def test_the_first_screen_says_what_was_saved(opened, page_file, capsys):
     sentence = page.locator("#headline").inner_text()
 
     assert sentence.startswith(f"{told['hits']:,} of 4,000 invocations were answered from the cache.")
-    assert f"net savings ${told['net_savings']:,.2f}" in sentence
+    assert f"net savings ${told['net_savings']:,.2f}, " in sentence
+    after = told["net_savings"] - told["custom_metrics"]["cost"]
+    assert f"${abs(after):,.2f} after CloudWatch's charge for the metrics (estimate)." in sentence
     page.select_option("#step", "OCR")
-    assert sentence != page.locator("#headline").inner_text()
+    of_step = page.locator("#headline").inner_text()
+    assert sentence != of_step
+    assert "charge" not in of_step  # it is known for the whole period only
 
 
 def test_a_page_of_metrics_says_what_it_cannot_show(browser, tmp_path, monkeypatch):
@@ -295,6 +299,17 @@ def test_texts_can_be_read(theme, opened):
     }"""
 
     assert min(page.evaluate(script)) >= 4.5
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_table_hides_a_value_at_its_side(way, opened):
+    """On a phone too: what must be scrolled sideways is not seen, and a total least of all. Lines that may not wrap are the control."""
+    page = opened(way)
+    script = "[...document.querySelectorAll('#sums .wide, .table .wide')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
+
+    assert page.evaluate(script) == 0
+    page.add_style_tag(content="#totals th, #totals td { white-space: nowrap; padding-left: 60vw }")
+    assert page.evaluate(script) == 1
 
 
 def test_every_control_has_a_name(opened):

@@ -100,7 +100,10 @@ def test_what_the_period_would_have_cost_without_the_cache():
     assert told.totals["cost_with_cache"] == pytest.approx(0.54)
     assert told.totals["net_savings"] == pytest.approx(0.96)
     assert told.totals["known_retries"] == {"receipts": 1, "saved_cost": 0.5}
-    assert "would have cost $1.50; with it, it cost $0.54: net savings $0.96" in render.headline(told)
+    sentence = render.headline(told)
+    assert "would have cost $1.50; with it, it cost $0.54: net savings $0.96, " in sentence
+    charge = told.totals["custom_metrics"]["cost"]
+    assert sentence.endswith(f", {render.money(0.96 - charge)} after CloudWatch's charge for the metrics (estimate).")
 
 
 def test_observe_says_what_serving_would_have_saved():

@@ -50,9 +50,13 @@ def headline(report: Report) -> str:
     totals = report.totals
     if not totals["requests"]:
         return "No receipts in this period."
+    charge = totals["custom_metrics"]["cost"]
+    after = (
+        "" if charge is None else f", {money(totals['net_savings'] - charge)} after CloudWatch's charge for the metrics"
+    )
     return (
         f"Without the cache this period would have cost {money(totals['cost_without_cache'])}; with it, it cost "
-        f"{money(totals['cost_with_cache'])}: net savings {money(totals['net_savings'])} (estimate)."
+        f"{money(totals['cost_with_cache'])}: net savings {money(totals['net_savings'])}{after} (estimate)."
     )
 
 
@@ -60,7 +64,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
     """The totals, as label and value."""
     totals = report.totals
     rows = [
-        ("Period", f"{report.period['first'] or '–'} to {report.period['last'] or '–'} (UTC)"),
+        ("Period", f"{_moment(report.period['first'])} to {_moment(report.period['last'])} (UTC)"),
         ("Invocations", count(totals["requests"])),
         ("Answered from the cache", f"{count(totals['hits'])} ({percent(totals['hit_ratio'])} of all invocations)"),
         ("Spent on the backend", money(totals["cost"])),
@@ -103,6 +107,10 @@ def _observed(seen: dict[str, Any]) -> list[tuple[str, str]]:
     at_hand = f"{count(seen['would_hit'])} of {count(seen['receipts'])} calls ({share}) had an answer at hand"
     differ = f"{count(seen['answers_that_differ'])} of those differ from the backend's new one"
     return [("Observed, and would have saved", f"{money(seen['would_save'])}: {at_hand}; {differ}")]
+
+
+def _moment(told: str | None) -> str:
+    return "–" if told is None else told.replace("T", " ").removesuffix("Z")
 
 
 def _standing(totals: dict[str, Any]) -> list[tuple[str, str]]:
@@ -157,10 +165,7 @@ def text(report: Report, width: int | None = None) -> str:
     if report.groups:
         console.print()
         console.print(_table(report, console))
-        for title, key in (
-            ("Why it missed, was bypassed or failed", "reasons"),
-            ("Why answers were not kept", "refusals"),
-        ):
+        for title, key in WORDS:
             if report.totals[key]:
                 words = ", ".join(f"{word} {count(number)}" for word, number in report.totals[key].items())
                 console.print(f"\n{title}: {words}")
@@ -168,6 +173,7 @@ def text(report: Report, width: int | None = None) -> str:
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
+WORDS = (("Why it missed, was bypassed or failed", "reasons"), ("Why answers were not kept", "refusals"))
 COLUMNS = (
     ("requests", "invocations"),
     ("hits", "hits"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from hookcache_ops.ledger.render import COLUMNS, cells, count, facts, headline, notes
+from hookcache_ops.ledger.render import COLUMNS, WORDS, cells, count, facts, headline, notes
 
 if TYPE_CHECKING:
     from hookcache_ops.ledger.summary import Report
@@ -16,9 +16,7 @@ def to_html(report: Report) -> str:
     heads = "".join(f'<th scope="col">{escape(title)}</th>' for _, title in COLUMNS)
     body = "".join(_html_row(group["group"], group) for group in report.groups)
     listed = "".join(f"<dt>{escape(label)}</dt><dd>{escape(value)}</dd>" for label, value in facts(report))
-    words = "".join(
-        _html_words(title, report.totals[key]) for title, key in (("Reasons", "reasons"), ("Refusals", "refusals"))
-    )
+    words = "".join(_html_words(title, report.totals[key]) for title, key in WORDS)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>hookcache report</title><style>{_STYLE}</style></head><body><main>
@@ -52,7 +50,7 @@ body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,s
 main{max-width:62rem;margin:0 auto;padding:1.5rem 1rem}h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 .lead{font-size:1.15rem;margin:.5rem 0 1.5rem}dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.5rem;margin:0}
 dt{color:var(--soft)}dd{margin:0;font-variant-numeric:tabular-nums}.wide{overflow-x:auto}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.35rem .8rem .35rem 0;text-align:right;white-space:nowrap}
+table{border-collapse:collapse;min-width:20rem;font-variant-numeric:tabular-nums}th,td{padding:.35rem .8rem .35rem 0;text-align:right;white-space:nowrap}
 th:first-child{text-align:left}tr{border-bottom:1px solid var(--line)}thead th{color:var(--soft);font-weight:500}tfoot th,tfoot td{font-weight:600}
 footer{margin-top:2rem;color:var(--soft);font-size:.9rem}@media (max-width:40rem){dl{grid-template-columns:1fr}dd{margin-bottom:.5rem}}
 """

@@ -295,6 +295,8 @@
     const table = make("table");
     const empty = make("p", { class: "fine" }, widget.unknown ? "Not in the metrics: this table needs receipts. Draw the page from the log, with logs:GROUP." : "None in this selection");
     element.append(make("div", { class: "wide", tabindex: "0", role: "region", "aria-labelledby": `w${at}` }, table), empty);
+    /* A word may break behind an underscore, and nowhere else. */
+    const breakable = (name) => String(name).split(/(?<=_)/).flatMap((part, i) => (i ? [make("wbr"), part] : [part]));
     const head = make("tr", {}, ...widget.by.map((name) => make("th", { class: "name", scope: "col" }, heading(name))), ...widget.columns.map(([, name]) => make("th", { scope: "col" }, heading(name))));
     const formats = widget.columns.map(([, name]) => (name.endsWith("_ms") ? millis : name.endsWith("_usd") ? money : (value) => number(value)));
 
@@ -318,7 +320,7 @@
       const most = Math.max(...top.map((row) => row[names] || 0), 1e-12);
       const body = top.map((row) => {
         const cells = row.slice(names).map((value, i) => make("td", i === 0 ? { class: "bar", style: `--share:${(90 * (value || 0)) / most}%` } : {}, shown(formats[i], value)));
-        return make("tr", {}, ...row.slice(0, names).map((name) => make("td", { class: "name" }, name)), ...cells);
+        return make("tr", {}, ...row.slice(0, names).map((name) => make("td", { class: "name" }, ...breakable(name))), ...cells);
       });
       table.replaceChildren(make("thead", {}, head), make("tbody", {}, ...body));
       table.hidden = !top.length;
@@ -375,10 +377,14 @@
     };
   }
 
+  /* The charge is known for the whole period only, so a selection is told without it. */
+  const charged = (rows, found) =>
+    data.metrics_charge === null || rows.length !== data.rows.length ? "" : `, ${money(found.net_savings - data.metrics_charge)} after CloudWatch's charge for the metrics`;
+
   function showTotals(rows) {
     const found = totals(rows);
     $("headline").textContent = found.requests
-      ? `${number(found.hits)} of ${number(found.requests)} invocations were answered from the cache. Without it they would have cost ${money(found.cost_without_cache)}; with it, ${money(found.cost_with_cache)}: net savings ${money(found.net_savings)} (estimate).`
+      ? `${number(found.hits)} of ${number(found.requests)} invocations were answered from the cache. Without it they would have cost ${money(found.cost_without_cache)}; with it, ${money(found.cost_with_cache)}: net savings ${money(found.net_savings)}${charged(rows, found)} (estimate).`
       : "";
     const units = (amounts) => Object.entries(amounts).map(([unit, amount]) => `${number(amount)} ${unit}`).join(", ") || "none";
     const list = [
