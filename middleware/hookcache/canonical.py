@@ -22,6 +22,7 @@ Any change of these rules raises `SCHEMA`; tests/unit/golden_keys.json pins them
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -83,12 +84,12 @@ def canonical_pieces(request: HookRequest, digests: Sequence[ImageDigest]) -> li
     Promises: P2, P3, P4, P43.
     """
     form = _Form(digests)
-    place = _EVENT
     if request.references:  # these members count by the objects they name: one list of digests each (P41)
         behind = islice(digests, len(digests) - len(PAGE_FILES) * len(request.references), None)
         resolved = {name: _objects([next(behind) for _ in PAGE_FILES]) for name in request.references}
-        place = _Place({**_KNOWN, **resolved})
-    place(form, request.event, 0)
+        _Place({**_KNOWN, **resolved})(form, request.event, 0)
+    elif not _host_event(form, request.event):
+        _EVENT(form, request.event, 0)
     return form.end()
 
 
@@ -128,6 +129,11 @@ class _Form:
         self._pieces += (b"".join(self.out), content)
         self.out.clear()
 
+    def pause(self, *_: Any) -> None:
+        """What comes next is part of another piece."""
+        self._pieces.append(b"".join(self.out))
+        self.out.clear()
+
     def end(self) -> list[Piece]:
         return [*self._pieces, b"".join(self.out)]
 
@@ -153,9 +159,9 @@ class _Place:
     object is sorted and spelt by the same rules when it comes.
     """
 
-    def __init__(self, known: Mapping[str, Writer], *usual: str) -> None:
+    def __init__(self, known: Mapping[str, Writer], *usual: tuple[str, ...]) -> None:
         self._known = known
-        self._steps = {tuple(names.split()): self._spelt(names.split()) for names in usual}
+        self._steps = {names: self._spelt(names) for names in usual}
 
     def __call__(self, form: _Form, members: Any, depth: int) -> None:
         if depth >= MAX_DEPTH:
@@ -238,25 +244,54 @@ def _value(form: _Form, value: Any, depth: int) -> None:
             raise Unkeyable(Reason.EVENT_SHAPE)
 
 
+def _host_event(form: _Form, event: Any) -> bool:
+    """Spell an event with the host's members, in the host's order and of the host's kinds; False, and nothing, for others."""
+    message, numbers = event["messages"][0], event["inferenceConfig"]
+    names = tuple(numbers)
+    if tuple(event) != _NAMES or tuple(message) != _MESSAGE_NAMES or names not in _NUMBER_NAMES:
+        return False
+    model, role, context, values = event["modelId"], message["role"], event["context"], numbers.values()
+    if type(model) is not str or type(role) is not str or not _NUMBER_TYPES.issuperset(map(type, values)):
+        return False
+    if len(model) + len(role) + len(context) > WORD:
+        return False  # longer texts are never remembered
+    before, between, behind = _around_blocks(model, role, context, names, *values)
+    form.out.append(before)
+    _list(form, message["content"], 3, _block)
+    form.out.append(between)
+    _list(form, event["system"], 1, _SYSTEM)
+    form.out.append(behind)
+    return True
+
+
+@lru_cache(maxsize=128, typed=True)  # true equals 1, and is another request
+def _around_blocks(model: str, role: str, context: str, names: tuple[str, ...], *values: float) -> list[bytes]:
+    """What stands before, between and behind the two lists of blocks of the host's event: the same for most requests."""
+    form, numbers = _Form(()), dict(zip(names, values, strict=True))
+    members = (model, [{"role": role, "content": ()}], (), numbers, context)
+    _PAUSING_EVENT(form, dict(zip(_NAMES, members, strict=True)), 0)
+    return [joined([piece]) for piece in form.end()]
+
+
+_NAMES = ("modelId", "messages", "system", "inferenceConfig", "context")
+_MESSAGE_NAMES = ("role", "content")
+_ALL_NUMBERS = ("temperature", "topP", "topK", "maxTokens")
+_NUMBER_NAMES = (_ALL_NUMBERS, ("temperature", "topP", "maxTokens"), ("temperature", "maxTokens"), ("temperature",))
+_NUMBER_TYPES = frozenset({int, float, bool})
+
 _ANYWHERE = _Place({})
 _LOCATION = _Place({"uri": _text})
-_SOURCE = _Place({"s3Location": _location}, "s3Location")
-_IMAGE_BLOCK = _Place({"image": _Place({"source": _SOURCE}, "format source")}, "image")
-_TEXT_BLOCK = _Place({"text": _text}, "text")
-_MESSAGE = _Place({"content": _list_of(_block)}, "role content")
-_SYSTEM = _Place({"text": _system_text}, "text")
-_NUMBERS = _Place(
-    {},
-    "temperature topP topK maxTokens",
-    "temperature topP maxTokens",
-    "temperature maxTokens",
-    "temperature",
-)
+_SOURCE = _Place({"s3Location": _location}, ("s3Location",))
+_IMAGE_BLOCK = _Place({"image": _Place({"source": _SOURCE}, ("format", "source"))}, ("image",))
+_TEXT_BLOCK = _Place({"text": _text}, ("text",))
+_SYSTEM = _Place({"text": _system_text}, ("text",))
 _KNOWN: Mapping[str, Writer] = {
-    "messages": _list_of(_MESSAGE),
+    "messages": _list_of(_Place({"content": _list_of(_block)}, _MESSAGE_NAMES)),
     "system": _list_of(_SYSTEM),
-    "inferenceConfig": _NUMBERS,
+    "inferenceConfig": _Place({}, *_NUMBER_NAMES),
     "context": _text,
     "modelId": _text,
 }
-_EVENT = _Place(_KNOWN, "modelId messages system inferenceConfig context")
+_EVENT = _Place(_KNOWN, _NAMES)
+_PAUSES = {"messages": _list_of(_Place({"content": _Form.pause}, _MESSAGE_NAMES)), "system": _Form.pause}
+_PAUSING_EVENT = _Place({**_KNOWN, **_PAUSES}, _NAMES)

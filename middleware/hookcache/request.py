@@ -76,29 +76,27 @@ def parse(event: object) -> HookRequest:
     if not _is_object(event):
         raise Unkeyable(Reason.EVENT_SHAPE)
     messages, system, numbers = event.get("messages"), event.get("system"), event.get("inferenceConfig")
-    well_shaped = (
+    if not (
         isinstance(messages, list)
         and len(messages) == 1
         and _is_object(messages[0])
-        and isinstance(messages[0].get("content"), list)
+        and isinstance(content := messages[0].get("content"), list)
         and isinstance(system, list)
         and all(map(_is_object, system))
         and _is_object(numbers)
         and isinstance(event.get("context", ""), str)
-    )
-    if not well_shaped:
+    ):
         raise Unkeyable(Reason.EVENT_SHAPE)
-    content: list[Any] = event["messages"][0]["content"]
-    if len(content) + len(event["system"]) > MAX_BLOCKS:
+    if len(content) + len(system) > MAX_BLOCKS:
         raise Unkeyable(Reason.EVENT_SIZE)
-    images = tuple(_image(block["image"]) for block in content if _holds_image(block))
+    images = tuple([_image(block["image"]) for block in content if _holds_image(block)])
     if len(images) > MAX_IMAGES:
         raise Unkeyable(Reason.EVENT_SIZE)
     return HookRequest(
         event=event,
         context=metered_context(event),
-        temperature=_number(event["inferenceConfig"].get("temperature")),
-        max_tokens=_number(event["inferenceConfig"].get("maxTokens")),
+        temperature=_number(numbers.get("temperature")),
+        max_tokens=_number(numbers.get("maxTokens")),
         images=images,
     )
 
@@ -127,6 +125,6 @@ def _image(image: object) -> ImageRef:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if isinstance(value, int) or math.isfinite(value) else None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

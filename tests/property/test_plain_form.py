@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -220,3 +221,47 @@ def test_a_long_text_is_a_piece_of_its_own_and_is_not_copied():
 def test_a_value_by_itself(value):
     """P58: as it stands in an event."""
     assert value_form(value) in plain(ocr_event() | {"extra": value})
+
+
+KINDS = [{"temperature": number} for number in (1, True, 1.0, 0, False, -0.0, 0.0)]
+WORDS = [{"modelId": word} for word in ("LambdaHook", "", "x" * (WORD + 1), None, 1, ["a"])]
+ROLES = [{"messages": [{"role": role, "content": [{"text": "page"}]}]} for role in ("user", "x" * WORD, True, 1, [])]
+BLOCKS = [{"system": blocks} for blocks in ([], [{}], [{"text": 1}], [{"text": "a"}, {"text": "a", "more": 1.5}])]
+
+
+def host_event(changed):
+    names = ("modelId", "messages", "system", "inferenceConfig", "context")
+    event = ocr_event("s3://b/temp/1") | {"inferenceConfig": {"temperature": 0}}
+    event["messages"] = [{name: event["messages"][0][name] for name in ("role", "content")}]
+    if "temperature" in changed:
+        changed = {"inferenceConfig": changed}
+    return {name: (event | changed)[name] for name in names}
+
+
+def test_what_surrounds_the_blocks_is_remembered_by_type_and_value():
+    """P2, P3, P43: events of the host's own making, each after all the others; `true` equals 1 and is another request."""
+    events = [host_event(changed) for changed in [*KINDS, *WORDS, *ROLES, *BLOCKS]]
+
+    for event in [*events, *reversed(events)]:
+        assert plain(event) == form(event)
+
+
+def test_what_is_remembered_by_value_alone_would_be_mixed_up(monkeypatch):
+    """P2: the control; `true` would have the form of 1."""
+    untyped = lru_cache(hookcache.canonical._around_blocks.__wrapped__)
+    monkeypatch.setattr(hookcache.canonical, "_around_blocks", untyped)
+    one, true = host_event({"temperature": 1}), host_event({"temperature": True})
+    form(one)
+
+    assert plain(one) == form(true) != plain(true)
+
+
+@pytest.mark.parametrize("place", ["modelId", "role"])
+def test_a_reference_that_surrounds_the_blocks_has_no_form(place):
+    """P41, S14: short as it is."""
+    event = host_event({"modelId": "s3://b/k"} if place == "modelId" else {})
+    if place == "role":
+        event["messages"][0]["role"] = "s3://b/k"
+
+    assert told(plain, event) == told(form, event)
+    assert (Reason.REFERENCE if place == "role" else plain(event)) == told(form, event)
