@@ -87,7 +87,7 @@ class Meter:
         units["lambda_requests"] = 1
         units["lambda_gb_seconds"] = self._memory_gb * receipt.total_ms / 1000
         units["log_bytes"] = self._line_bytes
-        receipt.own_units, receipt.own_cost = units, self._prices.own(units)
+        receipt.own_units, receipt.own_cost = units, self._prices.own_estimate(units)
         if self._disabled:
             return
         line = self.record(receipt) + "\n"

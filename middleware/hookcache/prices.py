@@ -99,6 +99,10 @@ def _price(told: Any, where: str) -> Decimal:
     return price
 
 
+def _as_floats(prices: Mapping[str, Decimal]) -> dict[str, float]:
+    return {unit: float(price) for unit, price in prices.items()}
+
+
 class Prices:
     """
     The prices of the backend's units and of hookcache's own.
@@ -117,7 +121,7 @@ class Prices:
         self._lock = threading.Lock()
         self._table: PriceTable | None = None
         self._retry_at_ms, self._pause_ms = 0, int(RETRY_SECONDS * 1000)
-        self._own_prices: Mapping[str, Decimal] = OWN_PRICES
+        self._own_prices: Mapping[str, float] = _as_floats(OWN_PRICES)
 
     def costs(self, units: Mapping[str, float]) -> dict[str, str]:
         """What each used unit costs, as decimal text; a unit without a price is absent."""
@@ -133,12 +137,13 @@ class Prices:
         return sum((Decimal(cost) for cost in costs.values()), Decimal(0)), unpriced
 
     def own(self, units: Mapping[str, float]) -> Decimal:
-        """What hookcache's own units cost; an estimate (P56). Read without loading the table: a hit must not pay for that."""
-        total, prices = Decimal(0), self._own_prices
-        for unit, count in units.items():
-            if unit in prices:
-                total += prices[unit] * (Decimal(count) if type(count) is int else Decimal(str(count)))
-        return total
+        """What hookcache's own units cost; an estimate (P56)."""
+        return Decimal(str(self.own_estimate(units)))
+
+    def own_estimate(self, units: Mapping[str, float]) -> float:
+        """As `own`, for every hit: without loading the table, and without decimals, which take a tenth of a hit's time."""
+        prices = self._own_prices
+        return sum([prices[unit] * count for unit, count in units.items() if unit in prices])
 
     def _known(self) -> PriceTable:
         with self._lock:
@@ -152,7 +157,7 @@ class Prices:
                     self._retry_at_ms = now + self._pause_ms
                     self._pause_ms = min(2 * self._pause_ms, int(MOST_RETRY_SECONDS * 1000))
                 else:
-                    self._own_prices = {**OWN_PRICES, **self._table.rows.get(OWN_ROW, {})}
+                    self._own_prices = _as_floats({**OWN_PRICES, **self._table.rows.get(OWN_ROW, {})})
             return self._table if self._table is not None else PriceTable()
 
 

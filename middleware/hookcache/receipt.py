@@ -46,7 +46,7 @@ class Receipt:
     units_charged: Mapping[str, float] = MappingProxyType({})
     cost: Decimal = Decimal(0)
     saved_cost: Decimal = Decimal(0)
-    own_cost: Decimal = Decimal(0)
+    own_cost: float = 0.0
     unpriced: Mapping[str, float] = MappingProxyType({})
     own_units: Mapping[str, float] = MappingProxyType({})
     components: Mapping[str, Any] | None = None

@@ -2,22 +2,27 @@
 A receipt as one line: which metrics and members it has (dashboards/README.md lists them), and how they are spelt.
 
 Most receipts tell of nothing odd, and have the same metrics and members in the same order: `_usual_line` spells those at
-once, a fifth of the work. tests/unit/test_record.py holds it to the general way, and that to Powertools, byte by byte.
+once, and what hits have in common only once. tests/unit/test_record.py holds it to the general way, and that to
+Powertools, byte by byte.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from hookcache.emf import EmfShape
-from hookcache.outcome import Outcome
+from hookcache.outcome import Outcome, Reason
 from hookcache.receipt import Receipt
 from hookcache.usage import MOST_UNITS, plain_unit, shown_units
 
 RECEIPT_SCHEMA = 1
+MOST_KNOWN = 512
+"""Entries whose units are spelt once."""
 MOST = 1e100  # no cost is written larger: CloudWatch refuses a value past 2**360, and JSON has no infinity
 
 _COUNT, _MILLISECONDS, _NONE = "Count", "Milliseconds", "None"
@@ -42,7 +47,8 @@ class Recorder:
     def __init__(self, namespace: str, service: str) -> None:
         self._service = service
         self._shape = EmfShape(namespace, ("MeteringKey", "Service"))
-        self._service_word = encode_basestring_ascii(service)
+        self._beginning = lru_cache(maxsize=256)(self._spell_beginning)
+        self._units: dict[tuple[int, ...], tuple[tuple[str, str], object]] = {}
 
     def line(self, timestamp_ms: int, receipt: Receipt) -> str:
         """The record without its line's end."""
@@ -56,27 +62,49 @@ class Recorder:
         return self._shape.line(timestamp_ms, dimensions, _members(receipt), _metrics(receipt))
 
     def _usual_line(self, timestamp_ms: int, receipt: Receipt) -> str:
-        word, spent, saved = encode_basestring_ascii, receipt.units_spent, receipt.units_saved
-        latency = float(receipt.total_ms)
+        word, latency, unpriced = encode_basestring_ascii, float(receipt.total_ms), bool(receipt.unpriced)
+        beginning = self._beginning(
+            receipt.outcome, receipt.reason, receipt.error_type, receipt.context, receipt.function, unpriced
+        )
+        units, values = self._spelt_units(
+            receipt.units_spent, receipt.units_saved, receipt.unpriced, receipt.cost, receipt.saved_cost
+        )
         age = "null" if receipt.age_seconds is None else repr(receipt.age_seconds)
         return (
-            f'{{"_aws":{{"Timestamp":{timestamp_ms},{self._shape.head(_UNPRICED_SHAPE if receipt.unpriced else _USUAL_SHAPE)}'
-            f'"MeteringKey":{word(f"{receipt.context}/lambda_hook/{receipt.function}")},"Service":{self._service_word},'
-            f'"schema":{RECEIPT_SCHEMA},"outcome":"{receipt.outcome.value}",'
-            f'"reason":"{receipt.reason.value if receipt.reason else ""}","refusal":"",'
-            f'"error_type":{word(receipt.error_type)},"context":{word(receipt.context)},'
-            f'"function":{word(receipt.function)},"request_id":{word(receipt.request_id)},"mode":{word(receipt.mode)},'
-            f'"key_id":{word(receipt.key_id)},"age_seconds":{age},'
-            f'"entry_bytes":{receipt.entry_bytes},"backend_version":{word(receipt.backend_version)},'
-            f'"images":{receipt.images},"image_bytes":{receipt.image_bytes},'
-            f'"units_spent":{_units(spent)},"units_saved":{_units(saved)},"unpriced_units":{_units(receipt.unpriced)},'
-            f'"own_units":{_units(receipt.own_units)},"cold_start":{"true" if receipt.cold_start else "false"},'
-            f'"environment":{word(receipt.environment)},'
-            f"{_COUNTS[receipt.outcome]}{_unit_metrics(spent, saved)}"
-            f'"Cost":[{min(float(receipt.cost), MOST)!r}],"SavedCost":[{min(float(receipt.saved_cost), MOST)!r}],'
-            f'"OwnCost":[{float(receipt.own_cost)!r}],"Latency":[{latency!r}],"LookupLatency":[{max(0.0, latency)!r}]'
-            + (',"Unpriced":[1.0]}' if receipt.unpriced else "}")
+            f'{{"_aws":{{"Timestamp":{timestamp_ms},{beginning}{word(receipt.request_id)},"mode":{word(receipt.mode)},'
+            f'"key_id":{word(receipt.key_id)},"age_seconds":{age},"entry_bytes":{receipt.entry_bytes},'
+            f'"backend_version":{word(receipt.backend_version)},"images":{receipt.images},'
+            f'"image_bytes":{receipt.image_bytes},{units}"own_units":{_units(receipt.own_units)},'
+            f'"cold_start":{"true" if receipt.cold_start else "false"},"environment":{word(receipt.environment)},'
+            f'{_COUNTS[receipt.outcome]}{values}"OwnCost":[{float(receipt.own_cost)!r}],'
+            f'"Latency":[{latency!r}],"LookupLatency":[{max(0.0, latency)!r}]{_UNPRICED if unpriced else "}"}'
         )
+
+    def _spell_beginning(
+        self, outcome: Outcome, reason: Reason | None, error_type: str, context: str, function: str, unpriced: bool
+    ) -> str:
+        """From the definitions of the metrics to the request's id: few ends and functions, and the same all day."""
+        word = encode_basestring_ascii
+        return (
+            f"{self._shape.head(_UNPRICED_SHAPE if unpriced else _USUAL_SHAPE)}"
+            f'"MeteringKey":{word(f"{context}/lambda_hook/{function}")},"Service":{word(self._service)},'
+            f'"schema":{RECEIPT_SCHEMA},"outcome":"{outcome}","reason":"{reason or ""}","refusal":"",'
+            f'"error_type":{word(error_type)},"context":{word(context)},"function":{word(function)},"request_id":'
+        )
+
+    def _spelt_units(self, *told: Any) -> tuple[str, str]:
+        """
+        Members and metrics of the units and their costs: worked out by the first hit of an entry for all.
+
+        They are known again by identity, which is theirs for as long as they are held here; nobody changes them.
+        """
+        place = tuple(map(id, told))
+        known = self._units.get(place)
+        if known is None:
+            if len(self._units) >= MOST_KNOWN:
+                self._units.clear()
+            known = self._units[place] = (_spell_units(*told), told)
+        return known[0]
 
 
 def _is_usual(receipt: Receipt) -> bool:
@@ -109,15 +137,20 @@ def _units(units: Mapping[str, float]) -> str:
     return "{" + ",".join([f'"{name}":{0 + count!r}' for name, count in units.items()]) + "}"
 
 
-def _unit_metrics(spent: Mapping[str, float], saved: Mapping[str, float]) -> str:
-    if not spent and not saved:
-        return _NO_UNITS
-    return "".join(
-        [
-            f'"{name}":[{float(spent.get(unit, 0))!r}],"Saved{name}":[{float(saved.get(unit, 0))!r}],'
-            for name, unit in _UNIT_METRICS.items()
-        ]
-    )
+def _spell_units(
+    spent: Mapping[str, float],
+    saved: Mapping[str, float],
+    unpriced: Mapping[str, float],
+    cost: Decimal,
+    spared: Decimal,
+) -> tuple[str, str]:
+    members = f'"units_spent":{_units(spent)},"units_saved":{_units(saved)},"unpriced_units":{_units(unpriced)},'
+    counts = [
+        f'"{name}":[{float(spent.get(unit, 0))!r}],"Saved{name}":[{float(saved.get(unit, 0))!r}],'
+        for name, unit in _UNIT_METRICS.items()
+    ]
+    money = f'"Cost":[{min(float(cost), MOST)!r}],"SavedCost":[{min(float(spared), MOST)!r}],'
+    return members, "".join(counts) + money
 
 
 def _metrics(receipt: Receipt) -> Iterator[tuple[str, str, float]]:
@@ -188,6 +221,6 @@ _COUNTS = {
     outcome: '"Requests":[1.0],' + "".join([f'"{name}":[{float(name == counted)!r}],' for name in _COUNT_METRICS])
     for outcome, counted in _COUNTED_AS.items()
 }
-_NO_UNITS = "".join([f'"{name}":[0.0],"Saved{name}":[0.0],' for name in _UNIT_METRICS])
 _USUAL_SHAPE = tuple((name, unit) for name, unit, _ in _metrics(Receipt("", "", "")))
 _UNPRICED_SHAPE = (*_USUAL_SHAPE, ("Unpriced", _COUNT))
+_UNPRICED = ',"Unpriced":[1.0]}'

@@ -159,3 +159,15 @@ def test_a_table_may_lie_in_a_file_in_s3_or_in_a_parameter(tmp_path):
     for reference in (f"s3://{BUCKET}/config/prices.yaml", "ssm:/hookcache/prices", str(file)):
         table = table_from(reference, lambda: s3, lambda: secrets)
         assert Decimal("0.004") == table.price("lambda_hook/GENAIIDP-cache-mistral", "pages")
+
+
+def test_the_estimate_of_every_hit_is_the_sum_of_its_units():
+    """P56: in floating point, to fifteen digits of the decimal sum."""
+    units = {unit: count for count, unit in enumerate(OWN_PRICES, 3)} | {
+        "lambda_gb_seconds": 0.0000312345678,
+        "novel": 9,
+    }
+    exact = sum(OWN_PRICES[unit] * Decimal(str(count)) for unit, count in units.items() if unit in OWN_PRICES)
+
+    assert float(exact) == pytest.approx(prices().own_estimate(units), rel=1e-14)
+    assert 0 == prices().own_estimate({})

@@ -5,9 +5,10 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hookcache.record
 from hookcache.outcome import Outcome, Reason
 from hookcache.receipt import Receipt
-from hookcache.record import Recorder
+from hookcache.record import MOST_KNOWN, Recorder
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 NAMES = st.one_of(st.sampled_from(["inputTokens", "outputTokens", "pages", "totalTokens"]), WORDS)
@@ -77,3 +78,16 @@ def test_a_hit_goes_the_usual_way(monkeypatch):
     hit = receipt_of(("OCR", "f", "1"), False, {"outcome": Outcome.HIT_MEMORY, "units_saved": {"pages": 1}})
 
     assert '"MemoryHits":[1.0]' in Recorder("Test/Namespace", "s").line(1, hit)
+
+
+def test_units_are_spelt_once_for_all_hits_of_an_entry(monkeypatch):
+    """G1, P31: and never for another entry, however many there are."""
+    recorder, spelt = Recorder("Test/Namespace", "s"), []
+    spell = hookcache.record._spell_units
+    monkeypatch.setattr(hookcache.record, "_spell_units", lambda *told: spelt.append(1) or spell(*told))
+    for pages in range(3 * MOST_KNOWN):
+        receipt = receipt_of(("OCR", "f", "1"), False, {"outcome": Outcome.HIT_MEMORY, "units_saved": {"pages": pages}})
+        lines = {recorder.line(1, receipt) for _ in range(3)}
+
+        assert {recorder.general_line(1, receipt)} == lines
+        assert pages + 1 == len(spelt)
