@@ -31,6 +31,7 @@ OVERRUN_SECONDS = 0.2
 """How much longer than the socket's own read timeout we wait, so that it speaks first where it speaks at all."""
 IDLE_SECONDS = 60.0
 """After this long unused, by wall clock, a connection is not trusted: the environment may have been frozen (F32)."""
+_TEXT_OR_INFINITY = re.compile(r'"(?:[^"\\]|\\.)*"|Infinity')
 _TIMED_OUT = re.compile(r"Task timed out after \d")
 
 
@@ -159,7 +160,7 @@ def spelt(event: Any) -> bytes:
     """
     The event as bytes for the backend: deep-equal, and never longer than the host's own spelling (P5, B7).
 
-    Non-ASCII text goes as UTF-8; an event with lone surrogates, which UTF-8 cannot spell, is escaped as the host does.
+    Non-ASCII text goes as UTF-8; a lone surrogate, which UTF-8 cannot spell, is escaped as the host does.
     One nested almost as deep as the runtime could read is written with a higher limit of recursion (B6).
     """
     try:
@@ -174,10 +175,13 @@ def spelt(event: Any) -> bytes:
 
 
 def _spelt(event: Any) -> bytes:
+    spelling = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    if "Infinity" in spelling:  # Python's word, which Lambda refuses, for a number such as 1e999, which it takes (B4)
+        spelling = _TEXT_OR_INFINITY.sub(lambda found: "1e999" if found[0] == "Infinity" else found[0], spelling)
     try:
-        return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
-        return json.dumps(event, separators=(",", ":")).encode()
+        return spelling.encode()
+    except UnicodeEncodeError:  # only what has no form in UTF-8 is escaped
+        return spelling.encode("utf-8", "backslashreplace")
 
 
 def _refused(error: Any) -> BackendFailed | BackendThrottled:

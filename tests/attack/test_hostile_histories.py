@@ -230,3 +230,25 @@ def test_a_number_longer_than_any_float_is_refused_by_name(rule: str) -> None:
 
     with pytest.raises(ConfigurationError, match=rule):
         Settings.of(told)
+
+
+# -------------------------------------------------------------------- what the backend gets
+
+
+def strictly(payload: bytes) -> Any:
+    """As Lambda reads JSON, which knows no word for an infinite number."""
+
+    def refuse(word: str) -> Any:
+        raise ValueError(word)
+
+    return json.loads(payload, parse_constant=refuse)
+
+
+@pytest.mark.parametrize("text", ["", "to Infinity", '" -Infinity', "\\", "\ud83d Infinity"])
+def test_a_number_past_all_floats_is_handed_on_as_one(rig: Any, text: str) -> None:
+    """P5, B4: `1e999` is JSON, and what Python makes of it is not."""
+    event = json.loads(json.dumps(summarization_event(text))[:-1] + ', "extra": [1e999, -1e999, 1]}')
+    rig.call(event)
+
+    assert event == strictly(rig.backend.arguments[0]["Payload"])
+    assert "number" == rig.last["reason"]
