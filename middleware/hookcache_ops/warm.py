@@ -163,7 +163,7 @@ class Warmer:
         self._pair: Pair | None = None
         assembly = self._assembly
         rules = {
-            context: replace(each, mode=_mode(each.mode, dry_run=dry_run), check_share=0.0)
+            context: replace(each, mode=_mode(each.mode, dry_run=dry_run), check_share=0.0, delegate_after_wait=True)
             for context, each in assembly.rules().items()
         }
         meter = Meter(assembly.clock, assembly.spending, assembly.prices, {}, write=self._lines.append)

@@ -1,6 +1,7 @@
 """`hookcache warm`: finished work goes through the hook's own path, so that the next request hits."""
 
 import json
+import threading
 
 import pytest
 
@@ -197,3 +198,19 @@ def test_half_a_character_is_kept_as_an_escape(rig):
     (entry,) = rig.entries
 
     assert rb"\ud83d" in entry["body"]["B"]
+
+
+def test_a_page_that_somebody_fetches_just_now_is_passed_over(make_rig):
+    """P27: a fetch of the live hook that outlasts the wait is no reason to stop a whole run."""
+    rig = make_rig(HOOKCACHE_WAIT_SECONDS="1")
+    rig.backend.gate.clear()
+    live = threading.Thread(target=lambda: rig.call(summarization_event()))
+    live.start()
+    assert rig.backend.waiting.acquire(timeout=20)
+    try:
+        warmed = filled(rig, pair(summarization_event(), token_answer("recorded")))
+    finally:
+        rig.backend.gate.set()
+        live.join(20)
+
+    assert (warmed.pairs, warmed.bypassed) == (1, {"unleased": 1})
