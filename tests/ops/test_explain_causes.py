@@ -140,3 +140,35 @@ def test_a_bypass_that_somebody_asked_for_is_no_finding(tmp_path):
 def test_a_change_that_happened_once_has_a_moment(pairs, moment):
     """P58: nearly all (before, after) pairs lie across it; four are too few to say."""
     assert moment == switched(pairs)
+
+
+@pytest.mark.parametrize(
+    ("words", "causes"),
+    [
+        (("a", "a", "a"), {"memory": 2}),
+        (("a", "b", "c"), {"environments": 2}),
+        (("a", "b", "a"), {"environments": 1, "memory": 1}),
+        ((None, None, None), {"environments": 2}),
+        (("a", None, "b"), {"environments": 2}),
+    ],
+    ids=["its own", "others", "both", "guessed", "guessed, some named"],
+)
+def test_receipts_say_whether_the_tier_was_too_small_or_another_environment_had_the_copy(tmp_path, words, causes):
+    """P11, P58: by the word of the environment; where receipts have none it is guessed by size, and said."""
+    facts = [{"environment": word} if word else {} for word in words]
+    log = [
+        samples.receipt(outcome, **told)
+        for outcome, told in zip(("miss", "hit_table", "hit_table"), facts, strict=True)
+    ]
+    for at, receipt in enumerate(log):
+        receipt |= {"request_id": str(at)}
+        receipt["_aws"]["Timestamp"] = samples.START_MS + at * 1_000
+    path = tmp_path / "log"
+    path.write_text("".join(json.dumps(receipt) + "\n" for receipt in log))
+    losses = Losses()
+    for receipt in read_receipts([str(path)], Reading()):
+        losses.add(receipt)
+    found, _ = findings(losses)
+
+    assert causes == {each.cause.name: each.calls for each in found}
+    assert any("guessed" in each.said for each in found) == (None in words)

@@ -19,6 +19,11 @@ ONCE_LEAST = 5
 ALWAYS_SHARE = 0.9
 MEMORY_BYTES = 64 * 1024 * 1024
 NAMED = {"text": "text block", "system": "system block", "image": "image"}
+_HOLDERS = {
+    "memory": "the environment that was asked had taken a copy and had put it out again, by its receipts",
+    "environments": "another environment had taken a copy, and the one that was asked had not, by their receipts",
+    "": "guessed by size, for these receipts do not name their environment",
+}
 SHAPE_CAUSES = {"spacing": "spacing", "punctuation": "punctuation", "order": "attribute_order"}
 
 
@@ -154,9 +159,9 @@ def _of_place(place: Place, tally: Tally, losses: Losses, memory_bytes: int) -> 
         case "refused":
             remedy = REFUSALS.get(detail, "")
         case "memory":
-            name = "memory" if losses.working_set_bytes > memory_bytes else "environments"
+            name = detail or ("memory" if losses.working_set_bytes > memory_bytes else "environments")
             cost, milliseconds = _over_memory(tally, losses.memory_hits)
-            said = f"{_mb(losses.working_set_bytes)} of answers were in use at a time; the memory tier holds {_mb(memory_bytes)}"
+            said = f"{_HOLDERS[detail]}; {_mb(losses.working_set_bytes)} of answers were in use at a time, the memory tier holds {_mb(memory_bytes)}"
         case "freshness":
             said = "; ".join(_returns(tally))
     cause = CAUSES[name]

@@ -4,7 +4,8 @@ What each receipt of a log lost, and to what: every call of the backend is laid 
     key never seen before   near miss of an earlier request (`near.py`), else first sight: that call was needed
     key seen before         expired, refused the last time, or whatever reason the receipt gives
     bypass                  by its reason; whether it would have hit nobody knows, so its amount is "at most"
-    table hit               memory tier, if the same key was answered within the memory's seconds
+    table hit               memory tier, if the same key was answered within the memory's seconds: in this environment,
+                            then the tier was too small; in another one; or, where receipts do not name theirs, who knows
 
 A near miss may have several candidates; which of them explains it is judged when all is read, so each has a tally.
 Bounded: tallies by cause, step and place; what was seen before in `Recent` stores.
@@ -12,6 +13,7 @@ Bounded: tallies by cause, step and place; what was seen before in `Recent` stor
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 KEYS = 300_000
 EXAMPLES = 3
 PAIRS = 50
+HOLDERS = 8
+"""Environments of which it is remembered that they took a copy of a key: the latest."""
 HITS = frozenset({"hit_memory", "hit_table", "collapsed"})
 ASKED = frozenset({"miss", "refresh", "observe", "stale"})
 CHOSEN = frozenset({"mode_off", "requested"})
@@ -162,8 +166,14 @@ class Losses:
             self._tally("reason", receipt.step, "absent").add(receipt, seen)
 
     def _add_table_hit(self, receipt: Receipt, seen: Seen | None) -> None:
-        if seen is not None and seen.kept and 0 <= receipt.time_ms - seen.put_ms < self._memory_ms:
-            self._tally("memory", "").add(receipt, seen)
+        if seen is None or not seen.kept:
+            return
+        own = _environment(receipt)
+        holders = {name for name, at in seen.puts if 0 <= receipt.time_ms - at < self._memory_ms}
+        if not holders:
+            return
+        named = "" not in holders and bool(own)
+        self._tally("memory", "", ("memory" if own in holders else "environments") if named else "").add(receipt, seen)
 
     def _remember(self, key: int, receipt: Receipt, seen: Seen | None) -> None:
         outcome, refusal = receipt.outcome, str(receipt.members.get("refusal") or "")
@@ -173,7 +183,9 @@ class Losses:
             self._keys.put(key, seen)
         seen.last_ms, seen.request_id = max(seen.last_ms, receipt.time_ms), receipt.request_id
         if outcome != "hit_memory":  # which does not prolong its copy's life
-            seen.put_ms = receipt.time_ms
+            own = _environment(receipt)
+            others = [put for put in seen.puts if put[0] != own]
+            seen.puts = (*others[1 - HOLDERS :], (own, receipt.time_ms))
         seen.failed = outcome == "failed"
         seen.refusal = refusal
         seen.kept = outcome in HITS or (outcome in ASKED and not refusal)
@@ -211,6 +223,11 @@ class Losses:
         if tally is None:
             tally = self.tallies[place] = Tally()
         return tally
+
+
+def _environment(receipt: Receipt) -> str:
+    """The word that the receipt has for its environment; empty where an earlier version wrote it."""
+    return sys.intern(str(receipt.members.get("environment") or ""))
 
 
 def _key(key_id: object) -> int | None:
