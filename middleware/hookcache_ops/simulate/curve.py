@@ -57,11 +57,15 @@ def curve(
     # SHARDS-adj: what the sample holds too few or too many of is taken for requests that any size answers.
     missing = look_ups - len(asked) / rate
     found = []
-    for size in sorted(set(sizes)):
-        scenario = base.but(f"{size}", memory_bytes=size)
-        replay = Replay(scenario, log.experience, rate, log.first_ms, deployed.changed, counts_only=True)
-        tally = replay.run(requests, progress)
-        hits = Estimate(log.tally, log.sampled, tally, rate).figure(
+    replay = None
+    for size in sorted(set(sizes), reverse=True):
+        if replay is None or size * rate < replay.needed_bytes:  # else a tier as small as this answers the same
+            scenario = base.but(f"{size}", memory_bytes=size)
+            replay = Replay(scenario, log.experience, rate, log.first_ms, deployed.changed, counts_only=True)
+            replay.run(requests, progress)
+        elif progress is not None:
+            progress(len(requests))
+        hits = Estimate(log.tally, log.sampled, replay.tally, rate).figure(
             lambda sums: sums.outcomes[Outcome.HIT_MEMORY.value]
         )
         if log.payloads:
@@ -69,7 +73,7 @@ def curve(
         share = hits.over(look_ups)
         without = (hits_within(ascending, size * rate) / rate + missing) / look_ups if look_ups else 0.0
         found.append(Point(size, Figure(_share(1 - share.value), share.error), _share(1 - without)))
-    return found
+    return found[::-1]
 
 
 def looked_up(base: Scenario, log: Log) -> Iterator[tuple[int, bytes, int, bool]]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from hookcache.clock import EpochMillis
 from hookcache.entry import Entry, Fence
-from hookcache.memory import MemoryTier
+from hookcache.memory import SLOT_BYTES, MemoryTier
 from hookcache.outcome import Outcome, Reason
 from hookcache.policy import Fresh, Mode, Stale, judge
 from hookcache_ops.simulate.environments import TOLERANCE_MS
@@ -107,6 +107,8 @@ class Replay:
         counts_only: bool = False,
     ) -> None:
         self.tally = Tally()
+        self.needed_bytes = 0
+        """With tiers of so many bytes or more no copy would have made room for another."""
         self._scenario = scenario
         self._experience = experience
         self._bytes = max(1, round(scenario.settings.memory_bytes * rate))
@@ -171,7 +173,7 @@ class Replay:
             return None, None, False
         match judge(entry, now):
             case Fresh():
-                tier.put(entry)
+                self._put(tier, entry)
                 return entry, None, seeded and request.outcome is Outcome.HIT_MEMORY
             case Stale():
                 return None, entry, False
@@ -225,7 +227,7 @@ class Replay:
             self._clock.ms = EpochMillis(end_ms)
             self._table[flight.key] = flight.entry
             for environment in dict.fromkeys([flight.environment, *flight.followers]):
-                self._tier(environment).put(flight.entry)
+                self._put(self._tier(environment), flight.entry)
 
     def _forget(self, key: CacheKey) -> None:
         self._table.pop(key, None)
@@ -253,6 +255,10 @@ class Replay:
         if tier is None:
             tier = self._tiers[environment] = MemoryTier(self._bytes, self._seconds, self._clock)
         return tier
+
+    def _put(self, tier: MemoryTier, entry: StandIn) -> None:
+        self.needed_bytes = max(self.needed_bytes, tier.held_bytes + entry.size_bytes + SLOT_BYTES)
+        tier.put(entry)
 
     def _count(
         self,
