@@ -28,7 +28,6 @@ from hookcache.spending import Spending
 from hookcache_ops import invalidate
 from hookcache_ops.reach import Reach, ReachError, add_reach_arguments, reach_of
 
-HELP = "remove what was kept of a page image, a request or a key, and forbid its return"
 EXAMPLE = """examples:
   hookcache erase --image page-1.jpeg --function GENAIIDP-cache-ocr --dry-run
   hookcache erase --image page-1.jpeg --image page-2.jpeg --function GENAIIDP-cache-ocr
@@ -48,7 +47,6 @@ class InputError(Exception):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLE
     what = parser.add_argument_group("what (each may be given several times)")
     what.add_argument(

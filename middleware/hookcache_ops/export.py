@@ -26,7 +26,6 @@ from hookcache.spending import Spending
 from hookcache_ops.reach import ReachError, variables_for
 from hookcache_ops.transfer import ExportFile, TransferError
 
-HELP = "write a namespace's entries to a file, for another secret, namespace or table"
 EXAMPLE = """examples:
   hookcache export --function GENAIIDP-cache-ocr -o ocr.export
   hookcache import ocr.export --from-function GENAIIDP-cache-ocr --function GENAIIDP-cache-ocr-new
@@ -36,7 +35,6 @@ The file holds answers: keep it as you would keep them.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLE
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the export; FILE.part until it is whole")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON and nothing else")

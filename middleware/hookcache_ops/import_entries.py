@@ -38,7 +38,6 @@ from hookcache.table import Found, TableTier
 from hookcache_ops.reach import ReachError, variables_for
 from hookcache_ops.transfer import TransferError, read_export
 
-HELP = "take the entries of an export over, under this wrapper's secret, namespace and table"
 EXAMPLE = """examples:
   hookcache import ocr.export --from-function GENAIIDP-cache-ocr --function GENAIIDP-cache-ocr-new
   hookcache import ocr.export --from-function GENAIIDP-cache-ocr --function GENAIIDP-cache-ocr --json
@@ -78,7 +77,6 @@ class Side:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLE
     parser.add_argument("file", metavar="FILE", help="a finished export")
     parser.add_argument(

@@ -23,7 +23,6 @@ from hookcache.orders import ALL_CONTEXTS
 from hookcache.request import METERED_CONTEXTS
 from hookcache_ops.reach import Reach, ReachError, add_reach_arguments, reach_of
 
-HELP = "make the answers for a step, or all of them, unreachable at once"
 EXAMPLE = """examples:
   hookcache invalidate --context OCR --function GENAIIDP-cache-ocr
   hookcache invalidate --all --before 2026-11-01T08:00Z --function GENAIIDP-cache-ocr
@@ -55,7 +54,6 @@ def add_scope_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLE
     add_scope_arguments(parser)
     parser.add_argument("--all", action="store_true", help="every step")

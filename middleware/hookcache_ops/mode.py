@@ -24,7 +24,6 @@ from hookcache.policy import Mode
 from hookcache_ops.invalidate import CONTEXT_WORDS
 from hookcache_ops.reach import Reach, ReachError, add_reach_arguments, reach_of
 
-HELP = "switch the cache between on, observe, read_only, write_only and off, without a redeploy"
 EXAMPLE = """examples:
   hookcache mode observe --context OCR --function GENAIIDP-cache-ocr
   hookcache mode off --function GENAIIDP-cache-ocr
@@ -34,7 +33,6 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLE
     parser.add_argument("mode", nargs="?", choices=[mode.value for mode in Mode], help="the mode to order")
     parser.add_argument("--context", choices=CONTEXT_WORDS, metavar="STEP", help="one step; default: every step")

@@ -25,7 +25,6 @@ from hookcache.errors import ConfigurationError
 from hookcache.prices import PriceTable, price_text
 from hookcache_ops.price_check import check_function, check_rows
 
-HELP = "print the price rows that the host needs for a wrapper, or check a price table"
 EXAMPLE = """examples:
   hookcache prices                                        list the table in use
   hookcache prices --function GENAIIDP-cache-ocr --price-as bedrock/us.amazon.nova-pro-v1:0
@@ -44,7 +43,6 @@ class InputError(Exception):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLE
     parser.add_argument("--function", metavar="NAME", help="the wrapper, GENAIIDP-cache-...")
     parser.add_argument(

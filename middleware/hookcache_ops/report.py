@@ -24,7 +24,6 @@ from hookcache_ops.receipts import Reading, SourceError, default_sources, read_r
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HELP = "what was spent and saved, and what it would have cost without the cache"
 EXAMPLE = """examples:
   hookcache report function.log
   hookcache report export/ --by step --since 30d
@@ -48,7 +47,6 @@ def add_source_arguments(parser: argparse.ArgumentParser, more: str = "") -> Non
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLE
     add_source_arguments(parser)
     parser.add_argument("--by", choices=BY, default="day", help="what the rows stand for (default: day)")

@@ -34,7 +34,6 @@ from hookcache_ops.output import whole_file
 from hookcache_ops.receipts import Reading, Receipt, SourceError, default_sources, read_receipts
 from hookcache_ops.report import add_source_arguments, progress_to_terminal
 
-HELP = "what the truth check found: how often a kept answer is still what the backend says"
 EXAMPLE = """examples:
   hookcache review function.log
   hookcache review logs:/hookcache-ocr/lambda/HookFunction --since 7d -o review.jsonl
@@ -89,7 +88,6 @@ def interval(found: int, of: int, confidence: float = CONFIDENCE) -> tuple[float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLE
     add_source_arguments(parser)
     parser.add_argument(

@@ -41,7 +41,6 @@ from hookcache.truth import TruthCheck
 from hookcache_ops.pairs import LocalImages, Pair, PairError, read_pairs
 from hookcache_ops.reach import ReachError, variables_for
 
-HELP = "fill the cache from finished work: requests and the answers they got"
 EXAMPLE = """examples:
   hookcache warm pairs.jsonl --function GENAIIDP-cache-ocr --dry-run
   hookcache warm pairs.jsonl --function GENAIIDP-cache-ocr --rate 50
@@ -86,7 +85,6 @@ class Warmed:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLE
     parser.add_argument("sources", nargs="+", metavar="PAIRS", help="file of JSON lines, or folder of pairs")
     parser.add_argument(

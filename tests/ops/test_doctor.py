@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from hookcache_ops import doctor
-from hookcache_ops.cli import Command, main
+from hookcache_ops.cli import main
 from hookcache_ops.doctor.finding import Unseen
 from hookcache_ops.doctor.patient import Asker, Clients
 from hookcache_ops.doctor.policies import Policies, Verdict
@@ -24,7 +24,6 @@ from hookcache_ops.local.aws import OVERFLOW_BUCKET, TABLE, WORKING_BUCKET, Loca
 from hookcache_ops.local.function import Function
 
 WRAPPER, BACKEND = "GENAIIDP-cache-ocr", "GENAIIDP-ocr"
-COMMANDS = (Command("doctor", "hookcache_ops.doctor", doctor.HELP),)
 REGION, ACCOUNT = "us-east-1", "123456789012"
 ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function"
 PRIVATE = {
@@ -248,7 +247,7 @@ def stage(built: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
 
 
 def examined(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
-    status = main(["doctor", *arguments, "--json"], COMMANDS)
+    status = main(["doctor", *arguments, "--json"])
     return status, json.loads(capsys.readouterr().out)
 
 
@@ -276,7 +275,7 @@ def test_nothing_is_found_on_a_good_stack(stage: Stage, capsys: pytest.CaptureFi
 
 def test_the_text_says_that_nothing_has_to_be_done(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     """Issue C: the same for people, two lines."""
-    assert main(["doctor", "--function", WRAPPER], COMMANDS) == 0
+    assert main(["doctor", "--function", WRAPPER]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{WRAPPER}: backend {BACKEND}, mode on, namespace default, generation 0, identity auto",
         "Nothing to correct.",
@@ -389,7 +388,7 @@ def test_the_command_tells_a_finding_and_its_remedy(stage: Stage, capsys: pytest
     """Issue C: exit status 1, and for people a line that says what is wrong and one that says what to do."""
     stage.aws.functions.update_limits(WRAPPER, timeout_seconds=840)
 
-    assert main(["doctor", "hookcache-ocr"], COMMANDS) == 1
+    assert main(["doctor", "hookcache-ocr"]) == 1
     assert capsys.readouterr().out.splitlines()[1:] == [
         f"error   wrapper_timeout: {WRAPPER} may run 840 s, and the host stops waiting after 840 s",
         "        -> set its timeout below 840 s",
@@ -622,7 +621,7 @@ def test_what_cannot_be_examined_is_status_2_and_one_line(
     arguments: list[str], remedy: str, stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Bad input is one line that names the remedy, and no traceback."""
-    assert main(["doctor", *arguments], COMMANDS) == 2
+    assert main(["doctor", *arguments]) == 2
 
     captured = capsys.readouterr()
     (line,) = captured.err.splitlines()
@@ -632,7 +631,7 @@ def test_what_cannot_be_examined_is_status_2_and_one_line(
 
 def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["doctor", "--help"], COMMANDS)
+        main(["doctor", "--help"])
     assert ended.value.code == 0
     assert "hookcache doctor --function GENAIIDP-cache-chandra --host-timeout 60 --json" in capsys.readouterr().out
 
@@ -686,8 +685,8 @@ def test_the_secret_is_nowhere_in_what_is_printed(stage: Stage, capsys: pytest.C
     """P36, P37: its length is all that is looked at."""
     text = stage.client("secretsmanager").get_secret_value(SecretId=stage.aws.secret_arn)["SecretString"]
 
-    main(["doctor", "--function", WRAPPER], COMMANDS)
-    main(["doctor", "--function", WRAPPER, "--json"], COMMANDS)
+    main(["doctor", "--function", WRAPPER])
+    main(["doctor", "--function", WRAPPER, "--json"])
     captured = capsys.readouterr()
 
     assert len(text) == 64

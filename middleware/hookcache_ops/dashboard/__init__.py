@@ -28,7 +28,6 @@ from hookcache_ops.output import whole_file
 from hookcache_ops.receipts import Reading, SourceError, default_sources, read_receipts
 from hookcache_ops.report import add_source_arguments, progress_to_terminal
 
-HELP = "draw the CloudWatch dashboard from receipts, as one HTML page that opens offline"
 EXAMPLE = """examples:
   hookcache dashboard function.log -o page.html
   hookcache dashboard export/ --since 30d -o page.html
@@ -38,7 +37,6 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLE
     add_source_arguments(parser, "; metrics:NAMESPACE asks CloudWatch for the metrics instead (7 days, or --since)")
     parser.add_argument(

@@ -25,7 +25,6 @@ from hookcache_ops.doctor.patient import Asker, Clients, NotExamined, Patient
 from hookcache_ops.doctor.price_rows import prices
 from hookcache_ops.doctor.rights import rights
 
-HELP = "examine a deployed wrapper, layer or decorator, and say what to correct"
 EXAMPLE = """examples:
   hookcache doctor hookcache-chandra                        the stack's wrapper
   hookcache doctor --function GENAIIDP-cache-chandra --prices pricing.yaml
@@ -116,7 +115,6 @@ def _facts(patient: Patient) -> dict[str, Any]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLE
     parser.add_argument("stack", nargs="?", metavar="STACK", help="a stack made from hookcache's template")
     parser.add_argument("--function", metavar="NAME", help="the wrapper, or the function with the layer or decorator")

@@ -31,7 +31,6 @@ from hookcache_ops.report import add_source_arguments, progress_to_terminal
 if TYPE_CHECKING:
     from hookcache_ops.explain.deployed import Verdict
 
-HELP = "why requests missed: two events or receipts, one event against the deployed cache, or a whole log"
 EXAMPLE = """examples:
   hookcache explain function.log                              the causes of misses, dearest first
   hookcache explain logs:/hookcache-ocr/lambda/HookFunction --since 7d
@@ -46,7 +45,6 @@ NO_TRACE = 'has no trace, so nobody can tell what it holds; set HOOKCACHE_POLICY
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLE
     add_source_arguments(parser, "; or two events, two receipts, one event")
     parser.add_argument(

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hookcache.trace import INVISIBLE, is_value, shape_forms
+from hookcache.trace import INVISIBLE, shape_forms
 from hookcache_ops.explain.traced import shared_shape
 
 AROUND = 36
@@ -141,9 +141,3 @@ def _word_diff(one: str, other: str) -> Iterator[str]:
             yield from (
                 f"{sign}{' '.join(part)}" for sign, part in (("-", words[0][a:b]), ("+", words[1][c:d])) if part
             )
-
-
-def changed_values(one: str, other: str) -> list[str]:
-    """The values of the second text that the first has not, for one who would like to see them; at most five."""
-    before = set(_WORD.findall(one))
-    return [word for word in _WORD.findall(other) if is_value(word) and word not in before][:5]

@@ -53,7 +53,6 @@ a scenario file:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLE
     add_source_arguments(parser, "; JSON lines of time and event (payloads of the host) as well")
     parser.add_argument("--fresh-seconds", type=_numbers, metavar="N,N", help="what if answers stayed fresh so long")
