@@ -25,6 +25,7 @@ from hookcache.clock import EpochMillis
 from hookcache.errors import EntryRejected
 from hookcache.key import CacheKey
 from hookcache.outcome import Reason
+from hookcache.postable import may_hold_surrogates
 from hookcache.prices import needs_price
 
 Fence = NewType("Fence", int)
@@ -37,7 +38,6 @@ COMPRESS_FROM_BYTES = 1024
 DIGEST_BYTES = 32
 ZLIB_LEVEL = 6
 HOUR_SECONDS = 3_600
-EMPTY_BYTES, UNIT_BYTES = 900, 180  # the objects of an entry; name, count and price of a unit (tracemalloc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ class Entry:
     cost: Mapping[str, str]
     origin: tuple[bytes, ...] = ()
     _saved: tuple[Decimal, Mapping[str, float]] | None = field(default=None, init=False, repr=False, compare=False)
+    _odd: bool | None = field(default=None, init=False, repr=False, compare=False)
 
     def saved(self) -> tuple[Decimal, Mapping[str, float]]:
         """What serving it saves, at the prices frozen when it was made, and the units that had none then (P55)."""
@@ -73,14 +74,11 @@ class Entry:
             object.__setattr__(self, "_saved", (total, MappingProxyType(unpriced)))
         return self._saved  # type: ignore[return-value]  # set above
 
-    def held_bytes(self) -> int:
-        """Bytes that this entry keeps in memory, its own objects included (P30, S44)."""
-        return held_bytes(len(self.body), self.context, self.backend_version, self.usage)
-
-
-def held_bytes(body_bytes: int, context: str, version: str, units: Mapping[str, float]) -> int:
-    """As `Entry.held_bytes`, from what a receipt spells alone: a replay of a log then makes room when the tier did."""
-    return EMPTY_BYTES + body_bytes + len(context) + len(version) + sum([UNIT_BYTES + len(name) for name in units])
+    def may_hold_surrogates(self) -> bool:
+        """Is the body one that not every runtime can post (`postable.py`)? Searched by the first hit for all."""
+        if self._odd is None:
+            object.__setattr__(self, "_odd", may_hold_surrogates(self.body))
+        return bool(self._odd)
 
 
 @dataclass(frozen=True, slots=True)

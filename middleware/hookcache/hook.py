@@ -17,7 +17,6 @@ Only the backend's own errors, a deadline and a loop leave here; whatever else f
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ from hookcache.prices import Prices
 from hookcache.receipt import Receipt
 from hookcache.request import metered_context
 from hookcache.truth import Finding, TruthCheck
-from hookcache.usage import Metered, metered, with_usage_of, without_charge
+from hookcache.usage import Metered, metered, parsed, with_usage_of, without_charge
 
 KEEP_SECONDS = 10.0  # more than storing can take when S3 and table both hang; with less left it is bounded from outside
 
@@ -167,7 +166,7 @@ class CachingHook:
             receipt.check = {"result": Finding.UNANSWERED.value}  # what would not be kept convicts nothing that is
         else:
             receipt.check = self._truth.judge(lookup.request.context, lookup.rules, entry.body, answer.response)
-        return postable(with_usage_of(json.loads(entry.body), reply.response), entry.body)
+        return postable(with_usage_of(parsed(entry.body), reply.response), entry.body)
 
     def _fetch(self, call: Call, cache: Cache, lookup: Lookup) -> Any:
         """Steps 6-9: ask the backend, once for all who want the same."""
@@ -284,7 +283,7 @@ class CachingHook:
 
     def _replay(self, call: Call, lookup: Lookup, entry: Entry, outcome: Outcome) -> Any:
         """A stored answer as the host gets it: parsed anew (P8), verbatim (P9), its usage zeros (P32)."""
-        response = json.loads(entry.body)
+        response = parsed(entry.body)
         receipt = call.receipt
         receipt.end(outcome, lookup.miss if outcome is Outcome.STALE else None)
         receipt.age_seconds = round(max(0, self._clock.now_ms() - entry.created_ms) / 1000, 3)
@@ -295,6 +294,7 @@ class CachingHook:
             receipt.saved_cost, receipt.unpriced = entry.saved()
         if lookup.rules.usage_on_hit == "original":
             charged = metered(response)
-            receipt.units_charged = charged.units
-            return postable(charged.response, entry.body)
-        return postable(without_charge(response), entry.body)
+            receipt.units_charged, response = charged.units, charged.response
+        else:
+            response = without_charge(response)
+        return postable(response, entry.body) if entry.may_hold_surrogates() else response

@@ -18,9 +18,14 @@ from typing import Any
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 
 
+def may_hold_surrogates(body: bytes) -> bool:
+    """True if an answer, as received, spells half a character; the whole of it is searched."""
+    return (b"\\u" in body or b"\xed" in body) and _SURROGATE.search(body) is not None
+
+
 def postable(response: Any, body: bytes) -> Any:
     """`response` as it is, or as JSON with escapes where the runtime could not write it; `body` is it as received."""
-    if (b"\\u" not in body and b"\xed" not in body) or not _SURROGATE.search(body):
+    if not may_hold_surrogates(body):
         return response
     if not os.environ.get("AWS_EXECUTION_ENV", "").startswith("AWS_Lambda_python"):
         return response

@@ -22,6 +22,21 @@ _UNIT = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 Response = Any
 """A parsed JSON reply of the backend."""
 
+_INTEGER = frozenset({int})
+_raw_decode = json.JSONDecoder().raw_decode
+
+
+def parsed(body: bytes) -> Response:
+    """What `json.loads(body)` gives, for which a hit has no time: it looks for other encodings and for blanks at both ends."""
+    if body.startswith(
+        b'{"'
+    ):  # an object in UTF-8: in any other encoding a zero byte would stand before or behind the brace
+        text = body.decode("utf-8", "surrogatepass")
+        value, end = _raw_decode(text)
+        if end == len(text):
+            return value
+    return json.loads(body)
+
 
 @dataclass(frozen=True, slots=True)
 class Metered:
@@ -61,7 +76,11 @@ def metered(response: Response) -> Metered:
 def without_charge(response: Response) -> Response:
     """A kept answer as a hit returns it: every number of `usage` is 0 under its own name, none added, none dropped (P32)."""
     usage = response.get("usage") if type(response) is dict else None
-    if type(usage) is dict and all(type(count) is int and 0 <= count < _LARGE for count in usage.values()):
+    if (
+        type(usage) is dict
+        and _INTEGER.issuperset(map(type, counts := usage.values()))
+        and (not counts or (min(counts) >= 0 and max(counts) < _LARGE))
+    ):
         return {**response, "usage": dict.fromkeys(usage, 0)}  # as nearly every answer has it: nothing to repair
     repaired = metered(response).response
     if not isinstance(repaired, dict) or "usage" not in repaired:

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pytest
 
+import hookcache.entry
 from fakes import START_MS
 from hookcache.canonical import SCHEMA
-from hookcache.entry import ANSWER_BYTES, INLINE_BYTES, UNIT_BYTES, Entry, Sealer, Tombstone
+from hookcache.entry import ANSWER_BYTES, INLINE_BYTES, Entry, Sealer, Tombstone
 from hookcache.errors import EntryRejected, TierUnavailable
 from hookcache.outcome import Reason
 
@@ -526,24 +527,21 @@ def test_a_unit_that_costs_nothing_needs_no_price():
     assert ("0", {}) == (str(total), unpriced)
 
 
-def test_all_of_an_entry_counts_as_held():
-    """P30, S44: body and usage; what they add is at least their content, a unit's price among it."""
-    held = ENTRY.held_bytes()
-
-    assert replace(ENTRY, body=BODY + b"x" * 1_000).held_bytes() == held + 1_000
-    assert held - replace(ENTRY, usage={}).held_bytes() > 2 * UNIT_BYTES
-
-
-def test_what_an_entry_holds_is_what_its_receipt_tells():
-    """P11, P30: prices, digests of its request, and what a first hit worked out, put no other entry out of memory."""
-    bare = replace(ENTRY, cost={}, origin=())
-    ENTRY.saved()
-
-    assert bare.held_bytes() == ENTRY.held_bytes()
-
-
 def test_savings_are_at_the_prices_frozen_in_the_entry():
     """P55, S50: units without a price then are named, never taken for free."""
     total, unpriced = ENTRY.saved()
 
     assert ("0.004", {"inputTokens": 2.5}) == (str(total), unpriced)
+
+
+def test_a_body_is_searched_for_halves_of_characters_once(monkeypatch):
+    """P9, G1: by its first hit; both answers are remembered, and told of equal entries alike."""
+    searched = []
+    search = hookcache.entry.may_hold_surrogates
+    monkeypatch.setattr(hookcache.entry, "may_hold_surrogates", lambda body: searched.append(body) or search(body))
+    for body, expected in ((b'{"a": "\\ud83d"}', True), (b'{"a": "\\n"}', False)):
+        entry = replace(ENTRY, body=body)
+
+        assert [expected] * 3 == [entry.may_hold_surrogates() for _ in range(3)]
+        assert entry == replace(ENTRY, body=body)
+    assert 2 == len(searched)

@@ -8,7 +8,7 @@ import pytest
 
 from fakes import START_MS, FakeClock
 from hookcache.entry import Entry
-from hookcache.memory import MemoryTier
+from hookcache.memory import UNIT_BYTES, MemoryTier
 
 LIFE_SECONDS = 300
 
@@ -144,8 +144,32 @@ def test_the_size_that_is_counted_is_the_real_one(clock, price):
     assert 0.8 <= tier.held_bytes / held <= 1.5
 
 
-def test_the_length_of_the_body_alone_would_be_too_little():
+def held_by(kept, clock) -> int:
+    tier = MemoryTier(10**9, LIFE_SECONDS, clock)
+    tier.put(kept)
+    return tier.held_bytes
+
+
+def test_all_of_an_entry_counts_as_held(clock):
+    """P30, S44: body and usage; what they add is at least their content, a unit's price among it."""
+    bare = replace(entry("a"), usage={})
+    used = replace(bare, usage={"pages": 1, "inputTokens": 1500})
+
+    assert held_by(replace(bare, body=bare.body + b"x" * 1_000), clock) == held_by(bare, clock) + 1_000
+    assert held_by(used, clock) - held_by(bare, clock) > 2 * UNIT_BYTES
+
+
+def test_what_an_entry_holds_is_what_its_receipt_tells(clock):
+    """P11, P30: prices, digests of its request, and what a first hit worked out, put no other entry out of memory."""
+    bare = replace(entry("a"), usage={"pages": 1}, cost={}, origin=())
+    priced = replace(bare, cost={"pages": "0.0041600"}, origin=(bytes(32),))
+    priced.saved()
+
+    assert held_by(bare, clock) == held_by(priced, clock)
+
+
+def test_the_length_of_the_body_alone_would_be_too_little(clock):
     """S44, control: the objects around a small body are larger than the body."""
     small = entry("a")
 
-    assert small.held_bytes() > sys.getsizeof(small.body) + 200
+    assert held_by(small, clock) > sys.getsizeof(small.body) + 200

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from fakes import answer, page_answer, token_answer
-from hookcache.usage import metered, without_charge
+from hookcache.usage import metered, parsed, without_charge
 
 
 def test_sound_usage_passes_as_it_is():
@@ -87,3 +87,50 @@ def test_a_hit_on_repaired_usage_returns_what_the_miss_returned():
 def test_an_empty_usage_stays_empty():
     """P32: the host counts three zeros for it, as it did on the miss."""
     assert {} == without_charge({"usage": {}})["usage"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(
+            text.encode()
+            for text in ('{"a": 1}', '{"a": [1.5, null]}\n', ' {"a": 1}', "{}", "[1]", "3", '{"a": "\\ud83d"}')
+        ),
+        *('{"a": "\u00e9"}'.encode(code) for code in ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32-le")),
+        '{"a": "\ud83d"}'.encode("utf-8", "surrogatepass"),
+        b'{"a": NaN, "a": 1e999}',
+    ],
+)
+def test_a_kept_answer_is_parsed_as_json_parses_it(body):
+    """P8, P9: whatever its encoding, and whatever stands around it."""
+    assert repr(json.loads(body)) == repr(parsed(body))
+
+
+@pytest.mark.parametrize("body", [b'{"a": 1} x', b'{"a": 1', b'{"a": "\xff"}', b""])
+def test_what_is_no_json_is_none_either_way(body):
+    """P18: the hook makes a miss of it."""
+    raised = []
+    for read in (json.loads, parsed):
+        try:
+            read(body)
+        except ValueError as error:
+            raised.append(type(error))
+
+    assert 2 == len(raised)
+    assert raised[0] is raised[1]
+
+
+def test_an_answer_without_units_is_returned_as_it_is():
+    """P32: none added, none dropped, whatever the numbers are."""
+    for usage in (
+        {},
+        {"pages": 0},
+        {"pages": 2**53},
+        {"pages": 2**53 - 1},
+        {"pages": -1},
+        {"pages": True},
+        {"pages": 1.5},
+    ):
+        repaired = metered({"usage": usage}).response["usage"]
+
+        assert {"usage": dict.fromkeys(repaired, 0)} == without_charge({"usage": usage})
