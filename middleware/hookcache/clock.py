@@ -38,6 +38,19 @@ class SystemClock:
         time.sleep(seconds)
 
 
+class Countdown:
+    """A bound that several calls share."""
+
+    __slots__ = ("_ends",)
+
+    def __init__(self, seconds: float) -> None:
+        self._ends = time.monotonic() + seconds
+
+    def seconds(self) -> float:
+        """How much is left; 0 once it is over."""
+        return max(0.0, self._ends - time.monotonic())
+
+
 class Deadline:
     """
     How much of this invocation's time is left, as the Lambda context tells it.

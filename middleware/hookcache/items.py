@@ -14,6 +14,7 @@ from typing import Any
 
 from hookcache.bounded import NotInTime, Workers
 from hookcache.breaker import Breaker, Pass
+from hookcache.clock import Countdown
 from hookcache.entry import Item
 from hookcache.errors import TierUnavailable
 from hookcache.refusals import code_in, refusal_in
@@ -135,10 +136,9 @@ class Items:
                 return self._bounded(operation, unit, arguments)
 
     def _bounded(self, operation: str, unit: str, arguments: dict[str, Any]) -> Any:
-        over = threading.Event()
         try:
             client = self._dynamodb()  # made outside the budget: a cold start pays for it once, whatever the table does
-            reply = self._workers.call(self._budget_seconds, self._attempt_twice, client, operation, arguments, over)
+            reply = self._attempt_twice(client, operation, arguments)
         except NotInTime:
             self._breaker.failed()
             raise TierUnavailable(f"no reply within {self._budget_seconds} s") from None
@@ -148,8 +148,6 @@ class Items:
                 return self._refused(refusal)
             self._breaker.failed()
             raise TierUnavailable(type(error).__name__) from None
-        finally:
-            over.set()
         if not reply.get("ConsumedCapacity"):
             self._breaker.failed()
             raise TierUnavailable("the reply was cut short")
@@ -167,19 +165,34 @@ class Items:
         self._breaker.failed()
         raise TierUnavailable(code, transient=code in _PASSING) from None
 
-    def _attempt_twice(self, client: Any, operation: str, arguments: dict[str, Any], over: threading.Event) -> Any:
-        """`over` is set once nobody waits any more: a repeat would then only add to the load, or write too late."""
-        call = getattr(client, operation)
-        arguments = {"ReturnConsumedCapacity": "TOTAL"} | arguments
-        if operation != "batch_write_item":
-            arguments["TableName"] = self._table
+    def _attempt_twice(self, client: Any, operation: str, arguments: dict[str, Any]) -> Any:
+        """What the table replies within the budget. Once that is over nothing is repeated: it would only add to the load."""
+        within_budget = Countdown(self._budget_seconds)
         try:
-            return call(**arguments)
+            return self._attempt(client, operation, arguments, within_budget)
+        except NotInTime:
+            raise
         except Exception as error:
-            if over.is_set() or (refusal_in(error) is not None and code_in(error) not in _PASSING):
+            if refusal_in(error) is not None and code_in(error) not in _PASSING:
                 raise
             # No refusal: a socket that died while the environment was frozen. The second attempt opens a new one.
-        return call(**arguments)
+        return self._attempt(client, operation, arguments, within_budget)
+
+    def _attempt(self, client: Any, operation: str, arguments: dict[str, Any], left: Countdown) -> Any:
+        """One attempt: in this thread where the client can bound it there (`slim`), which spares two changes of threads."""
+        at_once = getattr(client, "at_once", None)
+        if at_once is not None:
+            reply = at_once(operation, self._complete(operation, arguments), left.seconds())
+            if reply is not None:
+                return reply
+        return self._workers.call(left.seconds(), self._ask, client, operation, arguments)
+
+    def _ask(self, client: Any, operation: str, arguments: dict[str, Any]) -> Any:
+        return getattr(client, operation)(**self._complete(operation, arguments))
+
+    def _complete(self, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        named = {} if operation == "batch_write_item" else {"TableName": self._table}
+        return {"ReturnConsumedCapacity": "TOTAL", **arguments, **named}
 
     def _probe(self) -> None:
         """Ask the table something in the background; its answer closes the breaker, its failure says nothing new."""
@@ -187,7 +200,10 @@ class Items:
         def ask() -> None:
             try:
                 key = {"pk": {"B": b"probe"}, "kind": {"S": "PROBE"}}
-                reply = self._attempt_twice(self._dynamodb(), "get_item", {"Key": key}, threading.Event())
+                try:
+                    reply = self._ask(self._dynamodb(), "get_item", {"Key": key})
+                except Exception:  # a connection from before the trouble: the next one is new
+                    reply = self._ask(self._dynamodb(), "get_item", {"Key": key})
                 if reply.get("ConsumedCapacity"):
                     self._breaker.succeeded()
             finally:

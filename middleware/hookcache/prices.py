@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Any
 
 from hookcache.bounded import within
@@ -176,7 +175,8 @@ def price_text(reference: str, s3: Callable[[], Any], ssm: Callable[[], Any]) ->
     if reference.startswith("ssm:"):
         reply = ssm().get_parameter(Name=reference.removeprefix("ssm:"), WithDecryption=True)
         return str(reply["Parameter"]["Value"])
-    return Path(reference).read_text(encoding="utf-8")
+    with open(reference, encoding="utf-8") as file:
+        return file.read()
 
 
 def table_from(reference: str, s3: Callable[[], Any], ssm: Callable[[], Any]) -> PriceTable:

@@ -56,6 +56,11 @@ class CountingTable:
         self.reads += 1
         return self._client.get_item(**arguments)
 
+    def at_once(self, operation: str, arguments: Any, seconds: float) -> Any:
+        reply = self._client.at_once(operation, arguments, seconds) if hasattr(self._client, "at_once") else None
+        self.reads += operation == "get_item" and reply is not None
+        return reply
+
     def __getattr__(self, operation: str) -> Any:
         return getattr(self._client, operation)
 

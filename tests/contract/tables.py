@@ -97,6 +97,7 @@ class Troubled:
         self.lose = 0
         self.hide_old = False
         self.calls: list[str] = []
+        self.at_once = None  # every call is an ordinary one, and goes wrong there
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
         def call(**arguments: Any) -> Any:

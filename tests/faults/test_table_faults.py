@@ -14,6 +14,7 @@ from unguarded import BareItems, NoBreaker, OpenHearted, weakened
 from fakes import ocr_event
 from hookcache import items as items_module
 from hookcache.breaker import Breaker
+from hookcache.clock import Countdown
 from hookcache.items import BUDGET_SECONDS, Items
 from hookcache.slim import SlimDynamoDB
 from hookcache_ops.local.fault_proxy import AwsError, Faults
@@ -318,11 +319,9 @@ class TestAFrozenEnvironment:
 
     def test_control_without_the_second_attempt_the_table_is_lost(self, over, monkeypatch):
         """F32, Control: one attempt on a dead socket is a table error."""
-        once = Items._attempt_twice
 
-        def attempt_once(self, client, operation, arguments, over_event):
-            over_event.set()
-            return once(self, client, operation, arguments, over_event)
+        def attempt_once(self, client, operation, arguments):
+            return self._attempt(client, operation, arguments, Countdown(BUDGET_SECONDS))
 
         over.call(ocr_event(text="page 1"))
         monkeypatch.setattr(Items, "_attempt_twice", attempt_once)

@@ -44,7 +44,6 @@ TOP = ("__init__",)  # the public names, of whatever module
 EDGE = {"backend", "clients", "commands", "control", "images", "items", "overflow", "secret"}
 LONGER = {
     "lease.py": (370, "the whole protocol: its model is checked against this one module"),
-    "slim/services.py": (340, "four services that share one way of asking"),
 }
 COLD_START_BUDGET = 560
 """Modules that importing and building a wrapper may load, Python's own and boto3's included. 521 when this was written."""

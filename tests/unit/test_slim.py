@@ -402,6 +402,100 @@ class TestCalls:
         assert b"GET /2015-03-31/functions/a%3Alive/configuration" in server.requests[1]
 
 
+class DripServer(Server):
+    """Answers whole at first, then byte by byte, each one sooner than any timeout of a socket."""
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as file:
+            while self._read(file):
+                body = self.replies.pop(0) or b""
+                for byte in body if len(self.replies) == 0 else ():
+                    if self._over.wait(0.01):
+                        return
+                    connection.sendall(bytes([byte]))
+                if self.replies:
+                    connection.sendall(body)
+
+
+class TestAtOnce:
+    """A call in its caller's own thread: only where it can be bounded there as a whole (P19)."""
+
+    def test_it_needs_an_open_connection(self, serve):
+        """F3: a new one may wait for the resolver, which no timeout of ours bounds; so nothing is sent without one."""
+        server = serve(reply(b'{"a": 1}'), reply(b'{"a": 2}'))
+        dynamodb = client(SlimDynamoDB, server)
+        first = dynamodb.at_once("get_item", GET, 1.0)
+        nothing_sent = server.connections == 0
+        dynamodb.get_item(**GET)
+
+        assert (None, True) == (first, nothing_sent)
+        assert 2 == dynamodb.at_once("get_item", GET, 1.0)["a"]
+        assert 1 == server.connections
+
+    @pytest.mark.parametrize("bounded", [True, False], ids=["promise", "control"])
+    def test_a_reply_that_drips_ends_with_the_bound(self, bounded, monkeypatch):
+        """P19: each byte comes before a read times out. Control: without the bound on the whole it is waited for."""
+        if not bounded:
+            monkeypatch.setattr("hookcache.slim.connection.Connection.bound", lambda *_: None)
+        server = DripServer(reply(b"{}"), reply(b'{"late": true}'))
+        try:
+            dynamodb = client(SlimDynamoDB, server)
+            dynamodb.get_item(**GET)
+            if bounded:
+                with pytest.raises(ReadTimeoutError):
+                    dynamodb.at_once("get_item", GET, 0.1)
+            else:
+                assert dynamodb.at_once("get_item", GET, 0.1)["late"]
+        finally:
+            server.close()
+
+    def test_the_bound_of_one_call_is_not_the_next_one_s(self, serve):
+        """F2: a connection that is kept forgets it, and has its own timeout again."""
+        server = serve(reply(b"{}"), reply(b"{}"), reply(b"{}"))
+        dynamodb = client(SlimDynamoDB, server)
+        dynamodb.get_item(**GET)
+        dynamodb.at_once("get_item", GET, 0.3)
+        (kept,) = dynamodb._wires[server.url]._idle
+
+        assert LIMITS["read_timeout"] == kept.socket.gettimeout()
+        dynamodb.get_item(**GET)
+        assert 1 == server.connections
+
+    def test_a_connection_that_died_is_an_error_and_not_silence(self, serve):
+        """F32: the caller's repeat opens another."""
+        server = serve(reply(b"{}"), b"", reply(b"{}"))
+        dynamodb = client(SlimDynamoDB, server)
+        dynamodb.get_item(**GET)
+
+        with pytest.raises(ConnectionClosedError):
+            dynamodb.at_once("get_item", GET, 1.0)
+        assert dynamodb.at_once("get_item", GET, 1.0) is None
+
+    @pytest.mark.parametrize(
+        ("operation", "arguments"),
+        [("query", GET), ("get_item", {**GET, "TableName": "arn:aws:dynamodb:eu-west-1:123456789012:table/x"})],
+    )
+    def test_what_is_boto3_s_is_not_tried(self, serve, operation, arguments):
+        """P18: nothing is sent."""
+        server = serve(reply(b"{}"))
+        dynamodb = client(SlimDynamoDB, server)
+        dynamodb.get_item(**GET)
+
+        assert dynamodb.at_once(operation, arguments, 1.0) is None
+        assert 1 == len(server.requests)
+
+    def test_a_signature_that_is_refused_ends_the_slim_client(self, serve):
+        """P18: the ordinary way then goes to boto3."""
+        plain = Plain()
+        server = serve(reply(b"{}"), reply(b'{"__type": "x#ExpiredTokenException"}', 400))
+        dynamodb = client(SlimDynamoDB, server, plain)
+        dynamodb.get_item(**GET)
+
+        assert [None, None] == [dynamodb.at_once("get_item", GET, 1.0) for _ in range(2)]
+        assert "from boto3" == dynamodb.get_item(**GET)
+        assert 2 == len(server.requests)
+
+
 class TestLeftToBoto3:
     @pytest.mark.parametrize(
         ("kind", "operation", "arguments"),

@@ -3,7 +3,9 @@ A slim client for the calls of a hit and of keeping an answer: same methods, rep
 
     place.py     may it be used here at all? endpoint, region, credentials, trusted roots: else boto3
     signing.py   Signature Version 4
-    wire.py      kept connections, one exchange at a time
+    wire.py      kept connections to one endpoint, one exchange at a time
+    connection.py  one of them, and the reply that is read from it
+    asking.py    one way of asking: signed, repeated, or left to boto3
     services.py  the operations, as boto3 spells them
 
 boto3 takes 300 to 400 ms of CPU to import and to make three clients; a first answer from the table needs two GetItem.

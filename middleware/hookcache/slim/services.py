@@ -9,133 +9,14 @@ from __future__ import annotations
 
 import base64
 import json
-import random
 import re
-import threading
-import time
 import zlib
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
-from urllib.parse import quote
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
-from hookcache.slim.place import Place
-from hookcache.slim.signing import Signer
+from hookcache.slim.asking import Slim, metadata, refusal
 from hookcache.slim.unusual import Unusual
-from hookcache.slim.wire import Reply, Wire
-
-_SIGNATURE_TROUBLE = frozenset(
-    {
-        "AuthorizationHeaderMalformed",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "IncompleteSignatureException",
-        "InvalidAccessKeyId",
-        "InvalidSignatureException",
-        "InvalidToken",
-        "MissingAuthenticationToken",
-        "MissingAuthenticationTokenException",
-        "PermanentRedirect",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-        "TemporaryRedirect",
-        "UnrecognizedClientException",
-    }
-)
-_PAUSE_SECONDS = 0.1
-
-
-class Slim:
-    """
-    One service.
-
-    Args:
-        plain: makes the boto3 client, at most once, when something unusual is asked for.
-        attempts: how often a call is made when the service says 5xx or the connection fails.
-    """
-
-    NAME = HOST = ""
-
-    def __init__(
-        self, place: Place, plain: Callable[[], Any], *, connect_timeout: float, read_timeout: float, attempts: int
-    ) -> None:
-        url, self._own_endpoint = place.endpoint(self.NAME, self.HOST)
-        self._place, self._make_plain, self._attempts = place, plain, attempts
-        self._signer = Signer(place.region, self.HOST)
-        self._connect_seconds, self._read_seconds = connect_timeout, read_timeout
-        self._lock = threading.Lock()
-        self._plain_client: Any = None
-        self._wires: dict[str, Wire] = {}
-        self._url = url
-        self.refused = ""
-
-    def __getattr__(self, operation: str) -> Any:
-        if operation.startswith("_"):
-            raise AttributeError(operation)
-        return getattr(self._plain(), operation)
-
-    def close(self) -> None:
-        """End idle connections, as boto3's `close` does; the next call opens new ones."""
-        for wire in tuple(self._wires.values()):
-            wire.close()
-
-    def _plain(self) -> Any:
-        with self._lock:
-            if self._plain_client is None:
-                self._plain_client = self._make_plain()
-            return self._plain_client
-
-    def _wire(self, url: str) -> Wire:
-        wire = self._wires.get(url)
-        if wire is None:
-            wire = self._wires.setdefault(url, Wire(url, self._place.tls, self._connect_seconds, self._read_seconds))
-        return wire
-
-    def _send(
-        self, method: str, url: str, path: str, headers: Mapping[str, str], body: bytes = b"", query: str = ""
-    ) -> Reply:
-        """One signed exchange, repeated where the service or its connection failed and attempts are left."""
-        wire, target = self._wire(url), f"{path}?{query}" if query else path
-        for left in reversed(range(self._attempts)):
-            signed = self._signer.sign(
-                self._place.credentials(), method, path, query, {"host": wire.host, **headers}, body
-            )
-            try:
-                reply = wire.exchange(method, target, signed | {"user-agent": "hookcache"}, body)
-            except Unusual:
-                raise
-            except Exception:
-                if not left:
-                    raise
-            else:
-                if reply.status < 500 or not left:
-                    return reply
-                reply.close()
-            time.sleep(random.uniform(0, _PAUSE_SECONDS))
-        raise AssertionError("a call is attempted at least once")  # pragma: no cover
-
-    def _either(self, operation: str, slim: Callable[[], Any], arguments: Mapping[str, Any]) -> Any:
-        """What `slim` gives, or boto3 where it finds something unusual; from then on boto3 alone if it was the signature."""
-        if not self.refused:
-            try:
-                return slim()
-            except Unusual as unusual:
-                self.refused = unusual.lasting
-        return getattr(self._plain(), operation)(**arguments)
-
-
-def _refuse(operation: str, reply: Reply, code: str, message: str, **more: Any) -> NoReturn:
-    if code in _SIGNATURE_TROUBLE:
-        raise Unusual(code)
-    from botocore.exceptions import ClientError
-
-    parsed = {"Error": {"Message": message, "Code": code}, "ResponseMetadata": _metadata(reply), **more}
-    raise ClientError(parsed, operation)  # type: ignore[arg-type]
-
-
-def _metadata(reply: Reply) -> dict[str, Any]:
-    request_id = reply.headers.get("x-amzn-requestid") or reply.headers.get("x-amz-request-id", "")
-    return {"HTTPStatusCode": reply.status, "HTTPHeaders": reply.headers, "RequestId": request_id, "RetryAttempts": 0}
 
 
 def _pascal(operation: str) -> str:
@@ -150,13 +31,36 @@ class _JsonService(Slim):
     def _ask(self, operation: str, arguments: Mapping[str, Any]) -> Any:
         return self._either(operation, lambda: self._post(_pascal(operation), arguments), arguments)
 
-    def _post(self, operation: str, arguments: Mapping[str, Any]) -> Any:
+    def at_once(self, operation: str, arguments: Mapping[str, Any], seconds: float) -> Any:
+        """
+        The reply to one attempt in the caller's own thread, within `seconds` as a whole: name resolution and a body that
+        drips, which no timeout of a socket bounds, cannot delay it.
+
+        None where it must be asked for in the ordinary way: no connection is open, or the call is boto3's.
+        """
+        if self.refused:
+            return None
+        try:
+            return self._post(_pascal(operation), arguments, seconds)
+        except Unusual as unusual:
+            self.refused = unusual.lasting
+            return None
+
+    def _post(self, operation: str, arguments: Mapping[str, Any], seconds: float | None = None) -> Any:
         headers = {
             "content-type": f"application/x-amz-json-{self.VERSION}",
             "x-amz-target": f"{self.TARGET}.{operation}",
         }
         body = json.dumps(arguments, separators=(",", ":"), default=_as_base64).encode()
-        reply = self._send("POST", self._url, "/", headers, body)
+        if seconds is None:
+            reply = self._send("POST", self._url, "/", headers, body)
+        else:
+            wire = self._wire(self._url)
+            signed = partial(self._signed, wire, "POST", "/", "", headers, body)
+            at_once = wire.exchange_at_once("POST", "/", signed, body, seconds)
+            if at_once is None:
+                return None
+            reply = at_once
         try:
             content = reply.read()
         finally:
@@ -170,14 +74,22 @@ class _JsonService(Slim):
             )
         parsed = _parsed(content)
         if reply.status == 200:
-            return self._decoded(parsed) | {"ResponseMetadata": _metadata(reply)}
+            return self._decoded(parsed) | {"ResponseMetadata": metadata(reply)}
         code = str(parsed.get("__type") or parsed.get("code") or reply.status).rsplit("#", 1)[-1]
         message = str(parsed.get("message") or parsed.get("Message") or "")
         more = {"Item": _typed_map(parsed["Item"])} if isinstance(parsed.get("Item"), dict) else {}
-        _refuse(operation, reply, code, message, **more)
+        raise refusal(operation, reply, code, message, **more)
 
     def _decoded(self, parsed: dict[str, Any]) -> dict[str, Any]:
         return parsed
+
+
+_SINGLE = frozenset({"get_item", "put_item", "update_item"})
+
+
+def _names_a_table(arguments: Mapping[str, Any]) -> bool:
+    """By its name and not by an ARN, which may lie in another region or account."""
+    return not str(arguments.get("TableName", "arn:")).startswith("arn:")
 
 
 class SlimDynamoDB(_JsonService):
@@ -197,8 +109,12 @@ class SlimDynamoDB(_JsonService):
     def batch_write_item(self, **arguments: Any) -> Any:
         return self._ask("batch_write_item", arguments)
 
+    def at_once(self, operation: str, arguments: Mapping[str, Any], seconds: float) -> Any:
+        named = operation == "batch_write_item" or (operation in _SINGLE and _names_a_table(arguments))
+        return super().at_once(operation, arguments, seconds) if named else None
+
     def _on_table(self, operation: str, arguments: Mapping[str, Any]) -> Any:
-        if str(arguments.get("TableName", "arn:")).startswith("arn:"):  # an ARN may name another region or account
+        if not _names_a_table(arguments):
             return getattr(self._plain(), operation)(**arguments)
         return self._ask(operation, arguments)
 
@@ -231,6 +147,8 @@ class SlimLambda(Slim):
     def _describe(self, **arguments: Any) -> Any:
         if arguments.keys() != {"FunctionName"}:
             raise Unusual
+        from urllib.parse import quote  # 4 ms with what it loads, and a hit from memory or table quotes nothing
+
         path = f"/2015-03-31/functions/{quote(arguments['FunctionName'], safe='~')}/configuration"
         reply = self._send("GET", self._url, path, {})
         try:
@@ -238,9 +156,11 @@ class SlimLambda(Slim):
         finally:
             reply.close()
         if reply.status == 200:
-            return parsed | {"ResponseMetadata": _metadata(reply)}
+            return parsed | {"ResponseMetadata": metadata(reply)}
         code = reply.headers.get("x-amzn-errortype", str(reply.status)).split(":")[0]
-        _refuse("GetFunctionConfiguration", reply, code, str(parsed.get("Message") or parsed.get("message") or ""))
+        raise refusal(
+            "GetFunctionConfiguration", reply, code, str(parsed.get("Message") or parsed.get("message") or "")
+        )
 
 
 class SlimS3(Slim):
@@ -270,6 +190,8 @@ class SlimS3(Slim):
         bucket, key, owner = arguments.get("Bucket", ""), arguments.get("Key", ""), arguments.get("ExpectedBucketOwner")
         if not arguments.keys() <= self._KNOWN or not key or not self._BUCKET.fullmatch(bucket):
             raise Unusual  # a dot in a bucket's name does not fit the certificate; the rest boto3 explains better
+        from urllib.parse import quote
+
         path = "/" + quote(key, safe="/~")
         if self._own_endpoint:
             url, path = self._url, f"/{bucket}{path}"
@@ -282,7 +204,7 @@ class SlimS3(Slim):
         if self._BUCKET_KEY in reply.headers:
             result["BucketKeyEnabled"] = reply.headers[self._BUCKET_KEY] == "true"
         if reply.status == 200:
-            result |= {"ContentLength": int(reply.headers["content-length"]), "ResponseMetadata": _metadata(reply)}
+            result |= {"ContentLength": int(reply.headers["content-length"]), "ResponseMetadata": metadata(reply)}
             if method == "HEAD":
                 reply.close()
                 return result
@@ -295,7 +217,7 @@ class SlimS3(Slim):
             raise Unusual("PermanentRedirect")  # the bucket lies in another region, which boto3 finds out
         code, message = self._CODE.search(content), self._MESSAGE.search(content)
         told_code = code[1].decode() if code else str(reply.status)
-        _refuse(operation, reply, told_code, message[1].decode() if message else "")
+        raise refusal(operation, reply, told_code, message[1].decode() if message else "")
 
 
 def _as_base64(value: object) -> str:

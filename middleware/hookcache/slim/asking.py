@@ -1,0 +1,136 @@
+"""
+One way of asking a service: signed, over kept connections, repeated where its client may, and boto3 where something is unusual.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hookcache.slim.connection import Reply
+from hookcache.slim.place import Place
+from hookcache.slim.signing import Signer
+from hookcache.slim.unusual import Unusual
+from hookcache.slim.wire import Wire
+
+_SIGNATURE_TROUBLE = frozenset(
+    {
+        "AuthorizationHeaderMalformed",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "InvalidAccessKeyId",
+        "InvalidSignatureException",
+        "InvalidToken",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "PermanentRedirect",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "TemporaryRedirect",
+        "UnrecognizedClientException",
+    }
+)
+_PAUSE_SECONDS = 0.1
+
+
+class Slim:
+    """
+    One service.
+
+    Args:
+        plain: makes the boto3 client, at most once, when something unusual is asked for.
+        attempts: how often a call is made when the service says 5xx or the connection fails.
+    """
+
+    NAME = HOST = ""
+
+    def __init__(
+        self, place: Place, plain: Callable[[], Any], *, connect_timeout: float, read_timeout: float, attempts: int
+    ) -> None:
+        url, self._own_endpoint = place.endpoint(self.NAME, self.HOST)
+        self._place, self._make_plain, self._attempts = place, plain, attempts
+        self._signer = Signer(place.region, self.HOST)
+        self._connect_seconds, self._read_seconds = connect_timeout, read_timeout
+        self._lock = threading.Lock()
+        self._plain_client: Any = None
+        self._wires: dict[str, Wire] = {}
+        self._url = url
+        self.refused = ""
+
+    def __getattr__(self, operation: str) -> Any:
+        if operation.startswith("_"):
+            raise AttributeError(operation)
+        return getattr(self._plain(), operation)
+
+    def close(self) -> None:
+        """End idle connections, as boto3's `close` does; the next call opens new ones."""
+        for wire in tuple(self._wires.values()):
+            wire.close()
+
+    def _plain(self) -> Any:
+        with self._lock:
+            if self._plain_client is None:
+                self._plain_client = self._make_plain()
+            return self._plain_client
+
+    def _wire(self, url: str) -> Wire:
+        wire = self._wires.get(url)
+        if wire is None:
+            wire = self._wires.setdefault(url, Wire(url, self._place.tls, self._connect_seconds, self._read_seconds))
+        return wire
+
+    def _send(
+        self, method: str, url: str, path: str, headers: Mapping[str, str], body: bytes = b"", query: str = ""
+    ) -> Reply:
+        """One signed exchange, repeated where the service or its connection failed and attempts are left."""
+        wire, target = self._wire(url), f"{path}?{query}" if query else path
+        for left in reversed(range(self._attempts)):
+            try:
+                reply = wire.exchange(method, target, self._signed(wire, method, path, query, headers, body), body)
+            except Unusual:
+                raise
+            except Exception:
+                if not left:
+                    raise
+            else:
+                if reply.status < 500 or not left:
+                    return reply
+                reply.close()
+            time.sleep(random.uniform(0, _PAUSE_SECONDS))
+        raise AssertionError("a call is attempted at least once")  # pragma: no cover
+
+    def _signed(
+        self, wire: Wire, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
+    ) -> dict[str, str]:
+        named = {"host": wire.host, **headers}
+        signed = self._signer.sign(self._place.credentials(), method, path, query, named, body)
+        return {**signed, "user-agent": "hookcache"}
+
+    def _either(self, operation: str, slim: Callable[[], Any], arguments: Mapping[str, Any]) -> Any:
+        """What `slim` gives, or boto3 where it finds something unusual; from then on boto3 alone if it was the signature."""
+        if not self.refused:
+            try:
+                return slim()
+            except Unusual as unusual:
+                self.refused = unusual.lasting
+        return getattr(self._plain(), operation)(**arguments)
+
+
+def refusal(operation: str, reply: Reply, code: str, message: str, **more: Any) -> Exception:
+    """What boto3 raises for a refusal; `Unusual` if it is about the signature."""
+    if code in _SIGNATURE_TROUBLE:
+        return Unusual(code)
+    from botocore.exceptions import ClientError
+
+    parsed = {"Error": {"Message": message, "Code": code}, "ResponseMetadata": metadata(reply), **more}
+    return ClientError(parsed, operation)  # type: ignore[arg-type]
+
+
+def metadata(reply: Reply) -> dict[str, Any]:
+    request_id = reply.headers.get("x-amzn-requestid") or reply.headers.get("x-amz-request-id", "")
+    return {"HTTPStatusCode": reply.status, "HTTPHeaders": reply.headers, "RequestId": request_id, "RetryAttempts": 0}
