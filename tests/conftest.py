@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from fakes import FakeClock
+from hookcache_ops.local.lambda_service import LambdaService
 from rig import Rig
 
 # The quick suite tries the same examples each time, so that it fails for a change and never by chance; `long` searches on.
@@ -26,6 +28,13 @@ settings.register_profile(
 )
 settings.register_profile("long", max_examples=3_000, deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile(os.environ.get("HOOKCACHE_PROFILE", "quick"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_functions() -> None:
+    """Functions in processes of a local AWS grant the table more than the product's second: see `tests/patient`."""
+    *others, sources = LambdaService.__init__.__defaults__ or ()
+    LambdaService.__init__.__defaults__ = (*others, (Path(__file__).with_name("patient"), *sources))
 
 
 @pytest.fixture

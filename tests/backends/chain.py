@@ -14,7 +14,6 @@ from hookcache_ops.host_requests import Call, InlineImage
 from hookcache_ops.local.aws import WORKING_BUCKET, LocalAws
 from hookcache_ops.local.lambda_service import Function
 from hookcache_ops.pages import render
-from ops.local_rig import patient
 
 PROJECT = Path(__file__).resolve().parents[2]
 WRAPPER = "GENAIIDP-cache-backend"
@@ -100,7 +99,6 @@ def chained(backend: Backend, timeout_seconds: float = 60, **environment: str) -
     """The chain for as long as the `with` block."""
     assert backend.serve is not None
     with LocalAws() as aws, backend.serve() as server:
-        patient(aws)
         settings = {**backend.environment(server, aws), **environment}
         folder = backend.path(PROJECT)
         aws.functions.add(Function(backend.function, folder, environment=settings, timeout_seconds=timeout_seconds))

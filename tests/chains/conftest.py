@@ -6,7 +6,6 @@ import pytest
 from ways import Chain
 
 from hookcache_ops.local.aws import LocalAws
-from ops.local_rig import patient
 
 WAYS = ("wrapper", "decorator", "layer")
 
@@ -14,7 +13,7 @@ WAYS = ("wrapper", "decorator", "layer")
 @pytest.fixture(scope="module")
 def aws() -> Iterator[LocalAws]:
     with LocalAws() as aws:
-        yield patient(aws)
+        yield aws
 
 
 @pytest.fixture(scope="module", params=WAYS)

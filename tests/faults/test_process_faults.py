@@ -16,7 +16,7 @@ from hookcache.receipt import Receipt
 from hookcache_ops.local import engines
 from hookcache_ops.local.aws import TABLE, LocalAws
 from hookcache_ops.local.lambda_service import Function
-from ops.local_rig import call, eventually, lambda_client, patient, require_engine, write_code
+from ops.local_rig import call, eventually, lambda_client, require_engine, write_code
 from rig import metric
 from stopwatch import Stopwatch
 
@@ -57,7 +57,7 @@ lambda_handler = wrapper(os.environ)
 def aws():
     require_engine(engines.DYNOXIDE)
     with LocalAws(engines.DYNOXIDE) as aws:
-        yield patient(aws)
+        yield aws
 
 
 @pytest.fixture

@@ -14,10 +14,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from hookcache_ops.local.aws import LocalAws
 from hookcache_ops.local.engines import available
 
-PATIENT = Path(__file__).resolve().parents[1] / "patient"
 CREDENTIALS = {"aws_access_key_id": "LOCALACCESSKEY", "aws_secret_access_key": "LOCALSECRETKEY"}
 
 PROBE = """
@@ -88,12 +86,6 @@ def lambda_client(endpoint: str, **config: Any) -> Any:
     """A Lambda client as the host has it, except that it tries once and has connections for every thread."""
     settings = Config(retries={"total_max_attempts": 1}, max_pool_connections=50, **config)
     return boto3.client("lambda", region_name="us-east-1", endpoint_url=endpoint, config=settings, **CREDENTIALS)
-
-
-def patient(aws: LocalAws) -> LocalAws:
-    """The same, whose functions' processes grant the table more than the product's second (`tests/patient`)."""
-    aws.functions._sources = (str(PATIENT), *aws.functions._sources)
-    return aws
 
 
 def call(client: Any, name: str, event: Any = None, **parameters: Any) -> tuple[Any, dict[str, Any]]:

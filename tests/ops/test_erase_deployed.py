@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from local_rig import call, gate, patient, require_engine, write_code
+from local_rig import call, gate, require_engine, write_code
 
 from hookcache_ops import erase, mode
 from hookcache_ops.local.aws import TABLE, WORKING_BUCKET, LocalAws
@@ -37,7 +37,6 @@ def lambda_handler(event, context):
 def aws(request, tmp_path_factory):
     require_engine(request.param)
     with LocalAws(request.param) as aws:
-        patient(aws)
         folder = write_code(tmp_path_factory.mktemp("backend"), READER)
         settings = {**aws.settings(), "HOOKCACHE_BACKEND": BACKEND}
         aws.functions.add(Function(BACKEND, folder, timeout_seconds=30))

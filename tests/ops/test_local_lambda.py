@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from local_rig import PROBE, call, eventually, gate, lambda_client, write_code
 
+from hookcache.items import BUDGET_SECONDS
 from hookcache_ops.local.lambda_service import Function, LambdaService
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:GENAIIDP-probe"
@@ -134,6 +135,16 @@ class TestInvoke:
 
         assert 204 == client.invoke(FunctionName=NAME, InvocationType="DryRun")["StatusCode"]
         assert lines == len(service.logs(NAME))
+
+
+def test_functions_with_a_table_are_patient_in_tests(service, client, tmp_path):
+    """`tests/patient`: their table has more than the product's second. Control: without a table nothing is changed."""
+    code = "from hookcache import items\n\ndef lambda_handler(e, c): return items.Items.__init__.__defaults__[0]\n"
+    folder = write_code(tmp_path / "limits", code)
+    service.add(Function("with-table", folder, environment={"HOOKCACHE_TABLE": "table"}))
+    service.add(Function("without-table", folder))
+
+    assert (60.0, BUDGET_SECONDS) == (call(client, "with-table")[0], call(client, "without-table")[0])
 
 
 class TestFailures:

@@ -1,5 +1,5 @@
 """
-Read by Python when a function's process starts, where a test put this folder on its import path: see `local_rig.patient`.
+Read by Python when a function's process starts: the tests' `conftest.py` puts this folder on the import path of all.
 
 The table may take its time. The product gives it a second per operation, and on a machine that stands still for as long
 an answer is fetched without the cache: right, and not what these tests are about.

@@ -10,7 +10,6 @@ from stream_stage import FOLDER, Stage
 
 from hookcache_ops.backends.converse_stream_server import ConverseStreamServer
 from hookcache_ops.local.aws import LocalAws
-from ops.local_rig import patient
 
 sys.path.append(str(FOLDER))
 import backend_errors  # noqa: F401
@@ -31,7 +30,7 @@ sys.path.remove(str(FOLDER))  # every function has an `app`: nobody else may fin
 @pytest.fixture(scope="session")
 def deployed() -> Iterator[Stage]:
     with LocalAws() as aws, ConverseStreamServer() as model:
-        stage = Stage(patient(aws), model)
+        stage = Stage(aws, model)
         stage.deploy()
         yield stage
 
