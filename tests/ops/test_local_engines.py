@@ -142,12 +142,13 @@ class TestAvailability:
 
 
 OWNER = """
-import json, sys, threading
+import json, signal, sys, threading
 from pathlib import Path
 import boto3
 from hookcache_ops.local.engines import MotoServer
 from hookcache_ops.local.lambda_service import Function, LambdaService
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
 with LambdaService() as service, MotoServer() as moto:
     service.add(Function("child", Path(sys.argv[1])))
     client = boto3.client("lambda", region_name="us-east-1", endpoint_url=service.endpoint,
