@@ -40,7 +40,7 @@ class Bench:
     def __init__(self, stage: Stage, rounds: int, receipts: int) -> None:
         self.stage, self.rounds, self.receipts = stage, rounds, receipts
         self.given = answer(2_000)
-        self.backend_calls = 0
+        self.backend_calls = self.started_again = 0
         self._lock = threading.Lock()
         self.ours = Ours(TABLE, self._backend, stage.environ)
         self.plain = Plain(TABLE, self._backend)
@@ -367,16 +367,27 @@ class Bench:
             taken: dict[str, dict[str, list[float]]] = {kind: {} for kind in ("wall", "cpu", "rss")}
             for _ in range(max(7, self.rounds // 2) + 1):
                 for name in ("ours", "plain", "limit"):
-                    for kind, value in zip(taken, self._start(name, file), strict=True):
+                    for kind, value in zip(taken, self._started(name, file), strict=True):
                         taken[kind].setdefault(name, []).append(value)
         for kinds in taken.values():
             for values in kinds.values():
                 del values[0]  # the first one read the files from disk
         note = "fresh process to the first answer from the table over HTTPS; limit: python, TLS, one unsigned call"
+        if self.started_again:
+            note += f"; {self.started_again} starts gave no table hit in time and were made again"
         yield row("cold start to first table hit", taken["wall"], "ms", 1.0, note)
         yield row("cold start to first table hit, CPU", taken["cpu"], "ms CPU", 1.0, note)
         yield row("memory after the first table hit", taken["rss"], "MB RSS", 1.0, note)
         self.given = answer(2_000)
+
+    def _started(self, name: str, file: Path) -> tuple[float, float, float]:
+        """A start that ended in a table hit. On a very busy machine the table's time limit may pass first, and it is a miss."""
+        for _ in range(2):
+            try:
+                return self._start(name, file)
+            except RuntimeError:
+                self.started_again += 1
+        return self._start(name, file)
 
     def _start(self, name: str, file: Path) -> tuple[float, float, float]:
         program = ["bench.cold_limit"] if name == "limit" else ["bench.cold_start", name, str(file)]
