@@ -44,7 +44,7 @@ async def _objects(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
             await asyncio.sleep(FIRST_BYTE_SECONDS)
             writer.write(_reply(name.rsplit("/", 1)[-1][:2]))
             await writer.drain()
-    except (OSError, IndexError):
+    except (OSError, IndexError, asyncio.CancelledError):  # the last: the bench is over
         pass
     finally:
         writer.close()
