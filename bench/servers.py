@@ -2,9 +2,10 @@
 The bench's own servers, in a process of their own so that their work is nobody's figure: `python -m bench.servers PORT PEM`.
 
     objects   answers GET /bucket/name?… 20 ms after it was asked, with bytes made from the name
-    front     TLS before the table engine on PORT
+    plain     before the table engine on PORT, whose connections last for one request
+    front     the same over TLS
 
-Prints both ports as JSON and ends when its input does.
+Prints their ports as JSON and ends when its input does.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import sys
 from pathlib import Path
 
-from bench.tls_front import serve_tls
+from bench.tls_front import serve
 
 FIRST_BYTE_SECONDS = 0.02
 OBJECT_BYTES = 150_000
@@ -52,9 +53,9 @@ async def _objects(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 async def main(port: int, server_pem: Path) -> None:
     objects = await asyncio.start_server(_objects, "127.0.0.1", 0)
-    front = await serve_tls(("127.0.0.1", port), server_pem)
-    ports = {"objects": objects.sockets[0].getsockname()[1], "front": front.sockets[0].getsockname()[1]}
-    print(json.dumps(ports), flush=True)
+    plain, front = await serve(("127.0.0.1", port), None), await serve(("127.0.0.1", port), server_pem)
+    servers = {"objects": objects, "plain": plain, "front": front}
+    print(json.dumps({name: server.sockets[0].getsockname()[1] for name, server in servers.items()}), flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 

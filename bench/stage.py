@@ -45,7 +45,7 @@ class Stage:
             self.engine = engines.DYNOXIDE if engines.available(engines.DYNOXIDE) else engines.MOTO
             url = self._open.enter_context(engines.engine(self.engine)).url
             folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
-            self.bundle, server_pem = make_authority(folder)
+            self.bundle, self.few_roots, server_pem = make_authority(folder)
             # Spelt out: the interpreter that runs the bench runs its servers, and nothing here comes from outside.
             command = [sys.executable, "-m", "bench.servers", str(urlsplit(url).port), str(server_pem)]
             process = subprocess.Popen(
@@ -54,10 +54,13 @@ class Stage:
             self._open.callback(process.wait)
             self._open.callback(process.communicate)  # ends its input, which ends it
             ports = json.loads(process.stdout.readline())  # type: ignore[union-attr]
-            self.plain_url, self.tls_url = url, f"https://127.0.0.1:{ports['front']}"
+            self.plain_url, self.tls_url = (
+                f"http://127.0.0.1:{ports['plain']}",
+                f"https://127.0.0.1:{ports['front']}",
+            )
             self.environ: Mapping[str, str] = {
                 **CREDENTIALS,
-                "AWS_ENDPOINT_URL_DYNAMODB": url,
+                "AWS_ENDPOINT_URL_DYNAMODB": self.plain_url,
                 "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{ports['objects']}",
                 "AWS_CA_BUNDLE": str(self.bundle),
             }

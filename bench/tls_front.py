@@ -1,4 +1,6 @@
-"""An HTTPS front with a CA of its own before a plain local engine, so that clients pay for TLS as they do in the cloud."""
+"""A front before a local engine that keeps its clients' connections, as DynamoDB does and the engine does not; plain, or
+HTTPS with a CA of its own, so that clients pay for TLS as they do in the cloud.
+"""
 
 from __future__ import annotations
 
@@ -13,26 +15,31 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from hookcache.slim import place
+
 DAY = datetime.timedelta(days=1)
 
 
-def make_authority(folder: Path) -> tuple[Path, Path]:
+def make_authority(folder: Path) -> tuple[Path, Path, Path]:
     """
-    A bundle of the public roots with our own beside them, and a server's key and chain.
+    Two bundles of roots, with our own beside them, and a server's key and chain.
 
-    Both sides read all of it, as boto3 does on AWS. Ours would there read the few roots of AWS alone (slim/place.py).
+    The first bundle holds all public roots, which boto3 reads on AWS; the second those of AWS alone, which is what ours reads
+    there (slim/place.py).
     """
     authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = _name("bench authority")
     root = _certificate(authority, authority, authority_key.public_key(), authority_key, is_authority=True)
     leaf = _certificate(_name("127.0.0.1"), authority, server_key.public_key(), authority_key, is_authority=False)
-    bundle, server = folder / "ca.pem", folder / "server.pem"
-    bundle.write_bytes(_public_roots() + root.public_bytes(serialization.Encoding.PEM))
+    bundle, few, server = folder / "ca.pem", folder / "few.pem", folder / "server.pem"
+    own = root.public_bytes(serialization.Encoding.PEM)
+    bundle.write_bytes(_public_roots() + own)
+    few.write_bytes(place._roots_of_aws().encode() + b"\n" + own)
     private = server_key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     server.write_bytes(private + leaf.public_bytes(serialization.Encoding.PEM))
-    return bundle, server
+    return bundle, few, server
 
 
 def _public_roots() -> bytes:
@@ -69,28 +76,35 @@ def _certificate(
     )
 
 
-async def serve_tls(target: tuple[str, int], server_pem: Path) -> asyncio.Server:
-    """A listener on a free port of 127.0.0.1 that forwards every TLS connection to `target`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(server_pem)
+async def serve(target: tuple[str, int], server_pem: Path | None) -> asyncio.Server:
+    """A listener on a free port of 127.0.0.1 that asks `target` each of its clients' requests, over TLS with a `server_pem`."""
+    context = None
+    if server_pem is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(server_pem)
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            inner_reader, inner_writer = await asyncio.open_connection(*target)
-        except OSError:
+            while (asked := await _message(reader)) is not None:
+                inner_reader, inner_writer = await asyncio.open_connection(*target)
+                inner_writer.write(asked)
+                reply = await _message(inner_reader)
+                inner_writer.close()
+                if reply is None:
+                    break
+                writer.write(reply)
+                await writer.drain()
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
             writer.close()
-            return
-        await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
 
     return await asyncio.start_server(forward, "127.0.0.1", 0, ssl=context, backlog=256)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    except (OSError, ssl.SSLError):
-        pass
-    finally:
-        writer.close()
+async def _message(reader: asyncio.StreamReader) -> bytes | None:
+    """One request or reply of announced length, without its word on what becomes of the connection; None at the end."""
+    head = await reader.readuntil(b"\r\n\r\n") if not reader.at_eof() else b""
+    lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")]
+    length = next((int(line.partition(b":")[2]) for line in lines if line.lower().startswith(b"content-length:")), 0)
+    return b"\r\n".join(lines) + await reader.readexactly(length) if head else None
