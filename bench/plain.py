@@ -59,6 +59,7 @@ MEMBERS = [
     "unpriced_units",
     "own_units",
     "cold_start",
+    "environment",
 ]
 
 Backend = Callable[[Any], dict[str, Any]]

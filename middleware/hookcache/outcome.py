@@ -52,7 +52,6 @@ class Reason(StrEnum):
     NESTED = "nested"
     REQUESTED = "requested"
     DISTRUSTED = "distrusted"
-    DRIFTED = "drifted"
     INTERNAL = "internal"
 
     # What one look-up can know about a miss (P58).

@@ -177,7 +177,7 @@ BYPASSES = {
     "table_down": "the table did not answer: see TableErrors and the alarms",
     "secret_unavailable": "the secret cannot be read: give the function secretsmanager:GetSecretValue",
     "backend_unknown": "the backend's identity cannot be resolved: give lambda:GetFunctionConfiguration, or pin it",
-    "drifted": "the truth check found too many differences and set the context aside: see its review file",
+    "distrusted": "the truth check found too many differences and set the context aside: see its review file",
 }
 
 SETTING_CAUSES = {
