@@ -69,7 +69,7 @@ def metered(response: Response) -> Metered:
     units = {name: value for name, value in numbers.items() if _is_count(value)}
     removed = len(usage) - len(units)
     if removed:
-        response = {name: units if name == "usage" else value for name, value in response.items()}
+        response = {name: dict(units) if name == "usage" else value for name, value in response.items()}
     return Metered(response, units, sound=len(units) == len(numbers), removed=removed)
 
 

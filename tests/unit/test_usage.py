@@ -134,3 +134,11 @@ def test_an_answer_without_units_is_returned_as_it_is():
         repaired = metered({"usage": usage}).response["usage"]
 
         assert {"usage": dict.fromkeys(repaired, 0)} == without_charge({"usage": usage})
+
+
+def test_who_changes_a_repaired_answer_changes_no_receipt():
+    """P8: the units that are metered, and kept with the entry, are no part of what the caller gets."""
+    told = metered({"usage": {"pages": 1, "note": "two"}})
+    told.response["usage"]["pages"] = 99
+
+    assert {"pages": 1} == told.units
