@@ -458,6 +458,9 @@ def test_the_page_is_whole_and_loads_nothing(tmp_path, capsys):
         (["LOG", "--merge-namespaces"], "trace: true"),
         (["LOG", "--scenario", "missing.yaml"], "give a scenario file"),
         (["LOG", "--scenario", "BAD"], "fresh_days is unknown; use mode, fresh_seconds"),
+        (["LOG", "--prices", "missing.yaml"], "give a price table"),
+        (["LOG", "--prices", "PRICES", "--price-as", "ocr"], "are for payloads"),
+        (["LOG", "--images", "missing"], "no folder"),
         (["LOG", "-o", "/nowhere/page.html"], "choose a folder"),
         (["LOG", "--since", "2026-11-02", "--until", "2026-11-01"], "swap them"),
     ],
@@ -467,7 +470,8 @@ def test_bad_input_is_refused_with_a_remedy(tmp_path, capsys, arguments, says):
     """One line, status 2, no traceback."""
     log = write_log([_miss(0, "a" * 16)], tmp_path / "log")
     (tmp_path / "bad").write_text("scenarios: [{name: x, fresh_days: 3}]")
-    places = {"LOG": str(log), "BAD": str(tmp_path / "bad")}
+    (tmp_path / "prices").write_text("pricing: [{name: ocr, units: [{name: pages, price: '0.003'}]}]")
+    places = {"LOG": str(log), "BAD": str(tmp_path / "bad"), "PRICES": str(tmp_path / "prices")}
 
     assert says in refused(capsys, *(places.get(argument, argument) for argument in arguments))
 

@@ -145,14 +145,14 @@ def _read(args: argparse.Namespace, told: Mapping[str, Any]) -> Log:
     sources = default_sources(args.sources)
     period = parse_period(args.since, args.until, int(time.time() * 1000))
     progress = progress_to_terminal("simulate")
+    payloads = Payloads(deployed(told, ()).scenario, _prices(args), folder_of(args.images))
     if not args.payloads:
         log = read_log(sources, _sample(args.sample), period, progress)
+        if log.requests and (args.prices or args.images):
+            raise SourceError("--prices and --images are for payloads; these are receipts, which name costs and images")
         if log.requests or "-" in sources:
             return log
-    base = deployed(told, ())
-    return read_payloads(
-        sources, Payloads(base.scenario, _prices(args), folder_of(args.images)), _sample(args.sample), period, progress
-    )
+    return read_payloads(sources, payloads, _sample(args.sample), period, progress)
 
 
 def _sample(told: str | float) -> Sample:
