@@ -34,10 +34,9 @@ Item = dict[str, dict[str, Any]]
 
 ANSWER_BYTES = int(5.9 * 1024 * 1024)
 INLINE_BYTES = 350 * 1024
-COMPRESS_FROM_BYTES = 1024
-DIGEST_BYTES = 32
-ZLIB_LEVEL = 6
-HOUR_SECONDS = 3_600
+COMPRESS_FROM_BYTES, ZLIB_LEVEL = 1024, 6
+DIGEST_BYTES, HOUR_SECONDS = 32, 3_600
+EMPTY_BYTES, UNIT_BYTES = 900, 180  # the objects of an entry; name, count and price of a unit (tracemalloc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +66,8 @@ class Entry:
     def saved(self) -> tuple[Decimal, Mapping[str, float]]:
         """What serving it saves, at the prices frozen when it was made, and the units that had none then (P55)."""
         if self._saved is None:  # worked out by the first hit for all
-            unpriced = {
-                unit: count for unit, count in self.usage.items() if needs_price(unit, count) and unit not in self.cost
-            }
+            used = self.usage.items()
+            unpriced = {unit: n for unit, n in used if needs_price(unit, n) and unit not in self.cost}
             total = sum((Decimal(cost) for cost in self.cost.values()), Decimal(0))
             object.__setattr__(self, "_saved", (total, MappingProxyType(unpriced)))
         return self._saved  # type: ignore[return-value]  # set above
@@ -79,6 +77,15 @@ class Entry:
         if self._odd is None:
             object.__setattr__(self, "_odd", may_hold_surrogates(self.body))
         return bool(self._odd)
+
+    def held_bytes(self) -> int:
+        """Bytes that it keeps in memory, its own objects included (P30, S44)."""
+        return held_bytes(len(self.body), self.context, self.backend_version, self.usage)
+
+
+def held_bytes(body_bytes: int, context: str, version: str, units: Mapping[str, float]) -> int:
+    """As `Entry.held_bytes`, from what a receipt spells alone: a replay of a log then makes room when the tier did."""
+    return EMPTY_BYTES + body_bytes + len(context) + len(version) + sum([UNIT_BYTES + len(name) for name in units])
 
 
 @dataclass(frozen=True, slots=True)

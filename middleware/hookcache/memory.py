@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cachetools import LRUCache
@@ -14,7 +13,6 @@ from hookcache.key import CacheKey
 
 SLOT_BYTES = 400
 """What the table of the LRU itself costs per entry: two dictionary slots, a link and its key, measured with tracemalloc."""
-EMPTY_BYTES, UNIT_BYTES = 900, 180  # the objects of an entry; name, count and price of a unit (tracemalloc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +65,5 @@ class MemoryTier:
             return int(self._copies.currsize)
 
 
-def held_bytes(body_bytes: int, context: str, version: str, units: Mapping[str, float]) -> int:
-    """Bytes that an entry keeps in memory (P30, S44), from what a receipt spells alone: a replay then makes room as the tier did."""
-    return EMPTY_BYTES + body_bytes + len(context) + len(version) + sum([UNIT_BYTES + len(name) for name in units])
-
-
 def _held_bytes(copy: _Copy) -> int:
-    entry = copy.entry
-    return held_bytes(len(entry.body), entry.context, entry.backend_version, entry.usage) + SLOT_BYTES
+    return copy.entry.held_bytes() + SLOT_BYTES

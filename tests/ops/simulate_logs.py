@@ -18,7 +18,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
-from hookcache.memory import SLOT_BYTES, held_bytes
+from hookcache.entry import held_bytes
+from hookcache.memory import SLOT_BYTES
 from ops.receipt_samples import START_MS, receipt
 
 STEPS = {"OCR": ({"pages": 1}, 0.004), "Extraction": ({"inputTokens": 5_200, "outputTokens": 640}, 0.0062)}

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from figures import record
-from hookcache.memory import SLOT_BYTES, held_bytes
+from hookcache.entry import held_bytes
+from hookcache.memory import SLOT_BYTES
 from hookcache_ops import cli
 from hookcache_ops.simulate.stack import distances, hits_within
 from ops.receipt_samples import START_MS, receipt

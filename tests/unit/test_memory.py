@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from fakes import START_MS, FakeClock
-from hookcache.entry import Entry
-from hookcache.memory import UNIT_BYTES, MemoryTier
+from hookcache.entry import UNIT_BYTES, Entry
+from hookcache.memory import MemoryTier
 
 LIFE_SECONDS = 300
 

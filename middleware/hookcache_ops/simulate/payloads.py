@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hookcache.canonical import canonical_form
+from hookcache.entry import held_bytes
 from hookcache.errors import Unkeyable
 from hookcache.images import ImageDigest
 from hookcache.key import CacheKey, Keyer, Secrets
-from hookcache.memory import held_bytes
 from hookcache.outcome import Reason
 from hookcache.policy import Admit, admit
 from hookcache.request import HookRequest, metered_context, parse

@@ -16,8 +16,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hookcache.entry import held_bytes
 from hookcache.key import CacheKey
-from hookcache.memory import held_bytes
 from hookcache.outcome import Outcome, Reason
 from hookcache.prices import OWN_PRICES
 
