@@ -247,6 +247,15 @@ class TestAdmit:
 
         assert (Admit() if kept else Refuse(Reason.IMAGE_NOT_READ)) == decision
 
+    @pytest.mark.parametrize("cached", ["cacheReadInputTokens", "cacheWriteInputTokens"])
+    @pytest.mark.parametrize(("count", "kept"), [(900, True), (40, False)])
+    def test_tokens_of_the_models_own_prompt_cache_are_read_too(self, cached, count, kept):
+        """S16: an endpoint that cached the page tells its tokens under another name."""
+        response = answer("A page", **{"inputTokens": 4, cached: count})
+        decision = decided(response, Rules(image_tokens=200), request_with(1, temperature=0))
+
+        assert (Admit() if kept else Refuse(Reason.IMAGE_NOT_READ)) == decision
+
     def test_no_count_of_tokens_is_none_at_all(self):
         """S16: an endpoint that says nothing has not read an image, however little one costs."""
         event = {**request_with(1, temperature=0).event, "system": []}
