@@ -255,22 +255,21 @@ def _host_event(form: _Form, event: Any) -> bool:
         return False
     if len(model) + len(role) + len(context) > WORD:
         return False  # longer texts are never remembered
-    before, between, behind = _around_blocks(model, role, context, names, *values)
+    before, between = _around_blocks(model, role, context, names, *values)
     form.out.append(before)
     _list(form, message["content"], 3, _block)
     form.out.append(between)
-    _list(form, event["system"], 1, _SYSTEM)
-    form.out.append(behind)
+    _list(form, event["system"], 1, _SYSTEM)  # of the host's names the last: nothing stands behind it
     return True
 
 
 @lru_cache(maxsize=128, typed=True)  # true equals 1, and is another request
 def _around_blocks(model: str, role: str, context: str, names: tuple[str, ...], *values: float) -> list[bytes]:
-    """What stands before, between and behind the two lists of blocks of the host's event: the same for most requests."""
+    """What stands before and between the two lists of blocks of the host's event: the same for most requests."""
     form, numbers = _Form(()), dict(zip(names, values, strict=True))
     members = (model, [{"role": role, "content": ()}], (), numbers, context)
     _PAUSING_EVENT(form, dict(zip(_NAMES, members, strict=True)), 0)
-    return [joined([piece]) for piece in form.end()]
+    return [joined([piece]) for piece in form.end()[:2]]
 
 
 _NAMES = ("modelId", "messages", "system", "inferenceConfig", "context")

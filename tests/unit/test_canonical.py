@@ -21,6 +21,7 @@ from hookcache.errors import Unkeyable
 from hookcache.images import ImageDigest
 from hookcache.key import Keyer, Secrets
 from hookcache.outcome import Reason
+from hookcache.references import PAGE_FILES
 from hookcache.request import parse
 
 DIGEST = ImageDigest(b"\x01" * 32, 7, "etag", "version")
@@ -35,6 +36,14 @@ def refused(event, *digests) -> Reason:
     with pytest.raises(Unkeyable) as caught:
         form(event, *digests)
     return caught.value.reason
+
+
+def _is_keyed(event) -> bool:
+    try:
+        form(event)
+    except Unkeyable:
+        return False
+    return True
 
 
 def with_extra(value):
@@ -322,6 +331,29 @@ class TestWhatIsNotKeyed:
             assert form(event) != form(with_extra(nested(levels - 1)))
         else:
             assert refused(event) is Reason.EVENT_SIZE
+
+    @pytest.mark.parametrize("place", ["content", "system"])
+    def test_depth_counts_the_same_in_the_hosts_own_events(self, place):
+        """B6: an event of the host's shape, and one with a member more, are keyed to the same level."""
+        keyed = {}
+        for levels in range(55, 66):
+            host, other = ocr_event(), ocr_event() | {"more": 1}
+            for event in (host, other):
+                blocks = event["messages"][0]["content"] if place == "content" else event["system"]
+                blocks[:] = [{"text": "a", "deep": nested(levels)}]
+            keyed[levels] = _is_keyed(host)
+            assert keyed[levels] is _is_keyed(other)
+        assert {True, False} == set(keyed.values())
+
+    def test_depth_counts_the_same_beside_references(self):
+        """B6, P41: members that count by the objects they name make no event shallower."""
+        event = with_extra(nested(63)) | {"page": "prefix"}
+        deeper = with_extra(nested(64)) | {"page": "prefix"}
+        digests = [DIGEST] * len(PAGE_FILES)
+
+        assert canonical_form(replace(parse(event), references=("page",)), digests)
+        with pytest.raises(Unkeyable):
+            canonical_form(replace(parse(deeper), references=("page",)), digests)
 
     @pytest.mark.parametrize(
         "value", [{1: 2}, {"a": {1, 2}}, b"bytes", object()], ids=lambda value: type(value).__name__

@@ -12,7 +12,7 @@ import pytest
 import hookcache.entry
 from fakes import START_MS
 from hookcache.canonical import SCHEMA
-from hookcache.entry import ANSWER_BYTES, INLINE_BYTES, Entry, Sealer, Tombstone
+from hookcache.entry import ANSWER_BYTES, INLINE_BYTES, Entry, Sealer, Tombstone, held_bytes
 from hookcache.errors import EntryRejected, TierUnavailable
 from hookcache.outcome import Reason
 
@@ -525,6 +525,29 @@ def test_a_unit_that_costs_nothing_needs_no_price():
     total, unpriced = replace(ENTRY, usage={"pages": 0, "totalTokens": 1700}, cost={}).saved()
 
     assert ("0", {}) == (str(total), unpriced)
+
+
+def test_what_hits_worked_out_is_no_part_of_an_entry():
+    """P9: it is told by the entry alone, and nobody can hand it in."""
+    fresh, used = replace(ENTRY), replace(ENTRY)
+    used.saved()
+    used.may_hold_surrogates()
+
+    assert fresh == used
+    assert repr(fresh) == repr(used)
+    for name, value in (("_saved", None), ("_odd", True)):
+        with pytest.raises((TypeError, ValueError)):
+            replace(ENTRY, **{name: value})
+
+
+def test_every_name_counts_as_held():
+    """P30, S44: context, version and the names of units, letter by letter."""
+    bare = held_bytes(10, "OCR", "7", {"pages": 1})
+
+    assert bare + 5 == held_bytes(10, "OCR12345", "7", {"pages": 1})
+    assert bare + 5 == held_bytes(10, "OCR", "712345", {"pages": 1})
+    assert bare + 5 == held_bytes(10, "OCR", "7", {"pages12345": 1})
+    assert bare + 5 == held_bytes(15, "OCR", "7", {"pages": 1})
 
 
 def test_savings_are_at_the_prices_frozen_in_the_entry():
