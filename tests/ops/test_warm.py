@@ -2,6 +2,8 @@
 
 import json
 import threading
+from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
@@ -190,6 +192,21 @@ class TestCommand:
         captured = capsys.readouterr()
         assert json.loads(captured.out)["pairs"] == 0
         assert "run the same command again" in captured.err
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(10.0, 2.0), (40.0, 0.5)])
+def test_no_more_pairs_a_second_than_were_asked_for(monkeypatch, rate, seconds):
+    """The table's and the bucket's other callers are not to notice: 21 pairs, the first at once, the last when it is due."""
+    now, filled_at = [100.0], []
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda pause: now.__setitem__(0, now[0] + pause))
+    monkeypatch.setattr(warm, "time", clock)
+    told = SimpleNamespace(json=True, rate=rate)
+    filler = SimpleNamespace(fill=lambda *_: filled_at.append(now[0]))
+    warm._walk(filler, [pair({}, {})] * 21, Warmed(), told)
+
+    assert 100.0 == filled_at[0]
+    assert pytest.approx(100.0 + seconds) == filled_at[-1]
+    assert pytest.approx([1 / rate] * 20) == [after - before for before, after in pairwise(filled_at)]
 
 
 def test_half_a_character_is_kept_as_an_escape(rig):
