@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import combinations, islice
 from typing import TYPE_CHECKING, Any
 
 from hookcache.errors import Unkeyable
@@ -274,8 +274,8 @@ def _around_blocks(model: str, role: str, context: str, names: tuple[str, ...], 
 
 _NAMES = ("modelId", "messages", "system", "inferenceConfig", "context")
 _MESSAGE_NAMES = ("role", "content")
-_ALL_NUMBERS = ("temperature", "topP", "topK", "maxTokens")
-_NUMBER_NAMES = (_ALL_NUMBERS, ("temperature", "topP", "maxTokens"), ("temperature", "maxTokens"), ("temperature",))
+_MORE_NUMBERS = [names for count in range(4) for names in combinations(("topP", "topK", "maxTokens"), count)]
+_NUMBER_NAMES = tuple([("temperature", *names) for names in _MORE_NUMBERS])
 _NUMBER_TYPES = frozenset({int, float, bool})
 
 _ANYWHERE = _Place({})

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fakes import STEPS, extraction_event, image_block, ocr_event
+from hookcache import canonical
 from hookcache.canonical import (
     APART,
     LONG_TEXT,
@@ -18,6 +19,7 @@ from hookcache.canonical import (
     value_form,
 )
 from hookcache.errors import Unkeyable
+from hookcache.frames import WORD
 from hookcache.images import ImageDigest
 from hookcache.key import Keyer, Secrets
 from hookcache.outcome import Reason
@@ -61,6 +63,56 @@ def nested(levels):
     for _ in range(levels):
         value = [value]
     return value
+
+
+class TestWhatIsRemembered:
+    """P30: what surrounds the blocks of the host's own events is spelt once; nothing long or odd is kept for that."""
+
+    def remembered(self, event) -> bool:
+        canonical._around_blocks.cache_clear()
+        first, second = form(event), form(event)
+        told = canonical._around_blocks.cache_info()
+        assert first == second
+        assert (told.misses, told.hits) in {(1, 1), (0, 0)}
+        return told.hits == 1
+
+    @pytest.mark.parametrize("step", STEPS)
+    def test_the_hosts_own_events_are(self, step):
+        assert self.remembered(STEPS[step]())
+
+    @pytest.mark.parametrize("value", [0, 0.5, True])
+    def test_numbers_of_every_kind_are(self, value):
+        event = ocr_event()
+        event["inferenceConfig"]["temperature"] = value
+
+        assert self.remembered(event)
+
+    @pytest.mark.parametrize(("length", "kept"), [(WORD, True), (WORD + 1, False)])
+    def test_long_texts_are_not(self, length, kept):
+        event = ocr_event()
+        event["messages"][0]["role"] = "user"
+        event["modelId"] = "m" * (length - len("user") - len(event["context"]))
+
+        assert kept is self.remembered(event)
+
+    @pytest.mark.parametrize(
+        "change", [{"modelId": None}, {"more": 1}, {"inferenceConfig": {"temperature": 0, "n": 1}}]
+    )
+    def test_other_members_and_kinds_are_not(self, change):
+        assert not self.remembered(ocr_event() | change)
+
+    @pytest.mark.parametrize("change", [{"role": None}, {"name": "n"}])
+    def test_another_message_is_not(self, change):
+        event = ocr_event()
+        event["messages"][0] |= change
+
+        assert not self.remembered(event)
+
+    def test_numbers_of_another_kind_are_not(self):
+        event = ocr_event()
+        event["inferenceConfig"]["temperature"] = "0"
+
+        assert not self.remembered(event)
 
 
 class TestTheFourEquivalences:
