@@ -7,11 +7,13 @@ import multiprocessing
 import os
 import signal
 import socketserver
+import subprocess
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -109,7 +111,10 @@ class Worker:
         return self._pipe.recv()
 
     def signal(self, number: signal.Signals) -> None:
+        """Send it; and where it stops the process, return once it has stopped: until then it runs on."""
         os.kill(self.pid, number)
+        if number == signal.SIGSTOP:
+            eventually(lambda: _state(self.pid) == "T")
 
     def end(self) -> None:
         self._pipe.close()
@@ -216,6 +221,14 @@ class Fleet:
             each.end()
         self.backend.close()
         self.items.close()
+
+
+def _state(pid: int) -> str:
+    """`T` for a stopped process, as `ps` and Linux have it."""
+    stat = Path(f"/proc/{pid}/stat")
+    if stat.exists():
+        return stat.read_text().rpartition(")")[2].split()[0]
+    return subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()[:1]
 
 
 def a_text() -> str:
