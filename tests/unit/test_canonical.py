@@ -78,10 +78,12 @@ class TestWhatIsRemembered:
 
     @pytest.mark.parametrize("step", STEPS)
     def test_the_hosts_own_events_are(self, step):
+        """P30: one of each step, asked for twice."""
         assert self.remembered(STEPS[step]())
 
     @pytest.mark.parametrize("value", [0, 0.5, True])
     def test_numbers_of_every_kind_are(self, value):
+        """P2: whole, broken, and a boolean that equals one."""
         event = ocr_event()
         event["inferenceConfig"]["temperature"] = value
 
@@ -89,6 +91,7 @@ class TestWhatIsRemembered:
 
     @pytest.mark.parametrize(("length", "kept"), [(WORD, True), (WORD + 1, False)])
     def test_long_texts_are_not(self, length, kept):
+        """P30: what is remembered is bounded in length as in number."""
         event = ocr_event()
         event["messages"][0]["role"] = "user"
         event["modelId"] = "m" * (length - len("user") - len(event["context"]))
@@ -99,16 +102,19 @@ class TestWhatIsRemembered:
         "change", [{"modelId": None}, {"more": 1}, {"inferenceConfig": {"temperature": 0, "n": 1}}]
     )
     def test_other_members_and_kinds_are_not(self, change):
+        """P3: another event goes the general way."""
         assert not self.remembered(ocr_event() | change)
 
     @pytest.mark.parametrize("change", [{"role": None}, {"name": "n"}])
     def test_another_message_is_not(self, change):
+        """P3: so does one whose message is another."""
         event = ocr_event()
         event["messages"][0] |= change
 
         assert not self.remembered(event)
 
     def test_numbers_of_another_kind_are_not(self):
+        """P3: and one whose numbers are texts."""
         event = ocr_event()
         event["inferenceConfig"]["temperature"] = "0"
 
