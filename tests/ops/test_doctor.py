@@ -603,6 +603,23 @@ def test_simulation_is_believed_where_it_may_be_run(stage: Stage) -> None:
     assert [finding.id for finding in examination.findings] == ["rights_table", "rights_backend"]
 
 
+@pytest.mark.parametrize(
+    ("status", "said"), [("InProgress", ["identity"]), ("Failed", ["identity"]), ("Successful", [])]
+)
+def test_a_backend_in_the_middle_of_an_update_is_found(status: str, said: list[str], stage: Stage) -> None:
+    """P40: the control plane names the new code while the old one answers, so nothing new is cached until it is done."""
+    clients = Clients()
+    described = clients("lambda").get_function_configuration
+
+    def describe(**asked: Any) -> dict[str, Any]:
+        return {**described(**asked), "LastUpdateStatus": status}
+
+    ask = Asker(lambda service: Replaced(clients(service), {"get_function_configuration": describe}))
+    examination = doctor.examine(doctor.Patient(ask, WRAPPER))
+
+    assert said == [finding.id for finding in examination.findings]
+
+
 # ------------------------------------------------------------------------------------------------------ bad input
 
 
