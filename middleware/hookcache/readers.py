@@ -92,12 +92,14 @@ def flag(value: Any) -> bool:
     return value
 
 
-def texts(make: Callable[[list[str]], Any]) -> Reader:
-    """A list of texts."""
+def texts(make: Callable[[list[str]], Any], most: int | None = None) -> Reader:
+    """A list of texts, at most so many."""
 
     def read(value: Any) -> Any:
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise Wrong("must be a list of texts")
+        if most is not None and len(value) > most:
+            raise Wrong(f"must list {most} texts at most")
         return make(value)
 
     return read

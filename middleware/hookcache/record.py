@@ -23,7 +23,7 @@ from hookcache.usage import MOST_UNITS, plain_unit, shown_units
 RECEIPT_SCHEMA = 1
 MOST_KNOWN = 512
 """Entries whose units are spelt once."""
-MOST = 1e100  # no cost is written larger: CloudWatch refuses a value past 2**360, and JSON has no infinity
+MOST = 1e100  # no metric is written larger: CloudWatch refuses a value past 2**360, and JSON has no infinity
 
 _COUNT, _MILLISECONDS, _NONE = "Count", "Milliseconds", "None"
 _COUNTED_AS = {
@@ -137,6 +137,10 @@ def _units(units: Mapping[str, float]) -> str:
     return "{" + ",".join([f'"{name}":{0 + count!r}' for name, count in units.items()]) + "}"
 
 
+def _bounded(value: float | Decimal) -> float:
+    return min(float(value), MOST)
+
+
 def _spell_units(
     spent: Mapping[str, float],
     saved: Mapping[str, float],
@@ -146,10 +150,10 @@ def _spell_units(
 ) -> tuple[str, str]:
     members = f'"units_spent":{_units(spent)},"units_saved":{_units(saved)},"unpriced_units":{_units(unpriced)},'
     counts = [
-        f'"{name}":[{float(spent.get(unit, 0))!r}],"Saved{name}":[{float(saved.get(unit, 0))!r}],'
+        f'"{name}":[{_bounded(spent.get(unit, 0))!r}],"Saved{name}":[{_bounded(saved.get(unit, 0))!r}],'
         for name, unit in _UNIT_METRICS.items()
     ]
-    money = f'"Cost":[{min(float(cost), MOST)!r}],"SavedCost":[{min(float(spared), MOST)!r}],'
+    money = f'"Cost":[{_bounded(cost)!r}],"SavedCost":[{_bounded(spared)!r}],'
     return members, "".join(counts) + money
 
 
@@ -159,10 +163,10 @@ def _metrics(receipt: Receipt) -> Iterator[tuple[str, str, float]]:
     for name in dict.fromkeys(_COUNTED_AS.values()):
         yield name, _COUNT, int(name == _COUNTED_AS[receipt.outcome])
     for name, unit in _UNIT_METRICS.items():
-        yield name, _COUNT, receipt.units_spent.get(unit, 0)
-        yield f"Saved{name}", _COUNT, receipt.units_saved.get(unit, 0)
-    yield "Cost", _NONE, min(float(receipt.cost), MOST)
-    yield "SavedCost", _NONE, min(float(receipt.saved_cost), MOST)
+        yield name, _COUNT, _bounded(receipt.units_spent.get(unit, 0))
+        yield f"Saved{name}", _COUNT, _bounded(receipt.units_saved.get(unit, 0))
+    yield "Cost", _NONE, _bounded(receipt.cost)
+    yield "SavedCost", _NONE, _bounded(receipt.saved_cost)
     yield "OwnCost", _NONE, float(receipt.own_cost)
     yield "Latency", _MILLISECONDS, receipt.total_ms
     if receipt.asked_backend:  # a 0 for every hit would make its averages and percentiles say nothing

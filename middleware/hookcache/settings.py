@@ -48,6 +48,9 @@ def _references(value: Any) -> tuple[str, ...]:
 
 _FLAGS = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 
+MOST_NEGATIVE_ERRORS = 100
+"""DynamoDB's `IN` compares with no more (DynamoDB Developer Guide, "Condition and filter expressions, operators, and functions")."""
+
 _RULES: Mapping[str, readers.Reader] = {
     "mode": readers.one_of([mode.value for mode in Mode], Mode),
     "fresh_seconds": _LIFETIME,
@@ -61,7 +64,7 @@ _RULES: Mapping[str, readers.Reader] = {
     "resolve_references": _references,
     "output_limit": readers.whole(1, 10**9),
     "image_tokens": readers.whole(1, 10**6),
-    "negative_errors": readers.texts(frozenset),
+    "negative_errors": readers.texts(frozenset, most=MOST_NEGATIVE_ERRORS),
     "delegate_after_wait": readers.flag,
     "stale_if_error": readers.flag,
     "error_detail": readers.one_of(["full", "type"]),

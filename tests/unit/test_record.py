@@ -1,5 +1,6 @@
 """The receipt's line: the usual way of spelling it against the general one, which test_emf.py holds to Powertools."""
 
+import json
 from decimal import Decimal
 
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 import hookcache.record
 from hookcache.outcome import Outcome, Reason
 from hookcache.receipt import Receipt
-from hookcache.record import MOST_KNOWN, Recorder
+from hookcache.record import MOST, MOST_KNOWN, Recorder
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 NAMES = st.one_of(st.sampled_from(["inputTokens", "outputTokens", "pages", "totalTokens"]), WORDS)
@@ -70,6 +71,16 @@ def test_the_usual_way_spells_what_the_general_one_does(words, cold, members, od
     receipt, recorder = receipt_of(words, cold, {**members, **odd}), Recorder("Test/Namespace", 'a "service"')
 
     assert recorder.general_line(1_790_000_000_000, receipt) == recorder.line(1_790_000_000_000, receipt)
+
+
+@given(st.fixed_dictionaries({}, optional={name: each for name, each in MEMBERS.items() if name != "own_cost"}))
+def test_no_metric_is_larger_than_cloudwatch_takes(members):
+    """P31: a value past 2**360 would cost the whole record; what the members say stays as it was."""
+    line = Recorder("Test/Namespace", "s").line(1, receipt_of(("OCR", "f", "1"), False, members))
+    record = json.loads(line)
+    names = [each["Name"] for each in record["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
+
+    assert max(max(record[name]) for name in names) <= MOST < 2**360
 
 
 def test_a_hit_goes_the_usual_way(monkeypatch):

@@ -247,8 +247,9 @@ class TestRules:
             {"mode": "fast"},
             {"refused_texts": "text"},
             {"refused_texts": [5]},
+            {"negative_errors": [f"Error{number}" for number in range(101)]},
         ],
-        ids=str,
+        ids=lambda member: str(member)[:40],
     )
     def test_a_rule_out_of_bounds_is_named(self, member):
         """B22: variable, context and member."""
