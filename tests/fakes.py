@@ -240,9 +240,9 @@ class FakeS3:
 
     def misbehave(self, way: str, key: str = "", error: BaseException | None = None) -> None:
         """
-        Every read of `key` (of any key if empty) goes wrong: `forbidden`, `missing`, `cut`, `slow` (each chunk takes 6 s),
-        `empty`, `oversized` (says 50 MB), `endless` (sends more than it says). `no_put` refuses puts, `error` raises
-        `error` whatever is asked.
+        Every read of `key` (of any key if empty) goes wrong: `forbidden`, `missing`, `cut`, `ended` (cut, and no client
+        notices), `slow` (each chunk takes 6 s), `empty`, `oversized` (says 50 MB), `endless` (sends more than it says).
+        `no_put` refuses puts, `error` raises `error` whatever is asked.
         """
         self._ways[key], self._error = way, error
 
@@ -275,7 +275,7 @@ class FakeS3:
         stored = self._find(arguments, "GetObject")
         body, told = stored.body, len(stored.body)
         match way:
-            case "cut":
+            case "cut" | "ended":
                 body = body[: len(body) // 2]
             case "empty":
                 body, told = b"", 0
@@ -286,7 +286,7 @@ class FakeS3:
         stream = io.BytesIO(body)
         raw: Any = _Slow(stream, self._clock) if way == "slow" else stream
         return self._told(arguments["Bucket"], stored) | {
-            "Body": StreamingBody(raw, told),
+            "Body": stream if way == "ended" else StreamingBody(raw, told),
             "ContentLength": told,
             "ContentType": "binary/octet-stream",
         }

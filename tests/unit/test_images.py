@@ -95,7 +95,7 @@ class TestDigests:
 
 
 class TestUnreadable:
-    @pytest.mark.parametrize("way", ["forbidden", "missing", "cut", "slow", "empty", "oversized"])
+    @pytest.mark.parametrize("way", ["forbidden", "missing", "cut", "ended", "slow", "empty", "oversized"])
     def test_an_image_that_cannot_be_read_whole(self, desk, way):
         """P42, S16, B9, F28: 403, 404, cut, slow, empty, over the bound: never a key, never an empty digest."""
         reference = desk.put(b"page" * 400_000)

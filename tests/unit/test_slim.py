@@ -380,6 +380,17 @@ class TestCalls:
         assert [b"xxxx", b"xxxx", b"xx", b""] == pieces
         assert 2 == server.connections
 
+    def test_a_cut_object_is_no_object(self, serve):
+        """F28, S16: also where it is read into a buffer of the reader's own, which says only how much came."""
+        server = serve(Last(reply(b"page", length=40)), reply(b"page"))
+        space = memoryview(bytearray(64))
+        cut = client(SlimS3, server).get_object(Bucket="pages", Key="a")["Body"]
+        with pytest.raises(IncompleteReadError):
+            cut.readinto(space)
+
+        whole = client(SlimS3, server).get_object(Bucket="pages", Key="a")["Body"]
+        assert (4, b"page", 0) == (whole.readinto(space), bytes(space[:4]), whole.readinto(space))
+
     def test_a_missing_object_and_a_foreign_owner_are_refusals(self, serve):
         """P42, T8: the owner is sent; the code is read from the XML, or is the status where HEAD has no body."""
         error = b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code><Message>gone</Message></Error>"
