@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 Event = Mapping[str, Any]
@@ -24,12 +23,12 @@ class Unassembled(Exception):
     """The stream holds what we cannot put together exactly; the message names its kind."""
 
 
-@dataclass(slots=True)
 class _Block:
     """One content block while its deltas come in; `parts` by kind of delta."""
 
-    start: dict[str, Any] = field(default_factory=dict)
-    parts: dict[str, list[Any]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.start: dict[str, Any] = {}
+        self.parts: dict[str, list[Any]] = {}
 
     def content(self) -> dict[str, Any]:
         kinds = self.parts.keys() | self.start.keys()

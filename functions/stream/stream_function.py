@@ -17,7 +17,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -32,6 +31,7 @@ from hookcache.backend import spelt
 from hookcache.hook import CachingHook
 from hookcache.package import identity_of_package
 from hookcache.settings import Settings
+from hookcache.value import value
 
 LINES, WHOLE = "application/x-ndjson", "application/json"
 WISH = "hookcache_stream"
@@ -39,7 +39,7 @@ CONNECT_SECONDS, READ_SECONDS = 5.0, 300.0
 """Between two words of the model; the invocation's own deadline bounds the whole."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     """What one caller asks, and how it wants its answer."""
 

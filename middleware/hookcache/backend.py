@@ -13,7 +13,6 @@ import re
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -22,6 +21,7 @@ from hookcache.bounded import NotInTime, within
 from hookcache.clock import MARGIN_SECONDS, Clock, Deadline, SystemClock
 from hookcache.errors import BackendFailed, BackendMalformed, BackendThrottled, DeadlineTooClose, backend_failed
 from hookcache.spending import Spending
+from hookcache.value import value
 
 READ_LIMIT_SECONDS = 900.0
 SLACK_SECONDS = 5.0
@@ -35,7 +35,7 @@ _TEXT_OR_INFINITY = re.compile(r'"(?:[^"\\]|\\.)*"|Infinity')
 _TIMED_OUT = re.compile(r"Task timed out after \d")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answer:
     """A reply: `body` as received, `response` parsed from it, `version` of the backend that ran, where it says so."""
 

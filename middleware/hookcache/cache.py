@@ -6,7 +6,6 @@ how an answer is kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 from hookcache.backend import Answer
@@ -35,11 +34,12 @@ from hookcache.request import HookRequest, parse
 from hookcache.table import Found, TableTier
 from hookcache.trace import components, without_images
 from hookcache.usage import Metered, same_answer
+from hookcache.value import replace, value
 
 _MODES: Mapping[str, Mode] = {mode.value: mode for mode in Mode}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Recalled:
     """A stored answer that may be served, or None; `from_memory` tells the tier."""
 

@@ -17,7 +17,6 @@ answered with `error`, one line that says what to do, and `fault`: `command` or 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -39,6 +38,7 @@ from hookcache.request import METERED_CONTEXTS
 from hookcache.secret import every_version
 from hookcache.settings import Settings
 from hookcache.spending import Spending
+from hookcache.value import members, value
 
 LISTED = 1_000
 """A report names so many keys at most; its totals count all."""
@@ -113,7 +113,7 @@ class OperatorClients(Clients):
         return self._client("dynamodb", connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, attempts=ATTEMPTS)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Reach:
     """What is kept under one secret."""
 
@@ -245,7 +245,7 @@ class _Tally:
             self._listed.append(removed)
 
     def report(self) -> dict[str, Any]:
-        listed = [asdict(removed) for removed in self._listed]
+        listed = [members(removed) for removed in self._listed]
         return {"keys": self.count, **self._totals, "failed": self._failed, "removed": listed}
 
 

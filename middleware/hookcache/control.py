@@ -17,7 +17,6 @@ import hmac
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from hookcache.bounded import within
@@ -27,6 +26,7 @@ from hookcache.errors import TierUnavailable
 from hookcache.items import Conflict, Items
 from hookcache.key import CacheKey
 from hookcache.orders import ALL_CONTEXTS, Orders
+from hookcache.value import value
 
 IDENTITY_SECONDS = 60
 LAST_KNOWN_SECONDS = 3_600
@@ -38,7 +38,7 @@ KIND = "CONTROL"
 AMEND_TRIES = 5
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BackendIdentity:
     """
     Which code and configuration answers.
@@ -52,7 +52,7 @@ class BackendIdentity:
     timeout_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Standing:
     """What holds now: identity None means that the backend could not be resolved (bypass `backend_unknown`)."""
 

@@ -11,7 +11,6 @@ set, as in a unit test of the handler alone, the handler is called as it is and 
 from __future__ import annotations
 
 import functools
-import logging
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
@@ -21,8 +20,6 @@ from hookcache.package import identity_of_package
 from hookcache.settings import PREFIX, Settings
 
 Handler = TypeVar("Handler", bound=Callable[[Any, Any], Any])
-
-_log = logging.getLogger("hookcache")
 
 
 @overload
@@ -53,7 +50,10 @@ def cached(handler: Handler | None = None, /, *, name: str = "", environ: Mappin
 
 def _cached(handler: Callable[[Any, Any], Any], name: str, environ: Mapping[str, str]) -> Callable[[Any, Any], Any]:
     if not any(PREFIX + setting.upper() in environ for setting in Settings.names()):
-        _log.warning("no setting of hookcache (%s...) is made: the handler is called without a cache", PREFIX)
+        import logging  # 5 ms, paid by whoever has something to be warned of
+
+        message = "no setting of hookcache (%s...) is made: the handler is called without a cache"
+        logging.getLogger("hookcache").warning(message, PREFIX)
         return handler
     hook = in_process(handler, identity_of_package(handler, environ, name), environ)
 

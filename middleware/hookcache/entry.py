@@ -13,7 +13,6 @@ import json
 import struct
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, NewType
@@ -27,6 +26,7 @@ from hookcache.key import CacheKey
 from hookcache.outcome import Reason
 from hookcache.postable import may_hold_surrogates
 from hookcache.prices import needs_price
+from hookcache.value import value
 
 Fence = NewType("Fence", int)
 Item = dict[str, dict[str, Any]]
@@ -39,7 +39,7 @@ DIGEST_BYTES, HOUR_SECONDS = 32, 3_600
 EMPTY_BYTES, UNIT_BYTES = 900, 180  # the objects of an entry; name, count and price of a unit (tracemalloc)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """
     A stored answer.
@@ -60,8 +60,8 @@ class Entry:
     backend_version: str
     cost: Mapping[str, str]
     origin: tuple[bytes, ...] = ()
-    _saved: tuple[Decimal, Mapping[str, float]] | None = field(default=None, init=False, repr=False, compare=False)
-    _odd: bool | None = field(default=None, init=False, repr=False, compare=False)
+    _saved: tuple[Decimal, Mapping[str, float]] | None = None
+    _odd: bool | None = None
 
     def saved(self) -> tuple[Decimal, Mapping[str, float]]:
         """What serving it saves, at the prices frozen when it was made, and the units that had none then (P55)."""
@@ -88,14 +88,14 @@ def held_bytes(body_bytes: int, context: str, version: str, units: Mapping[str, 
     return EMPTY_BYTES + body_bytes + len(context) + len(version) + sum([UNIT_BYTES + len(name) for name in units])
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Tombstone:
     """The mark that an entry was erased: fills with a smaller fence are refused (P13)."""
 
     fence: Fence
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sealed:
     """An entry ready to be written: its item, and the body that goes to the overflow bucket under `overflow_name`."""
 

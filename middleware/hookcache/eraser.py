@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from hookcache.clock import Clock
@@ -29,6 +28,7 @@ from hookcache.lease import KIND as LEASE
 from hookcache.lease import TOMBSTONE_SECONDS, LeaseBook, LeaseItem
 from hookcache.overflow import Overflow
 from hookcache.table import NEWER_FENCE_ONLY
+from hookcache.value import value
 
 TRIES = 5
 """How often an entry with a larger fence sends an erase back to the lease before the operator is told."""
@@ -48,7 +48,7 @@ class EraseFailed(HookCacheError):
     """A key could not be erased; the message says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Removed:
     """
     What became of one key, without content.

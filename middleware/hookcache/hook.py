@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -44,11 +43,12 @@ from hookcache.receipt import Receipt
 from hookcache.request import metered_context
 from hookcache.truth import Finding, TruthCheck
 from hookcache.usage import Metered, metered, parsed, with_usage_of, without_charge
+from hookcache.value import value
 
 KEEP_SECONDS = 10.0  # more than storing can take when S3 and table both hang; with less left it is bounded from outside
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     """One invocation: what came, what is left of its time, and its receipt."""
 

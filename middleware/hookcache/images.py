@@ -11,7 +11,6 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from hookcache.bounded import NotInTime, Workers, result_of
@@ -20,6 +19,7 @@ from hookcache.errors import Unkeyable
 from hookcache.outcome import Reason
 from hookcache.request import ImageRef
 from hookcache.spending import Spending
+from hookcache.value import value
 
 IMAGE_BYTES = 20 * 1024 * 1024
 READ_SECONDS = 10.0
@@ -41,7 +41,7 @@ _Result = TypeVar("_Result")
 _Over = Callable[[], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ImageDigest:
     """
     What an image is (`sha256`, 32 bytes, and `size_bytes`) and which object version was read (`etag`, `version`).

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hookcache.bounded import NotInTime, Workers
@@ -19,6 +18,7 @@ from hookcache.entry import Item
 from hookcache.errors import TierUnavailable
 from hookcache.refusals import code_in, refusal_in
 from hookcache.spending import Spending
+from hookcache.value import value
 
 BUDGET_SECONDS = 1.0
 ATTEMPT_SECONDS = 0.5
@@ -37,7 +37,7 @@ class Throttled(TierUnavailable):
     """The table refused this operation for now; it is not down."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Conflict:
     """A condition failed; `old` is the item that stood in the way, None if the engine did not return one (F9)."""
 

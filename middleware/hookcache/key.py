@@ -12,10 +12,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NewType
 
 from hookcache.canonical import LONG_TEXT, SCHEMA, Piece
+from hookcache.value import value
 
 if TYPE_CHECKING:
     from hookcache.images import ImageDigest
@@ -25,16 +25,19 @@ CacheKey = NewType("CacheKey", bytes)
 DISPLAY_BYTES = 8
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Secrets:
     """The derived secrets of one HMAC secret, and the id under which its entries are known."""
 
-    keys: bytes = field(repr=False)
-    tags: bytes = field(repr=False)
-    index: bytes = field(repr=False)
-    trace: bytes = field(repr=False)
-    bodies: bytes = field(repr=False)
+    keys: bytes
+    tags: bytes
+    index: bytes
+    trace: bytes
+    bodies: bytes
     key_id: str
+
+    def __repr__(self) -> str:
+        return f"Secrets(key_id={self.key_id!r})"
 
     @classmethod
     def derive(cls, secret: bytes) -> Secrets:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 
 from hookcache.bounded import within
@@ -18,6 +17,7 @@ from hookcache.entry import Entry, Fence
 from hookcache.errors import BackendFailed, BackendMalformed, HookCacheError
 from hookcache.lease import Lease, LeaseBook, State
 from hookcache.outcome import Reason
+from hookcache.value import value
 
 FREE_SECONDS = 3.0
 """More than a release takes with a hanging table; with less time left it is bounded from outside (P21)."""
@@ -26,21 +26,21 @@ LATE_SECONDS = 0.2
 _NOTE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,63}")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Landed:
     """The leader's answer was kept."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Shared:
     """The leader's fetch failed at the backend with this error type."""
 
     error_type: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Alone:
     """Fetch without a lease and do not store."""
 

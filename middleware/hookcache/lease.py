@@ -13,7 +13,6 @@ Decisions are pure functions of the item read (`after_conflict`, `observed`): th
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 from typing import NewType
 
@@ -22,6 +21,7 @@ from hookcache.entry import Fence, Item
 from hookcache.errors import TierUnavailable
 from hookcache.items import Conflict, Items, Throttled
 from hookcache.key import CacheKey
+from hookcache.value import replace, value
 
 OwnerId = NewType("OwnerId", str)
 
@@ -51,7 +51,7 @@ class State(StrEnum):
     ERASED = "ERASED"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LeaseItem:
     """
     The item as read.
@@ -100,7 +100,7 @@ class LeaseItem:
         return self.note == State.REFUSED and now - self.note_ms < REFUSAL_SECONDS * 1000
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Lease:
     """
     The right to fetch `key`: `fence` is larger than that of every earlier holder and erase.
@@ -115,21 +115,21 @@ class Lease:
     refused_lately: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Held:
     """Somebody else fetches."""
 
     item: LeaseItem
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Negative:
     """The backend failed a moment ago with an error of the operator's list: it is not asked again yet (P17)."""
 
     error_type: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TryAbove:
     """The lease is free but its fence is not below ours: our clock is behind. Once more, above the fence seen."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hookcache.clock import EpochMillis
 from hookcache.control import Standing
 from hookcache.entry import Entry
@@ -16,7 +14,6 @@ from hookcache.policy import Mode, Rules
 from hookcache.request import HookRequest
 
 
-@dataclass(slots=True)
 class Lookup:
     """
     One request on its way through the tiers. `origin` is the digests of its canonical form and of each image.
@@ -25,20 +22,34 @@ class Lookup:
     found out (P58), `stale` an entry that it found past its freshness (P45), `observed` one that `observe` did not serve.
     """
 
-    request: HookRequest
-    rules: Rules
-    mode: Mode
-    control: CallControl
-    standing: Standing
-    account: str | None
-    digests: tuple[ImageDigest, ...]
-    origin: tuple[bytes, ...]
-    key: CacheKey
-    began_ms: EpochMillis
     trouble: Reason | None = None
     miss: Reason = Reason.NOT_LOOKED_UP
     stale: Entry | None = None
     observed: Entry | None = None
+
+    def __init__(
+        self,
+        request: HookRequest,
+        rules: Rules,
+        mode: Mode,
+        control: CallControl,
+        standing: Standing,
+        account: str | None,
+        digests: tuple[ImageDigest, ...],
+        origin: tuple[bytes, ...],
+        key: CacheKey,
+        began_ms: EpochMillis,
+    ) -> None:
+        self.request = request
+        self.rules = rules
+        self.mode = mode
+        self.control = control
+        self.standing = standing
+        self.account = account
+        self.digests = digests
+        self.origin = origin
+        self.key = key
+        self.began_ms = began_ms
 
     def outcome_of_fetch(self) -> tuple[Outcome, Reason]:
         """How an invocation ends that had to ask the backend."""

@@ -12,13 +12,13 @@ import json
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from cachetools import LRUCache
 
 from hookcache.clock import Clock, EpochMillis
 from hookcache.images import ImageDigest
 from hookcache.request import HookRequest
+from hookcache.value import value
 
 REPLAY_SECONDS = 900
 REPLAY_EVENTS = 1_024
@@ -27,7 +27,7 @@ REPLAY_EVENTS = 1_024
 _WRITTEN_ONCE = re.compile(r"s3://[^/]+/temp/lambdahook/[0-9a-f]{32}\.[a-z]{1,8}")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Known:
     digests: tuple[ImageDigest, ...]
     until_ms: EpochMillis

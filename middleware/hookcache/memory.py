@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 
 from cachetools import LRUCache
 
 from hookcache.clock import Clock, EpochMillis
 from hookcache.entry import Entry
 from hookcache.key import CacheKey
+from hookcache.value import value
 
 SLOT_BYTES = 400
 """What the table of the LRU itself costs per entry: two dictionary slots, a link and its key, measured with tracemalloc."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Copy:
     entry: Entry
     until_ms: EpochMillis

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from hookcache.clock import EpochMillis
+from hookcache.value import replace, value
 
 ALL_CONTEXTS = "*"
 FORM = 1
 """Version of the text. A reader passes over members that it does not know; a change of meaning raises the version."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Orders:
     """
     What the operator ordered. Times are epoch milliseconds; `*` stands for every context.
@@ -30,9 +31,9 @@ class Orders:
     """
 
     generation: str | None = None
-    not_before_ms: Mapping[str, int] = field(default_factory=dict)
-    modes: Mapping[str, str] = field(default_factory=dict)
-    stale_before_ms: Mapping[str, int] = field(default_factory=dict)
+    not_before_ms: Mapping[str, int] = MappingProxyType({})
+    modes: Mapping[str, str] = MappingProxyType({})
+    stale_before_ms: Mapping[str, int] = MappingProxyType({})
 
     def not_before(self, context: str) -> EpochMillis:
         """Answers made before this are invalid for `context`."""

@@ -13,10 +13,10 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from hookcache.errors import LoopDetected
+from hookcache.value import value
 
 MEMBER = "hookcache"
 HOPS = "hookcache_hops"
@@ -26,7 +26,7 @@ _ROLLOUT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MARK = re.compile(r"[A-Za-z0-9_-]{1,64}")  # a function's name: what is none was written by somebody else
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallControl:
     """What the caller asked for, and how many of its wishes were not understood."""
 

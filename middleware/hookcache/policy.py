@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from hookcache.lease import SKEW_MS
 from hookcache.outcome import Reason
 from hookcache.request import HookRequest
 from hookcache.usage import Metered
+from hookcache.value import value
 
 DAY_SECONDS = 86_400
 BYTES_PER_TOKEN = 3
@@ -48,7 +48,7 @@ class Mode(StrEnum):
 _JSON_CONTEXTS = frozenset({"Classification", "Extraction", "Assessment"})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rules:
     """
     What the operator wants for one context.
@@ -85,7 +85,7 @@ class Rules:
     resolve_references: tuple[str, ...] = ()
     output_limit: int | None = None
     image_tokens: int | None = None
-    negative_errors: frozenset[str] = field(default_factory=frozenset)
+    negative_errors: frozenset[str] = frozenset()
     delegate_after_wait: bool = False
     stale_if_error: bool = False
     error_detail: Literal["full", "type"] = "full"
@@ -102,43 +102,43 @@ def default_rules(context: str) -> dict[str, Any]:
     return rules
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LookUp:
     """The cache may be used for this request."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Bypass:
     """The backend is asked and the cache is not, for `reason`."""
 
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fresh:
     """May be served."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stale:
     """May be served only in place of an error, where the operator allows that (P45)."""
 
     reason: Reason = Reason.EXPIRED
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Unusable:
     """Must not be served."""
 
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Admit:
     """The answer may be kept."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refuse:
     """The answer goes to the caller and is not kept."""
 

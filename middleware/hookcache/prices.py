@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
 from typing import Any
 
 from hookcache.bounded import within
 from hookcache.clock import Clock, SystemClock
 from hookcache.errors import ConfigurationError
+from hookcache.value import value
 
 LOAD_SECONDS = 2.0
 """Bound on reading the table: the answer is there by then and waits for it (P34)."""
@@ -54,11 +55,11 @@ def needs_price(unit: str, count: float) -> bool:
     return count > 0 and unit not in FREE_UNITS
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PriceTable:
     """Prices by row name and unit."""
 
-    rows: Mapping[str, Mapping[str, Decimal]] = field(default_factory=dict)
+    rows: Mapping[str, Mapping[str, Decimal]] = MappingProxyType({})
 
     @classmethod
     def parse(cls, text: str) -> PriceTable:

@@ -9,9 +9,9 @@ which may be read is the allow-list's word, as for images.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from hookcache.request import HookRequest, ImageRef
+from hookcache.value import replace
 
 PAGE_FILES = ("image.jpg", "rawText.json")
 """What lies below a page's prefix. Source: the CDK flavour's page output, as its SageMaker bridge reads it."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from hookcache.errors import Unkeyable
 from hookcache.outcome import Reason
+from hookcache.value import value
 
 CONTEXTS = frozenset({"OCR", "Classification", "Extraction", "Assessment", "Summarization", "Unspecified"})
 """The host's steps. Any other word is metered as `Other`: dimensions are a small closed set (P35)."""
@@ -27,7 +27,7 @@ MAX_IMAGES = 100
 Event = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ImageRef:
     """Where one image of the request lies: `uri` as received, and the owner that the host named, if any."""
 
@@ -35,7 +35,7 @@ class ImageRef:
     owner: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HookRequest:
     """
     A well-formed event and what policy needs to know about it.

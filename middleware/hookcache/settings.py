@@ -4,18 +4,17 @@ The environment of a function, typed and cross-checked once, at cold start (P52,
 A setting that is wrong stops the function before its first request, with a message that names the setting and the remedy.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 from hookcache import cipher, readers
 from hookcache.errors import ConfigurationError
 from hookcache.policy import DAY_SECONDS, Mode, Rules, default_rules
 from hookcache.request import CONTEXTS
+from hookcache.value import replace, shown, value
 
 PREFIX = "HOOKCACHE_"
 ANY_CONTEXT = "*"
@@ -99,13 +98,13 @@ def _rules_of(context: str, said: Any) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise readers.Wrong(f"{context}: must be a JSON object")
     rules: dict[str, Any] = {}
-    for name, value in said.items():
+    for name, told in said.items():
         if name not in _RULES:
             raise readers.Wrong(f"{context}: {name}: is no rule")
-        if value is None and name != "temperature_ceiling":
+        if told is None and name != "temperature_ceiling":
             continue
         try:
-            rules[name] = None if value is None else _RULES[name](value)
+            rules[name] = None if told is None else _RULES[name](told)
         except readers.Wrong as error:
             raise readers.Wrong(f"{context}: {name}: {error}") from None
     return rules
@@ -126,48 +125,47 @@ def _encrypt(value: str) -> bool:
     return wanted
 
 
-def _read_by(reader: readers.Reader, default: Any, *, shown: bool = True) -> Any:
-    return field(default=default, repr=shown, metadata={"reader": reader})
-
-
-@dataclass(frozen=True)
+@value
 class Settings:
     """
-    What the environment says. Field `x` is the variable `HOOKCACHE_X`; the README lists them all.
+    What the environment says. Member `x` is the variable `HOOKCACHE_X`, each beside its reader; the README lists them all.
 
     Raises (from `of`):
         ConfigurationError: a variable is missing, malformed, out of bounds or contradicts another.
     """
 
-    table: str = field(metadata={"reader": readers.text(least=3, most=1011)})
-    backend: str = _read_by(readers.text(), "")
-    handler: str = _read_by(readers.text(), "")
-    overflow_bucket: str = _read_by(readers.text(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"), "")
-    namespace: str = _read_by(readers.text(_WORD), "default")
-    generation: str = _read_by(readers.text(_WORD), "0")
-    mode: Mode = _read_by(_RULES["mode"], Mode.ON)
-    secret_arn: str = _read_by(readers.text(), "")
-    secret: str = _read_by(_not_blank, "", shown=False)
-    image_prefixes: tuple[str, ...] = _read_by(_prefixes, ())
-    fresh_seconds: int = _read_by(readers.spelt(_LIFETIME), 7 * DAY_SECONDS)
-    memory_bytes: int = _read_by(readers.spelt(readers.whole(1, 10 * 1024**3)), 64 * 1024 * 1024)
-    memory_seconds: float = _read_by(readers.spelt(readers.number(0, 30 * DAY_SECONDS, above=True)), 300.0)
-    lease_seconds: float = _read_by(readers.spelt(readers.number(0.3, 900)), 30.0)
-    wait_seconds: float = _read_by(readers.spelt(readers.number(0, 600, above=True)), 45.0)
-    policy: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, metadata={"reader": _policy})
-    identity: Literal["auto", "pinned"] = _read_by(readers.one_of(["auto", "pinned"]), "auto")
-    prices: str = _read_by(readers.text(), "")
-    price_as: str = _read_by(readers.text(), "")
-    encrypt: bool = _read_by(_encrypt, False)
-    client: Literal["slim", "boto3"] = _read_by(readers.one_of(["slim", "boto3"]), "slim")
+    table: Annotated[str, readers.text(least=3, most=1011)]
+    backend: Annotated[str, readers.text()] = ""
+    handler: Annotated[str, readers.text()] = ""
+    overflow_bucket: Annotated[str, readers.text(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")] = ""
+    namespace: Annotated[str, readers.text(_WORD)] = "default"
+    generation: Annotated[str, readers.text(_WORD)] = "0"
+    mode: Annotated[Mode, _RULES["mode"]] = Mode.ON
+    secret_arn: Annotated[str, readers.text()] = ""
+    secret: Annotated[str, _not_blank] = ""
+    image_prefixes: Annotated[tuple[str, ...], _prefixes] = ()
+    fresh_seconds: Annotated[int, readers.spelt(_LIFETIME)] = 7 * DAY_SECONDS
+    memory_bytes: Annotated[int, readers.spelt(readers.whole(1, 10 * 1024**3))] = 64 * 1024 * 1024
+    memory_seconds: Annotated[float, readers.spelt(readers.number(0, 30 * DAY_SECONDS, above=True))] = 300.0
+    lease_seconds: Annotated[float, readers.spelt(readers.number(0.3, 900))] = 30.0
+    wait_seconds: Annotated[float, readers.spelt(readers.number(0, 600, above=True))] = 45.0
+    policy: Annotated[Mapping[str, Mapping[str, Any]], _policy] = MappingProxyType({})
+    identity: Annotated[Literal["auto", "pinned"], readers.one_of(["auto", "pinned"])] = "auto"
+    prices: Annotated[str, readers.text()] = ""
+    price_as: Annotated[str, readers.text()] = ""
+    encrypt: Annotated[bool, _encrypt] = False
+    client: Annotated[Literal["slim", "boto3"], readers.one_of(["slim", "boto3"])] = "slim"
+
+    def __repr__(self) -> str:
+        return shown(self, hidden={"secret"})
 
     @classmethod
     def names(cls) -> frozenset[str]:
         """The settings there are."""
-        return frozenset(each.name for each in fields(cls))
+        return frozenset(cls.__annotations__)
 
     @classmethod
-    def of(cls, environ: Mapping[str, str]) -> Settings:
+    def of(cls, environ: Mapping[str, str]) -> "Settings":
         """The settings in an environment; variables that do not start with `HOOKCACHE_` are not ours."""
         given = {
             name.removeprefix(PREFIX).lower(): value
@@ -178,7 +176,9 @@ class Settings:
             _warn("%s%s is no setting of hookcache and is ignored", PREFIX, unknown.upper())
         if "table" not in given:
             raise ConfigurationError(f"{PREFIX}TABLE is not set")
-        settings = cls(**{each.name: _read(each, given[each.name]) for each in fields(cls) if each.name in given})
+        settings = cls(
+            **{name: _read(name, each, given[name]) for name, each in cls.__annotations__.items() if name in given}
+        )
         if "memory_seconds" not in given:  # a default gives way; what the operator set does not
             settings = replace(settings, memory_seconds=min(settings.memory_seconds, settings._shortest_freshness()))
         settings._agree()
@@ -268,11 +268,12 @@ def _partition(region: str) -> str:
     return next((partition for start, partition in _PARTITIONS.items() if region.startswith(start)), "aws")
 
 
-def _read(setting: Any, value: str) -> Any:
+def _read(name: str, setting: Any, value: str) -> Any:
+    (reader,) = setting.__metadata__
     try:
-        return setting.metadata["reader"](value)
+        return reader(value)
     except readers.Wrong as error:
-        raise ConfigurationError(f"{PREFIX}{setting.name.upper()}: {error}") from None
+        raise ConfigurationError(f"{PREFIX}{name.upper()}: {error}") from None
 
 
 def _warn(message: str, *values: str) -> None:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hookcache.entry import Entry, Fence, Item, Sealer, Tombstone
 from hookcache.errors import EntryRejected, TierUnavailable
 from hookcache.items import Conflict, Items
 from hookcache.key import CacheKey
 from hookcache.outcome import Reason
 from hookcache.overflow import Overflow
+from hookcache.value import value
 
 NEWER_FENCE_ONLY = "attribute_not_exists(fence) OR fence < :mine"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Found:
     """An entry as its writer sealed it. Whether it may be used is for `policy.judge` to say."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Missing:
     """No usable entry, and what one look-up can know about why (P58). `fence`: of the tombstone, where there is one."""
 

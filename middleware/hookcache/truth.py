@@ -18,13 +18,13 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from hookcache.clock import Clock
 from hookcache.embedded import json_in
 from hookcache.policy import Rules
+from hookcache.value import value
 
 ALARM_FACTOR = 10.0
 """The rate that is to be found, as a multiple of the tolerated one (`check_limit`)."""
@@ -51,7 +51,7 @@ class Finding(StrEnum):
     UNANSWERED = "unanswered"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Difference:
     """One field that is not the same: where, what was kept, what is said now; `near` if it says the same in other words."""
 
@@ -61,7 +61,7 @@ class Difference:
     near: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Comparison:
     """Two answers, field by field; `usage` is left out, for the units of a call are no part of what it says."""
 

@@ -11,9 +11,10 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+from hookcache.value import value
 
 MOST_UNITS = 50
 _LARGE = 2**53
@@ -38,7 +39,7 @@ def parsed(body: bytes) -> Response:
     return json.loads(body)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Metered:
     """
     A reply whose `usage` is safe for the host.

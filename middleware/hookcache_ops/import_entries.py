@@ -13,7 +13,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from hookcache.overflow import Overflow
 from hookcache.secret import every_version
 from hookcache.settings import Settings
 from hookcache.table import Found, TableTier
+from hookcache.value import replace
 from hookcache_ops.reach import ReachError, variables_for
 from hookcache_ops.transfer import TransferError, read_export
 

@@ -17,7 +17,7 @@ import uuid
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from hookcache.outcome import Reason
 from hookcache.policy import Bypass, Mode
 from hookcache.settings import Settings
 from hookcache.truth import TruthCheck
+from hookcache.value import replace
 from hookcache_ops.pairs import LocalImages, Pair, PairError, read_pairs
 from hookcache_ops.reach import ReachError, variables_for
 

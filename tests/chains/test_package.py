@@ -197,6 +197,18 @@ def test_a_handler_below_a_decorator_of_its_own_is_known_by_its_own_name(root, i
     assert identity_of_package(handler, environ) == identity_of_package(logged, environ)
 
 
+def test_decorators_that_wrap_one_another_in_a_circle_are_refused(root):
+    """P52: at cold start and with a remedy, not by never ending."""
+
+    def circle(event, context):
+        return handler(event, context)
+
+    circle.__wrapped__ = circle
+
+    with pytest.raises(ConfigurationError, match="in a circle"):
+        identity_of_package(circle, {**ENVIRON, "LAMBDA_TASK_ROOT": str(root)})
+
+
 def test_without_a_task_root_the_handlers_own_folder_counts(tmp_path, monkeypatch):
     """Outside of Lambda, as in a container of one's own, the folder of the handler's module stands for the package."""
     folder = tmp_path / "somewhere"

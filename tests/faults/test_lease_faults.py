@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 from botocore.exceptions import ConnectionClosedError
@@ -19,6 +18,7 @@ from hookcache.errors import FollowerTimedOut
 from hookcache.lease import Held, LeaseBook, LeaseItem, OwnerId, State
 from hookcache.outcome import Reason
 from hookcache.table import TableTier
+from hookcache.value import replace
 from hookcache_ops.local.fault_proxy import Faults
 from rig import metric
 

@@ -1,7 +1,6 @@
 """What the pages name exists: commands and their options, settings, make targets, files, links, words of receipts and template."""
 
 import argparse
-import dataclasses
 import functools
 import importlib
 import json
@@ -12,6 +11,7 @@ import pytest
 
 from hookcache.policy import Rules
 from hookcache.settings import PREFIX, Settings
+from hookcache.value import members
 from hookcache_ops.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
@@ -157,12 +157,12 @@ def rows_of(page: str) -> dict[str, str]:
 
 def test_the_readme_lists_every_setting_with_its_default():
     """`-` is what has no default, `none` what is empty by default."""
-    defaults = {PREFIX + each.name.upper(): each.default for each in dataclasses.fields(Settings)}
+    defaults = {PREFIX + name.upper(): default for name, default in members(Settings(table="")).items()}
     told = {name: default for name, default in rows_of("README.md").items() if name.startswith(PREFIX)}
     assert defaults.keys() - {"HOOKCACHE_SECRET"} == told.keys()  # told beside HOOKCACHE_SECRET_ARN
     for name, default in told.items():
         if default in {"-", "none"}:
-            assert defaults[name] in {"", (), dataclasses.MISSING}, name
+            assert defaults[name] in {"", ()}, name
         elif name != "HOOKCACHE_POLICY":
             assert spelt(defaults[name]) == default.strip("`"), name
 
@@ -178,7 +178,7 @@ def test_the_settings_page_lists_every_rule_with_its_default():
         "fresh_seconds": "`HOOKCACHE_FRESH_SECONDS`",
         "hard_seconds": "as `fresh_seconds`",
     }
-    defaults = {each.name: getattr(Rules(), each.name) for each in dataclasses.fields(Rules)}
+    defaults = members(Rules())
     plain = {name: list(value) if isinstance(value, tuple | frozenset) else value for name, value in defaults.items()}
     spelt = {name: f"`{json.dumps(value)}`".replace("0.0`", "0`") for name, value in plain.items()}
     assert spelt | derived == rows_of("docs/settings.md")

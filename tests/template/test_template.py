@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import re
 import subprocess
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -480,7 +479,7 @@ def test_every_setting_is_a_parameter_of_the_stack(transformed: Template) -> Non
     )
     given = {name.removeprefix("HOOKCACHE_").lower() for name in environ["Environment"]["Variables"]}
 
-    assert {"handler", "secret"} == {each.name for each in fields(Settings)} - given
+    assert {"handler", "secret"} == Settings.names() - given
 
 
 def test_bounds_of_parameters_are_within_those_of_the_settings(transformed: Template) -> None:

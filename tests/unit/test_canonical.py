@@ -3,7 +3,6 @@
 import copy
 import json
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -25,6 +24,7 @@ from hookcache.key import Keyer, Secrets
 from hookcache.outcome import Reason
 from hookcache.references import PAGE_FILES
 from hookcache.request import parse
+from hookcache.value import replace
 
 DIGEST = ImageDigest(b"\x01" * 32, 7, "etag", "version")
 

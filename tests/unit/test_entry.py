@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import zlib
-from dataclasses import replace
 
 import pytest
 
@@ -15,6 +14,7 @@ from hookcache.canonical import SCHEMA
 from hookcache.entry import ANSWER_BYTES, INLINE_BYTES, Entry, Sealer, Tombstone, held_bytes
 from hookcache.errors import EntryRejected, TierUnavailable
 from hookcache.outcome import Reason
+from hookcache.value import replace
 
 KEY = b"k" * 32
 SEALER = Sealer(b"tag secret", "default/1")

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from hookcache.canonical import LONG_TEXT
 from hookcache.images import ImageDigest
 from hookcache.key import Keyer, Secrets, form_digest
+from hookcache.value import replace
 
 from . import golden
 

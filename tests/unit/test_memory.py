@@ -2,13 +2,13 @@
 
 import sys
 import tracemalloc
-from dataclasses import replace
 
 import pytest
 
 from fakes import START_MS, FakeClock
 from hookcache.entry import UNIT_BYTES, Entry
 from hookcache.memory import MemoryTier
+from hookcache.value import replace
 
 LIFE_SECONDS = 300
 

@@ -15,7 +15,7 @@ TOP_LEVEL = sorted(RUNTIME.glob("*.py"))
 
 # From the leaves up: a module imports only from rows above its own, or from its own row where no circle arises.
 LAYERS = (
-    ("outcome", "clock", "refusals", "readers", "emf"),
+    ("value", "outcome", "clock", "refusals", "readers", "emf"),
     ("errors",),
     ("spending", "request", "percall", "bounded", "slim", "postable", "embedded"),
     ("references", "frames"),
@@ -195,10 +195,32 @@ print('\\n'.join(sys.modules))
 """
 
 
+# With keys in the environment, as Lambda has them: without, the keys are boto3's to find.
+LOADED_FOR_HITS = (
+    """
+import os
+os.environ.update({'AWS_ACCESS_KEY_ID': 'x', 'AWS_SECRET_ACCESS_KEY': 'x'})
+"""
+    + LOADED
+)
+LOADED_BY_STREAM = f"""
+import sys
+sys.path[:0] = [{str(ROOT / "functions" / "stream")!r}]
+import stream_runtime, stream_function
+print('\\n'.join(sys.modules))
+"""
+HEAVY = {"dataclasses", "inspect", "ast", "dis", "tokenize"}
+"""They come together: `dataclasses` loads `inspect`, and that the others (docs/adr/0021)."""
+
+
+def modules_after(program: str) -> set[str]:
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(told.stdout.split())
+
+
 @pytest.fixture(scope="module")
 def loaded() -> set[str]:
-    told = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
-    return set(told.stdout.split())
+    return modules_after(LOADED)
 
 
 def test_a_cold_start_imports_no_more_than_its_budget(loaded):
@@ -222,3 +244,18 @@ def test_a_cold_start_imports_no_more_than_its_budget(loaded):
 def test_a_cold_start_does_not_import_what_it_does_not_need(loaded, name):
     """G13, P39: the tracer's SDK costs a third of a second even when switched off; yaml waits for the first miss."""
     assert [] == sorted(module for module in loaded if module == name or module.startswith(name + "."))
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        (LOADED_FOR_HITS, set()),
+        ("import hookcache.decorator" + LOADED_FOR_HITS, set()),
+        (LOADED_BY_STREAM, set()),
+        ("import dataclasses" + LOADED_FOR_HITS, HEAVY),
+    ],
+    ids=["wrapper", "decorator", "stream", "control"],
+)
+def test_no_start_loads_dataclasses_or_what_they_load(program, expected):
+    """G13: values are made by `value`, since `dataclasses` and 40 classes of its making took a fifth of a cold start."""
+    assert expected == HEAVY & modules_after(program)

@@ -8,7 +8,7 @@ written. What only an execution environment knows, its memory, cannot be seen fr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -25,6 +25,7 @@ from hookcache.receipt import Receipt
 from hookcache.request import metered_context
 from hookcache.settings import Settings
 from hookcache.spending import Spending
+from hookcache.value import replace
 
 
 class DeployedError(Exception):

@@ -57,12 +57,20 @@ class ReplayClock:
         self.ms = EpochMillis(self.ms + round(seconds * 1000))
 
 
-@dataclass(frozen=True, slots=True)
 class StandIn(Entry):
     """An entry whose body is not at hand: its size in memory and what its answer cost are."""
 
-    size_bytes: int = 0
-    worth: float = 0.0
+    __slots__ = ("size_bytes", "worth")
+    size_bytes: int
+    worth: float
+
+    def __init__(self, key: CacheKey, created_ms: int, rules: Rules, size_bytes: int, worth: float) -> None:
+        fresh_until_ms, hard_until_ms = (
+            EpochMillis(created_ms + seconds * 1000) for seconds in (rules.fresh_seconds, rules.hard_seconds)
+        )
+        super().__init__(key, Fence(0), EpochMillis(created_ms), fresh_until_ms, hard_until_ms, b"", {}, "", "", {})
+        object.__setattr__(self, "size_bytes", size_bytes)
+        object.__setattr__(self, "worth", worth)
 
     def held_bytes(self) -> int:
         return self.size_bytes
@@ -235,20 +243,7 @@ class Replay:
             tier.drop(key)
 
     def _entry(self, request: Request, key: CacheKey, rules: Rules, created_ms: int) -> StandIn:
-        return StandIn(
-            key=key,
-            fence=Fence(0),
-            created_ms=EpochMillis(created_ms),
-            fresh_until_ms=EpochMillis(created_ms + rules.fresh_seconds * 1000),
-            hard_until_ms=EpochMillis(created_ms + rules.hard_seconds * 1000),
-            body=b"",
-            usage={},
-            context="",
-            backend_version="",
-            cost={},
-            size_bytes=self._experience.size_bytes(request),
-            worth=request.cost,
-        )
+        return StandIn(key, created_ms, rules, self._experience.size_bytes(request), request.cost)
 
     def _tier(self, environment: int) -> MemoryTier:
         tier = self._tiers.get(environment)
