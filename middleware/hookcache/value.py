@@ -1,7 +1,7 @@
 """
 Values: immutable classes with slots, made of annotations as `dataclass(frozen=True, slots=True)` makes them.
 
-Not by `dataclasses`, which loads `inspect` and compiles six methods for every class, a fifth of a cold start (docs/adr/0021).
+Not by `dataclasses`, which loads `inspect` and compiles six methods for every class, a quarter of a cold start (docs/adr/0021).
 Of a value one method is compiled, `__init__`, and not before the first instance is made; all others are shared.
 """
 

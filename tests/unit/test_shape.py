@@ -257,5 +257,5 @@ def test_a_cold_start_does_not_import_what_it_does_not_need(loaded, name):
     ids=["wrapper", "decorator", "stream", "control"],
 )
 def test_no_start_loads_dataclasses_or_what_they_load(program, expected):
-    """G13: values are made by `value`, since `dataclasses` and 40 classes of its making took a fifth of a cold start."""
+    """G13: values are made by `value`, since `dataclasses` and 40 classes of its making took a quarter of a cold start."""
     assert expected == HEAVY & modules_after(program)
