@@ -89,7 +89,14 @@ def parse(event: object) -> HookRequest:
         raise Unkeyable(Reason.EVENT_SHAPE)
     if len(content) + len(system) > MAX_BLOCKS:
         raise Unkeyable(Reason.EVENT_SIZE)
-    images = tuple([_image(block["image"]) for block in content if _holds_image(block)])
+    images: list[ImageRef] = []
+    for block in content:
+        if not _is_object(block) or ("image" in block) == ("text" in block):
+            raise Unkeyable(Reason.BLOCK_TYPE)
+        if "image" in block:
+            images.append(_image(block["image"]))
+        elif not isinstance(block["text"], str):
+            raise Unkeyable(Reason.BLOCK_TYPE)
     if len(images) > MAX_IMAGES:
         raise Unkeyable(Reason.EVENT_SIZE)
     return HookRequest(
@@ -97,18 +104,8 @@ def parse(event: object) -> HookRequest:
         context=metered_context(event),
         temperature=_number(numbers.get("temperature")),
         max_tokens=_number(numbers.get("maxTokens")),
-        images=images,
+        images=tuple(images),
     )
-
-
-def _holds_image(block: object) -> bool:
-    if not _is_object(block) or ("image" in block) == ("text" in block):
-        raise Unkeyable(Reason.BLOCK_TYPE)
-    if "image" in block:
-        return True
-    if not isinstance(block["text"], str):
-        raise Unkeyable(Reason.BLOCK_TYPE)
-    return False
 
 
 def _image(image: object) -> ImageRef:
