@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NewType
 
@@ -21,7 +22,9 @@ from hookcache.canonical import SCHEMA
 from hookcache.cipher import EXTRA_BYTES, BodyCipher
 from hookcache.cipher import NAME as CIPHER
 from hookcache.clock import EpochMillis
+from hookcache.codec import compress, inflate
 from hookcache.errors import EntryRejected
+from hookcache.frames import framed
 from hookcache.key import CacheKey
 from hookcache.outcome import Reason
 from hookcache.postable import may_hold_surrogates
@@ -34,7 +37,6 @@ Item = dict[str, dict[str, Any]]
 
 ANSWER_BYTES = int(5.9 * 1024 * 1024)
 INLINE_BYTES = 350 * 1024
-COMPRESS_FROM_BYTES, ZLIB_LEVEL = 1024, 6
 DIGEST_BYTES, HOUR_SECONDS = 32, 3_600
 EMPTY_BYTES, UNIT_BYTES = 900, 180  # the objects of an entry; name, count and price of a unit (tracemalloc)
 
@@ -123,7 +125,7 @@ class Sealer:
 
     def seal(self, entry: Entry) -> Sealed:
         """The stored form of `entry`. Promises: P6, P49."""
-        codec, stored = _compress(entry.body)
+        codec, stored = compress(entry.body)
         cipher = self._cipher if self._encrypts else None
         if cipher is not None:
             stored = cipher.seal(stored, _place(entry.key, entry.fence))
@@ -240,7 +242,7 @@ class Sealer:
             created_ms=EpochMillis(_number(item, "created_ms")),
             fresh_until_ms=EpochMillis(_number(item, "fresh_until_ms")),
             hard_until_ms=EpochMillis(_number(item, "hard_until_ms")),
-            body=_inflate(item["codec"]["S"], stored, plain_bytes),
+            body=inflate(item["codec"]["S"], stored, plain_bytes),
             usage=about["usage"],
             context=about["context"],
             backend_version=about["backend_version"],
@@ -254,13 +256,17 @@ class Sealer:
         The body stands in it by its digest, which `_open` compares with the body. `ttl` is left out: it only says when
         the table may drop the item, and no reader believes it (P10).
         """
-        mac = hmac.new(self._secret, digestmod="sha256")
+        parts: list[bytes] = []
         for name in sorted(item.keys() - {"tag", "ttl", "body"}):
             ((kind, value),) = item[name].items()
             raw = bytes(value) if kind == "B" else str(value).encode()
-            for part in (name.encode(), kind.encode(), raw):
-                mac.update(len(part).to_bytes(8, "big") + part)
-        return mac.digest()
+            parts += (_heading(name, kind), framed(raw))
+        return hmac.digest(self._secret, b"".join(parts), "sha256")
+
+
+@lru_cache(maxsize=64)  # the attributes of our items are few
+def _heading(name: str, kind: str) -> bytes:
+    return framed(name.encode()) + framed(kind.encode())
 
 
 def _place(key: CacheKey, fence: int) -> bytes:
@@ -274,27 +280,3 @@ def _about(entry: Entry) -> str:
 
 def _number(item: Item, name: str) -> int:
     return int(item[name]["N"])
-
-
-def _compress(body: bytes) -> tuple[str, bytes]:
-    if len(body) > COMPRESS_FROM_BYTES:
-        packed = zlib.compress(body, ZLIB_LEVEL)
-        if len(packed) < len(body):
-            return "zlib", packed
-    return "plain", body
-
-
-def _inflate(codec: str, stored: bytes, plain_bytes: int) -> bytes:
-    """The body in `stored`, never more than its declared size plus one byte (F13)."""
-    if codec == "plain":
-        body = stored
-    elif codec == "zlib":
-        stream = zlib.decompressobj()
-        body = stream.decompress(stored, plain_bytes + 1)
-        if not stream.eof or stream.unused_data:
-            raise EntryRejected(Reason.CORRUPT)
-    else:
-        raise EntryRejected(Reason.SCHEMA)
-    if len(body) != plain_bytes:
-        raise EntryRejected(Reason.CORRUPT)
-    return body

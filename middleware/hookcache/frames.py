@@ -78,5 +78,10 @@ def utf8(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+def framed(part: bytes) -> bytes:
+    """Length, then content: no part can run into the next."""
+    return len(part).to_bytes(8, "big") + part
+
+
 def count_frame(kind: bytes, count: int) -> bytes:
     return kind + count.to_bytes(8, "big")

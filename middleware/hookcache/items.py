@@ -126,16 +126,11 @@ class Items:
         self._workers.close()
 
     def _call(self, operation: str, unit: str, **arguments: Any) -> Any:
-        match self._breaker.ask():
-            case Pass.STOP:
-                raise TierUnavailable("the table did not answer lately")
-            case Pass.PROBE:
+        allowed = self._breaker.ask()
+        if allowed is not Pass.GO:
+            if allowed is Pass.PROBE:
                 self._probe()
-                raise TierUnavailable("the table did not answer lately")
-            case Pass.GO:
-                return self._bounded(operation, unit, arguments)
-
-    def _bounded(self, operation: str, unit: str, arguments: dict[str, Any]) -> Any:
+            raise TierUnavailable("the table did not answer lately")
         try:
             client = self._dynamodb()  # made outside the budget: a cold start pays for it once, whatever the table does
             reply = self._attempt_twice(client, operation, arguments)

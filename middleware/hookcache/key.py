@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NewType
 
 from hookcache.canonical import LONG_TEXT, SCHEMA, Piece
+from hookcache.frames import framed
 from hookcache.value import value
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Keyer:
         if known != about:
             begun = self._keyed.copy()
             parts = (b"key", b"%d" % SCHEMA, self.namespace.encode(), identity, generation.encode(), rollout.encode())
-            begun.update(b"".join(map(_frame, parts)))
+            begun.update(b"".join(map(framed, parts)))
             self._begun = about, begun
         mac = begun.copy()
         mac.update(form_sha256)
@@ -129,12 +130,8 @@ class Keyer:
         namespace = self.namespace.encode()
         mac = hmac.new(self._secrets.index, digestmod="sha256")
         for part in (what, namespace, content):
-            mac.update(_frame(part))
+            mac.update(framed(part))
         return mac.digest()
-
-
-def _frame(part: bytes) -> bytes:
-    return len(part).to_bytes(8, "big") + part
 
 
 def form_digest(pieces: Iterable[Piece]) -> bytes:

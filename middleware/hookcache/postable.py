@@ -20,7 +20,7 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 
 def may_hold_surrogates(body: bytes) -> bool:
     """True if an answer, as received, spells half a character; the whole of it is searched."""
-    return (b"\\u" in body or b"\xed" in body) and _SURROGATE.search(body) is not None
+    return ((b"\\" in body and b"\\u" in body) or b"\xed" in body) and _SURROGATE.search(body) is not None
 
 
 def postable(response: Any, body: bytes) -> Any:

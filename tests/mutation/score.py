@@ -59,6 +59,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         "not dynoxide and not dynamodb_local and not moto",
     ),
     "entry": ("tests/unit/test_entry.py", "tests/unit/test_cipher.py"),
+    "codec": ("tests/unit/test_entry.py",),
 }
 """The quick tests of each module; one that is not there, or has moved into another, is passed over. A mutant that only a test elsewhere would notice counts as a survivor."""
 

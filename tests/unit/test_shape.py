@@ -20,7 +20,7 @@ LAYERS = (
     ("errors",),
     ("spending", "request", "percall", "bounded", "slim", "postable", "embedded"),
     ("references", "frames"),
-    ("cipher", "canonical", "images", "memo", "prices", "usage", "breaker"),
+    ("cipher", "codec", "canonical", "images", "memo", "prices", "usage", "breaker"),
     ("key",),
     ("entry", "secret"),
     ("memory", "items", "overflow", "trace"),

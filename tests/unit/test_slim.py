@@ -315,6 +315,19 @@ class TestCalls:
         with pytest.raises(ChecksumError):
             client(SlimDynamoDB, server).get_item(**GET)
 
+    @pytest.mark.parametrize("size", [3, 40_000], ids=["small", "large"])
+    def test_a_reply_that_comes_in_parts_is_read_whole(self, size):
+        """F28: wherever the network cuts it, in its head, between head and body, or in the body."""
+        body = json.dumps({"a": "x" * size}).encode()
+        whole = reply(body, x_amz_crc32=str(zlib.crc32(body)))
+        head = len(whole) - len(body)
+        for cut in (5, head - 3, head - 1, head, head + 1, len(whole) - 1):
+            server = PartsServer(whole[:cut], whole[cut:])
+            try:
+                assert "x" * size == client(SlimDynamoDB, server).get_item(**GET)["a"]
+            finally:
+                server.close()
+
     def test_a_cut_body_is_refused(self, serve):
         """Design 7: never an empty item."""
         server = serve(Last(reply(b"{}", length=40)))
@@ -411,6 +424,18 @@ class TestCalls:
         assert "hush" == client(SlimSecrets, server).get_secret_value(SecretId="arn:x")["SecretString"]
         assert "7" == client(SlimLambda, server).get_function_configuration(FunctionName="a:live")["Version"]
         assert b"GET /2015-03-31/functions/a%3Alive/configuration" in server.requests[1]
+
+
+class PartsServer(Server):
+    """One reply in several parts, each sent only when the one before it has left."""
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with connection, connection.makefile("rb") as file:
+            while self._read(file):
+                for part in self.replies:
+                    connection.sendall(part or b"")
+                    self._over.wait(0.02)
 
 
 class DripServer(Server):
@@ -552,13 +577,19 @@ class TestLeftToBoto3:
             b"HTTP/1.1 200 OK\r\n\r\n{}",
             b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}",
             b"nonsense\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nno colon\r\ncontent-length: 2\r\n\r\n{}",
+            Last(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n"),
+            b"HTTP/1.1 200 OK\ncontent-length: 2\n\n{}",
+            b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 12_000,
         ],
+        ids=["chunked", "no length", "version", "nonsense", "no colon", "cut", "bare line feeds", "endless"],
     )
     def test_a_reply_in_other_framing(self, serve, strange):
-        """P18: this call goes to boto3, and the connection is not used again."""
-        plain = Plain()
+        """P18: this call goes to boto3 at once, and the connection is not used again."""
+        plain, server = Plain(), serve(strange, reply(b"{}"))
 
-        assert "from boto3" == client(SlimDynamoDB, serve(strange), plain).get_item(**GET)
+        assert "from boto3" == client(SlimDynamoDB, server, plain).get_item(**GET)
+        assert 1 == len(server.requests)
 
     def test_a_bucket_of_another_region(self, serve):
         """P42: boto3 finds it out."""

@@ -8,13 +8,11 @@ of announced length. Any other framing is `Unusual`, which sends the call to bot
 
 from __future__ import annotations
 
-import io
 import math
 import select
-import socket
 import ssl
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from hookcache.slim.unusual import Unusual
 
@@ -23,30 +21,10 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS = 50.0
 """Kept no longer than this without use, by wall clock, which runs on in a frozen environment."""
-MAX_LINE_BYTES = 16_384
 BUFFER_BYTES = 16_384
-"""Per connection; a longer read goes past it."""
-MAX_HEADERS = 100
-
-
-class _Incoming(io.RawIOBase):
-    """What a socket receives until `ends`, by elapsed time: a timeout bounds one wait, and a drip of bytes many."""
-
-    def __init__(self, received: socket.socket) -> None:
-        self._socket = received
-        self.ends = math.inf
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if self.ends < math.inf:
-            left = self.ends - time.monotonic()
-            if left <= 0:
-                raise TimeoutError("the reply did not come whole in time")
-            if left < (self._socket.gettimeout() or math.inf):
-                self._socket.settimeout(left)
-        return self._socket.recv_into(buffer)
+"""The head of a reply, and most often its body, are received by one call of so much."""
+MAX_HEAD_BYTES = 65_536
+_HEAD_ENDS = b"\r\n\r\n"
 
 
 class Reply:
@@ -72,12 +50,14 @@ class Reply:
         wanted = self._left if size_bytes is None else min(size_bytes, self._left)
         if wanted <= 0:
             return b""
-        try:
-            data: bytes = self._connection.file.read(wanted)
-        except OSError as error:
-            self._connection.fail(error)
-        self._took(len(data), wanted)
-        return data
+        data = self._connection.rest[:wanted]
+        if len(data) == wanted:  # it came with the head
+            self._connection.rest = self._connection.rest[wanted:]
+            self._left -= wanted
+            return data
+        space = bytearray(wanted)
+        self.readinto(memoryview(space))
+        return bytes(space)
 
     def readinto(self, space: memoryview) -> int:
         """As `read`, into a buffer of the caller's: how many bytes came, 0 at the end. Raises as `read` does."""
@@ -85,19 +65,16 @@ class Reply:
         if wanted <= 0:
             return 0
         try:
-            count = self._connection.file.readinto(space[:wanted])
+            count = self._connection.receive_into(space[:wanted])
         except OSError as error:
             self._connection.fail(error)
-        self._took(count, wanted)
-        return count
-
-    def _took(self, count: int, wanted: int) -> None:
         self._left -= count
         if count < wanted:
             from botocore.exceptions import IncompleteReadError
 
             self._connection.end()
             raise IncompleteReadError(actual_bytes=count, expected_bytes=wanted)
+        return count
 
     def close(self) -> None:
         if self._closed:
@@ -110,18 +87,20 @@ class Reply:
 
 
 class Connection:
-    """One open socket of a wire."""
+    """One open socket of a wire. `rest` is what was received and not yet read."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self.socket = wire.dial()
-        self._incoming = _Incoming(self.socket)
-        self.file = io.BufferedReader(self._incoming, BUFFER_BYTES)
+        self._poll = select.poll()
+        self._poll.register(self.socket, select.POLLIN)
+        self._ends = math.inf
+        self.rest = b""
         self.since = 0.0
 
     def bound(self, seconds: float) -> None:
         """What is received from now on must have come within so many seconds."""
-        self._incoming.ends = time.monotonic() + seconds
+        self._ends = time.monotonic() + seconds
 
     def exchange(self, request: bytes) -> tuple[int, dict[str, str]]:
         """Status and headers of the reply to `request`."""
@@ -134,58 +113,65 @@ class Connection:
             self.end()
             raise Unusual("framing") from None
 
+    def receive_into(self, space: memoryview) -> int:
+        """Fill `space`; how many bytes came, fewer only if the other side ended the connection."""
+        count = min(len(space), len(self.rest))
+        space[:count], self.rest = self.rest[:count], self.rest[count:]
+        while count < len(space):
+            self._keep_bound()
+            came = self.socket.recv_into(space[count:])
+            if not came:
+                break
+            count += came
+        return count
+
     def _head(self) -> tuple[int, dict[str, str]]:
-        line = self._line()
-        if not line:
-            raise ConnectionResetError("closed before it answered")
-        status = int(line.split(None, 2)[1]) if line.startswith(b"HTTP/1.1 ") else 0
-        headers: dict[str, str] = {}
-        while line := self._line():
-            name, colon, value = line.partition(b":")
-            if not colon or len(headers) > MAX_HEADERS:
+        received = b""
+        while (end := received.find(_HEAD_ENDS)) < 0:
+            if b"\n\n" in received or len(received) > MAX_HEAD_BYTES:
                 raise ValueError
-            headers[name.decode("latin-1").lower()] = value.strip().decode("latin-1")
+            self._keep_bound()
+            more = self.socket.recv(BUFFER_BYTES)
+            if not more:
+                raise ValueError if received else ConnectionResetError("closed before it answered")
+            received += more
+        self.rest = received[end + len(_HEAD_ENDS) :]
+        first, *lines = received[:end].decode("latin-1").split("\r\n")
+        status = int(first.split(None, 2)[1]) if first.startswith("HTTP/1.1 ") else 0
+        headers: dict[str, str] = {}
+        for line in lines:
+            name, colon, value = line.partition(":")
+            if not colon:
+                raise ValueError
+            headers[name.lower()] = value.strip()
         if status < 200 or "transfer-encoding" in headers:
             raise ValueError
         return status, headers
 
-    def _line(self) -> bytes:
-        line: bytes = self.file.readline(MAX_LINE_BYTES)
-        if line and not line.endswith(b"\n"):
-            raise ValueError
-        return line.rstrip(b"\r\n")
+    def _keep_bound(self) -> None:
+        """A timeout of a socket bounds one wait; a drip of bytes is many."""
+        if self._ends < math.inf:
+            left = self._ends - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the reply did not come whole in time")
+            if left < (self.socket.gettimeout() or math.inf):
+                self.socket.settimeout(left)
 
     def is_usable(self) -> bool:
         """False once it was idle too long, or the other side closed it or said something unasked."""
-        if not 0 <= time.time() - self.since < IDLE_SECONDS:
-            return False
-        poll = select.poll()
-        poll.register(self.socket, select.POLLIN)
-        return not poll.poll(0)
+        return 0 <= time.time() - self.since < IDLE_SECONDS and not self._poll.poll(0)
 
     def give_back(self) -> None:
-        if self._incoming.ends < math.inf:
-            self._incoming.ends = math.inf
+        self._ends = math.inf
+        if self.socket.gettimeout() != self._wire.read_seconds:
             self.socket.settimeout(self._wire.read_seconds)
-        if self._said_more():
-            self.end()
+        if self.rest or (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
+            self.end()  # more came than the reply announced: it would be taken for the reply to the next request
             return
         self.since = time.time()
         self._wire.keep(self)
 
-    def _said_more(self) -> bool:
-        """True if more came than the reply announced: it would be taken for the reply to the next request."""
-        seconds = self.socket.gettimeout()
-        self.socket.settimeout(0)
-        try:
-            return bool(self.file.peek(1))
-        except OSError:  # nothing is there, as TLS says it, or the connection is lost, which `is_usable` finds out
-            return False
-        finally:
-            self.socket.settimeout(seconds)
-
     def end(self) -> None:
-        self.file.close()
         self.socket.close()
 
     def fail(self, error: OSError) -> NoReturn:

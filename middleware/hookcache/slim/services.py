@@ -7,18 +7,19 @@ signature or region was refused. A failed connection does not: its caller bounds
 
 from __future__ import annotations
 
-import base64
+import binascii
 import json
 import re
 import zlib
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from hookcache.slim.asking import Slim, metadata, refusal
 from hookcache.slim.unusual import Unusual
 
 
+@cache
 def _pascal(operation: str) -> str:
     return "".join(part.capitalize() for part in operation.split("_"))
 
@@ -132,7 +133,7 @@ class SlimSecrets(_JsonService):
 
     def _decoded(self, parsed: dict[str, Any]) -> dict[str, Any]:
         if "SecretBinary" in parsed:
-            parsed["SecretBinary"] = base64.b64decode(parsed["SecretBinary"])
+            parsed["SecretBinary"] = binascii.a2b_base64(parsed["SecretBinary"])
         return parsed
 
 
@@ -222,7 +223,7 @@ class SlimS3(Slim):
 
 def _as_base64(value: object) -> str:
     if isinstance(value, bytes | bytearray | memoryview):
-        return base64.b64encode(value).decode()
+        return binascii.b2a_base64(value, newline=False).decode()
     raise Unusual  # boto3 says what is wrong with it
 
 
@@ -235,7 +236,7 @@ def _parsed(content: bytes) -> dict[str, Any]:
 
 
 def _typed_map(members: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _typed(value) for name, value in members.items()}
+    return {name: value if "S" in value or "N" in value else _typed(value) for name, value in members.items()}
 
 
 def _typed(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -243,9 +244,9 @@ def _typed(value: Mapping[str, Any]) -> dict[str, Any]:
     ((kind, content),) = value.items()
     match kind:
         case "B":
-            return {kind: base64.b64decode(content)}
+            return {kind: binascii.a2b_base64(content)}
         case "BS":
-            return {kind: [base64.b64decode(each) for each in content]}
+            return {kind: [binascii.a2b_base64(each) for each in content]}
         case "M":
             return {kind: _typed_map(content)}
         case "L":

@@ -75,8 +75,10 @@ class Wire:
 
     @staticmethod
     def _exchange(connection: Connection, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-        head = "\r\n".join([*lines, f"content-length: {len(body)}", "", ""]) if body else "\r\n".join([*lines, "", ""])
+        lines = [f"{method} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in headers.items()]]
+        if body:
+            lines.append(f"content-length: {len(body)}")
+        head = "\r\n".join([*lines, "", ""])
         status, told = connection.exchange(head.encode("latin-1") + body)
         if method == "HEAD" or status in {204, 304}:
             return Reply(connection, status, told, 0)

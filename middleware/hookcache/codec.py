@@ -1,0 +1,42 @@
+"""How a body is packed: compressed where that makes it smaller, and inflated within bounds (P49, F13)."""
+
+from __future__ import annotations
+
+import zlib
+
+from hookcache.errors import EntryRejected
+from hookcache.outcome import Reason
+
+COMPRESS_FROM_BYTES = 1_024
+ZLIB_LEVEL = 6
+
+
+def compress(body: bytes) -> tuple[str, bytes]:
+    """The codec's name and what is stored under it."""
+    if len(body) > COMPRESS_FROM_BYTES:
+        packed = zlib.compress(body, ZLIB_LEVEL)
+        if len(packed) < len(body):
+            return "zlib", packed
+    return "plain", body
+
+
+def inflate(codec: str, stored: bytes, plain_bytes: int) -> bytes:
+    """
+    The body in `stored`, never more than its declared size plus one byte (F13).
+
+    Raises:
+        EntryRejected: `schema` (a codec that is not known here) or `corrupt`.
+        zlib.error: the stored bytes are no stream of its kind.
+    """
+    if codec == "plain":
+        body = stored
+    elif codec == "zlib":
+        stream = zlib.decompressobj()
+        body = stream.decompress(stored, plain_bytes + 1)
+        if not stream.eof or stream.unused_data:
+            raise EntryRejected(Reason.CORRUPT)
+    else:
+        raise EntryRejected(Reason.SCHEMA)
+    if len(body) != plain_bytes:
+        raise EntryRejected(Reason.CORRUPT)
+    return body
