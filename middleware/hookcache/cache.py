@@ -97,7 +97,7 @@ class Cache:
         receipt.corrupt_entries += standing.corrupt
         ordered = standing.orders.mode(request.context)
         mode = rules.mode if ordered is None else _MODES.get(ordered, rules.mode)
-        receipt.mode = mode.value
+        receipt.mode = mode
         decision = _may_use(request, rules, mode, wishes)
         if decision is not None or standing.identity is None:
             receipt.components = without_images(self._keyer, request) if rules.trace else None

@@ -260,7 +260,7 @@ class Sealer:
         for name in sorted(item.keys() - {"tag", "ttl", "body"}):
             ((kind, value),) = item[name].items()
             raw = bytes(value) if kind == "B" else str(value).encode()
-            parts += (_heading(name, kind), framed(raw))
+            parts += (_heading(name, kind), len(raw).to_bytes(8, "big"), raw)
         return hmac.digest(self._secret, b"".join(parts), "sha256")
 
 

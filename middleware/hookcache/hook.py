@@ -112,7 +112,7 @@ class CachingHook:
 
     def _prepare(self, call: Call, rules: Rules) -> tuple[Cache | None, Lookup | Bypass]:
         """Steps 1-3: what to look up, or why nothing is."""
-        call.receipt.mode = rules.mode.value
+        call.receipt.mode = rules.mode
         if rules.mode is Mode.OFF:
             return None, Bypass(Reason.MODE_OFF)  # reads and writes nothing, orders included (P50)
         try:

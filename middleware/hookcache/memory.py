@@ -19,6 +19,7 @@ SLOT_BYTES = 400
 class _Copy:
     entry: Entry
     until_ms: EpochMillis
+    held_bytes: int
 
 
 class MemoryTier:
@@ -30,7 +31,7 @@ class MemoryTier:
     """
 
     def __init__(self, size_bytes: int, seconds: float, clock: Clock) -> None:
-        self._copies: LRUCache[CacheKey, _Copy] = LRUCache(size_bytes, getsizeof=_held_bytes)
+        self._copies: LRUCache[CacheKey, _Copy] = LRUCache(size_bytes, getsizeof=lambda copy: copy.held_bytes)
         self._life_ms = int(seconds * 1000)
         self._clock = clock
         self._lock = threading.Lock()
@@ -50,9 +51,10 @@ class MemoryTier:
 
     def put(self, entry: Entry) -> None:
         """Keep a copy; one that alone passes the tier's bound is not kept."""
-        copy = _Copy(entry, EpochMillis(self._clock.now_ms() + self._life_ms))
-        with self._lock:
-            if _held_bytes(copy) <= self._copies.maxsize:
+        held_bytes = entry.held_bytes() + SLOT_BYTES
+        if held_bytes <= self._copies.maxsize:
+            copy = _Copy(entry, EpochMillis(self._clock.now_ms() + self._life_ms), held_bytes)
+            with self._lock:
                 self._copies[entry.key] = copy
 
     def drop(self, key: CacheKey) -> None:
@@ -63,7 +65,3 @@ class MemoryTier:
     def held_bytes(self) -> int:
         with self._lock:
             return int(self._copies.currsize)
-
-
-def _held_bytes(copy: _Copy) -> int:
-    return copy.entry.held_bytes() + SLOT_BYTES

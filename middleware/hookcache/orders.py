@@ -91,7 +91,7 @@ class Orders:
 
 
 def _latest(times: Mapping[str, int], context: str) -> EpochMillis:
-    return EpochMillis(max(times.get(ALL_CONTEXTS, 0), times.get(context, 0)))
+    return EpochMillis(max(times.get(ALL_CONTEXTS, 0), times.get(context, 0)) if times else 0)
 
 
 def _times(members: Mapping[str, int]) -> dict[str, int]:

@@ -52,7 +52,7 @@ class _JsonService(Slim):
             "content-type": f"application/x-amz-json-{self.VERSION}",
             "x-amz-target": f"{self.TARGET}.{operation}",
         }
-        body = json.dumps(arguments, separators=(",", ":"), default=_as_base64).encode()
+        body = _encode(arguments).encode()
         if seconds is None:
             reply = self._send("POST", self._url, "/", headers, body)
         else:
@@ -227,9 +227,12 @@ def _as_base64(value: object) -> str:
     raise Unusual  # boto3 says what is wrong with it
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), default=_as_base64).encode
+
+
 def _parsed(content: bytes) -> dict[str, Any]:
     try:
-        parsed = json.loads(content) if content else {}
+        parsed = json.loads(content.decode()) if content else {}
     except ValueError:
         return {}
     return parsed if isinstance(parsed, dict) else {}

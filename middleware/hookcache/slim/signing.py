@@ -12,9 +12,11 @@ import hashlib
 import hmac
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 ALGORITHM = "AWS4-HMAC-SHA256"
+_DATE = "x-amz-date"
 
 
 class Credentials(NamedTuple):
@@ -32,6 +34,7 @@ class Signer:
         self._region = region
         self._service = service
         self._known: tuple[tuple[str, str], bytes] | None = None
+        self._around_date = lru_cache(maxsize=16)(self._spell)  # calls of one operation differ by date and body alone
 
     def sign(
         self,
@@ -52,31 +55,34 @@ class Signer:
         """
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at_seconds))
         digest = hashlib.sha256(body).hexdigest()
-        signed = {**headers, "x-amz-date": stamp}
+        signed = dict(headers)
         if credentials.token:
             signed["x-amz-security-token"] = credentials.token
         if self._service == "s3":
             signed["x-amz-content-sha256"] = digest
-        names = sorted(signed)
-        listed = ";".join(names)
-        # Every service but S3 wants the path encoded once more than it is sent.
-        canonical_path = path if self._service == "s3" else path.replace("%", "%25")
-        lines = [
-            method,
-            canonical_path,
-            query,
-            *(f"{name}:{' '.join(signed[name].split())}" for name in names),
-            "",
-            listed,
-            digest,
-        ]
+        before, behind, listed = self._around_date(method, path, query, tuple(signed.items()))
+        canonical = hashlib.sha256(f"{before}{stamp}{behind}{digest}".encode()).hexdigest()
         scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
-        text = "\n".join((ALGORITHM, stamp, scope, hashlib.sha256("\n".join(lines).encode()).hexdigest()))
+        text = f"{ALGORITHM}\n{stamp}\n{scope}\n{canonical}"
         signature = hmac.digest(self._key(credentials.secret_key, stamp[:8]), text.encode(), "sha256").hex()
+        signed["x-amz-date"] = stamp
         signed["authorization"] = (
             f"{ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={listed}, Signature={signature}"
         )
         return signed
+
+    def _spell(self, method: str, path: str, query: str, headers: tuple[tuple[str, str], ...]) -> tuple[str, str, str]:
+        """The canonical request before its date and from there to the body's digest, and the names of the signed headers."""
+        lines = {name: f"{name}:{' '.join(told.split())}\n" for name, told in headers}
+        names = sorted((*lines, _DATE))
+        date, listed = names.index(_DATE), ";".join(names)
+        # Every service but S3 wants the path encoded once more than it is sent.
+        canonical_path = path if self._service == "s3" else path.replace("%", "%25")
+        before = "".join(
+            [f"{method}\n{canonical_path}\n{query}\n", *[lines[name] for name in names[:date]], f"{_DATE}:"]
+        )
+        behind = "".join(["\n", *[lines[name] for name in names[date + 1 :]], f"\n{listed}\n"])
+        return before, behind, listed
 
     def _key(self, secret_key: str, day: str) -> bytes:
         known = self._known
