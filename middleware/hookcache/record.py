@@ -149,12 +149,8 @@ def _spell_units(
     spared: Decimal,
 ) -> tuple[str, str]:
     members = f'"units_spent":{_units(spent)},"units_saved":{_units(saved)},"unpriced_units":{_units(unpriced)},'
-    counts = [
-        f'"{name}":[{_bounded(spent.get(unit, 0))!r}],"Saved{name}":[{_bounded(saved.get(unit, 0))!r}],'
-        for name, unit in _UNIT_METRICS.items()
-    ]
-    money = f'"Cost":[{_bounded(cost)!r}],"SavedCost":[{_bounded(spared)!r}],'
-    return members, "".join(counts) + money
+    counts = [_bounded(units.get(unit, 0)) for unit in _UNIT_METRICS.values() for units in (spent, saved)]
+    return members, _UNITS_AND_MONEY % (*counts, _bounded(cost), _bounded(spared))
 
 
 def _metrics(receipt: Receipt) -> Iterator[tuple[str, str, float]]:
@@ -225,6 +221,9 @@ _COUNTS = {
     outcome: '"Requests":[1.0],' + "".join([f'"{name}":[{float(name == counted)!r}],' for name in _COUNT_METRICS])
     for outcome, counted in _COUNTED_AS.items()
 }
+_UNITS_AND_MONEY = (
+    "".join([f'"{name}":[%r],"Saved{name}":[%r],' for name in _UNIT_METRICS]) + '"Cost":[%r],"SavedCost":[%r],'
+)
 _USUAL_SHAPE = tuple((name, unit) for name, unit, _ in _metrics(Receipt("", "", "")))
 _UNPRICED_SHAPE = (*_USUAL_SHAPE, ("Unpriced", _COUNT))
 _UNPRICED = ',"Unpriced":[1.0]}'
