@@ -78,11 +78,11 @@ class Place:
         with self._lock:
             if self._context is None:
                 bundle = self._environ.get("AWS_CA_BUNDLE") or self._environ.get("REQUESTS_CA_BUNDLE")
-                self._context = (
-                    ssl.create_default_context(cafile=bundle)
-                    if bundle
-                    else ssl.create_default_context(cadata=_roots_of_aws())
-                )
+                if bundle:
+                    self._context = ssl.create_default_context(cafile=bundle)
+                    self._context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as boto3; Python's own default since 3.13
+                else:
+                    self._context = ssl.create_default_context(cadata=_roots_of_aws())
             return self._context
 
 

@@ -1,0 +1,127 @@
+"""The slim client over TLS: what it trusts under each Python, and that boto3 stands in for what it does not."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from hookcache.slim import Place, SlimDynamoDB
+from unit.test_slim import ENVIRON, GET, LIMITS, Plain, Server, reply
+
+Signed = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
+
+
+def certificate(name: str, issuer: Signed | None = None, *, server: bool = False, strict: bool = True) -> Signed:
+    """A root, what an issuer signed, or a server at 127.0.0.1; not `strict`: without what RFC 5280 asks for beside the names."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    authority, signer = (issuer[0].subject, issuer[1]) if issuer else (subject, key)
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(authority, subject, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    made = made.add_extension(x509.BasicConstraints(ca=not server, path_length=None), critical=strict)
+    if server:
+        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        made = made.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+    elif strict:
+        usage = dict.fromkeys(
+            ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only"), False
+        )
+        signs = x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, decipher_only=False, **usage)
+        made = made.add_extension(signs, critical=True)
+    if strict:
+        of_signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+        of_subject = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        made = made.add_extension(of_subject, critical=False).add_extension(of_signer, critical=False)
+    return made.sign(signer, hashes.SHA256()), key
+
+
+class SecureServer(Server):
+    """The same over TLS: it sends its own certificate, and those of a chain behind it."""
+
+    def __init__(self, folder: Path, own: Signed, chain: list[x509.Certificate], *replies: bytes) -> None:
+        file = folder / "server.pem"
+        key = own[1].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        file.write_bytes(key + b"".join(each.public_bytes(Encoding.PEM) for each in [own[0], *chain]))
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._context.load_cert_chain(file)
+        super().__init__(*replies)
+        self.url = self.url.replace("http:", "https:")
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            super()._serve(self._context.wrap_socket(connection, server_side=True))
+        except OSError:  # the client went away: it trusts somebody else
+            connection.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., SecureServer]]:
+    """A server under its `root`, whose certificate is the operator's bundle."""
+    made: list[SecureServer] = []
+
+    def make(root: Signed, own: Signed, *chain: x509.Certificate) -> SecureServer:
+        (tmp_path / "bundle.pem").write_bytes(root[0].public_bytes(Encoding.PEM))
+        made.append(SecureServer(tmp_path, own, list(chain), *[reply(b"{}")] * 3))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.close()
+
+
+def client(server: SecureServer, plain: Any, bundle: Path) -> SlimDynamoDB:
+    place = Place.of({**ENVIRON, "AWS_ENDPOINT_URL": server.url, "AWS_CA_BUNDLE": str(bundle)})
+    assert place is not None
+    return SlimDynamoDB(place, lambda: plain, **LIMITS, attempts=1)
+
+
+def test_a_chain_like_that_of_aws_is_served_over_one_connection(
+    serve: Callable[..., SecureServer], tmp_path: Path
+) -> None:
+    """P18, G3: a server, who signs for it, and a root that an older one has signed as well."""
+    older, root = certificate("older root"), certificate("root")
+    between = certificate("between", root)
+    server = serve(root, certificate("server", between, server=True), between[0], older[0])
+    plain = Plain()
+    dynamodb = client(server, plain, tmp_path / "bundle.pem")
+    got = [dynamodb.get_item(**GET), dynamodb.get_item(**GET), dynamodb.at_once("get_item", GET, 5.0)]
+
+    assert [{}] * 3 == [{name: it for name, it in each.items() if name != "ResponseMetadata"} for each in got]
+    assert ([], 1, 3) == (plain.asked, server.connections, len(server.requests))
+
+
+def test_another_root_is_left_to_boto3(serve: Callable[..., SecureServer], tmp_path: Path) -> None:
+    """P18: nothing is sent to a server that is not trusted, and it is not asked again."""
+    server = serve(certificate("root"), certificate("server", certificate("another"), server=True))
+    plain = Plain()
+    dynamodb = client(server, plain, tmp_path / "bundle.pem")
+
+    assert ["from boto3"] * 2 == [dynamodb.get_item(**GET), dynamodb.get_item(**GET)]
+    assert (1, []) == (server.connections, server.requests)
+
+
+def test_a_company_s_root_is_trusted_as_boto3_trusts_it(serve: Callable[..., SecureServer], tmp_path: Path) -> None:
+    """P18: from Python 3.13 on the standard library refuses roots without the extensions of RFC 5280, and boto3 does not."""
+    root = certificate("company", strict=False)
+    server = serve(root, certificate("server", root, server=True, strict=False))
+    bundle, plain = tmp_path / "bundle.pem", Plain()
+    keys = {"aws_access_key_id": "AKID", "aws_secret_access_key": "secret", "region_name": "eu-central-1"}
+    theirs = boto3.Session(**keys).client("dynamodb", endpoint_url=server.url, verify=str(bundle))
+    ours = client(server, plain, bundle)
+
+    assert (200, 200) == tuple(each.get_item(**GET)["ResponseMetadata"]["HTTPStatusCode"] for each in (theirs, ours))
+    assert ([], 2) == (plain.asked, len(server.requests))
