@@ -1,11 +1,13 @@
 """
-What every test may ask for: a clock, the rig, a rig with other settings; the profiles of the property tests; and in which
-order `make prove` takes them.
+What every test may ask for: a clock, the rig, a rig with other settings, an OCR; the profiles of the property tests; and in
+which order `make prove` takes them.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -53,6 +55,14 @@ def make_rig() -> Iterator[Callable[..., Rig]]:
 def rig(make_rig: Callable[..., Rig]) -> Rig:
     """The whole hook on doubles, checked as a whole when the test is over (see `rig.py`)."""
     return make_rig()
+
+
+@pytest.fixture(scope="session")
+def ocr() -> None:
+    """An engine that reads pages. Without one a skip, which HOOKCACHE_REQUIRE_ENGINES=1 turns into a failure."""
+    if importlib.util.find_spec("rapidocr_onnxruntime") is None and shutil.which("tesseract") is None:
+        reason = "no OCR here: RapidOCR is released for Python 3.12 and older; elsewhere install tesseract-ocr"
+        pytest.fail(reason) if os.environ.get("HOOKCACHE_REQUIRE_ENGINES") == "1" else pytest.skip(reason)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -115,7 +115,7 @@ class ListeningStage(LocalStage):
         return total(json.loads(reply)["usage"] for reply in replies)
 
 
-def test_the_demo_adds_up(tmp_path, capsys):
+def test_the_demo_adds_up(tmp_path, capsys, ocr):
     """The same over a demo run: real processes, real OCR, a local AWS, and the host's own client."""
     pages = list(render(ROOT / "documents" / "letter.pdf"))
     with ListeningStage(tmp_path, named("ocr")) as stage:

@@ -241,7 +241,8 @@ class TestCommand:
         assert line.startswith("hookcache demo: ")
         assert told in line
 
-    def test_a_folder_that_cannot_be_written_is_status_2(self, tmp_path, capsys):
+    def test_a_folder_that_cannot_be_written_is_status_2(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr(demo, "check_stage", lambda backend: None)  # also where no OCR is installed
         (tmp_path / "file").write_text("")
         assert main(["demo", str(LETTER), "--output", str(tmp_path / "file" / "x")]) == 2
         assert "--output" in capsys.readouterr().err
@@ -257,7 +258,7 @@ class TestCommand:
         assert main(["demo", str(LETTER), "--output", str(tmp_path)]) == 2
         assert "tesseract-ocr" in capsys.readouterr().err
 
-    def test_two_real_pages_on_the_real_stage(self, tmp_path, capsys):
+    def test_two_real_pages_on_the_real_stage(self, tmp_path, capsys, ocr):
         """The whole path: wrapper and OCR in AWS's runtime client, each page read once, then answered from both tiers."""
         assert main(["demo", str(LETTER), "--output", str(tmp_path), "--json"]) == 0
         shown = json.loads(capsys.readouterr().out)
@@ -300,7 +301,7 @@ class TestBackends:
         assert main(["demo", str(LETTER), "--backend", "triton", "--output", str(tmp_path)]) == 2
         assert "tritonclient not installed: `make demo`" in capsys.readouterr().err
 
-    def test_a_model_server_behind_the_wrapper_is_asked_once_per_page(self, tmp_path, capsys):
+    def test_a_model_server_behind_the_wrapper_is_asked_once_per_page(self, tmp_path, capsys, ocr):
         """Issue D: the function in a Lambda process, its key from Secrets Manager, a real server that reads the page."""
         with LocalStage(tmp_path, named("openai")) as stage:
             status = demo.play(stage, [slip()], tmp_path, Screen(quiet=True), as_json=True)
@@ -313,7 +314,7 @@ class TestBackends:
     @pytest.mark.prove
     @pytest.mark.timeout(600)
     @pytest.mark.parametrize("name", NAMES)
-    def test_every_backend_reads_two_pages_once(self, tmp_path, capsys, name):
+    def test_every_backend_reads_two_pages_once(self, tmp_path, capsys, ocr, name):
         """Issue D, shown by 1: three passes over real pages with 0 backend calls in the second and the third."""
         assert main(["demo", str(LETTER), "--backend", name, "--output", str(tmp_path), "--json"]) == 0
         shown = json.loads(capsys.readouterr().out)

@@ -91,7 +91,7 @@ def denied() -> ClientError:
 
 
 @pytest.fixture(scope="module")
-def real() -> Any:
+def real(ocr) -> Any:
     """The function with the engine of this machine, and one page of the sample letter in its bucket."""
     page = next(render(PROJECT / "documents" / "letter.pdf"))
     blank = io.BytesIO()
@@ -213,7 +213,7 @@ class TestUnreadable:
             function(OneLine(), Bucket())(request_, None)
 
     @pytest.mark.parametrize("image", [b"", b"no image at all"], ids=["empty", "text"])
-    def test_bytes_that_are_no_image_raise(self, image):
+    def test_bytes_that_are_no_image_raise(self, image, ocr):
         with pytest.raises(app.UnreadableImageError, match="cannot be decoded"):
             function(choose_engine("", 1), Bucket(a=image))(event("a"), None)
 
