@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,37 +104,6 @@ def test_compiled_parts_are_for_lambda(artifact_name: str, processor: int, tags:
     assert {processor} == {machine(library) for library in libraries}
     assert {"pydantic_core/_pydantic_core", "yaml/_yaml"} == set(of_each)
     assert [tags] * len(of_each) == list(of_each.values())
-
-
-@pytest.mark.parametrize("version", ["3.12", "3.13"])
-def test_the_layer_runs_on_each_python_that_it_serves(
-    version: str, deployable: Path, transformed: dict[str, Any]
-) -> None:
-    """Issue C: the host's samples run python3.12. The built layer, as it is, in that interpreter and nothing beside it."""
-    layers = [it for it in transformed["Resources"].values() if it["Type"] == "AWS::Lambda::LayerVersion"]
-    assert [f"python{version}" in layer["Properties"]["CompatibleRuntimes"] for layer in layers] == [True, True]
-    python = interpreter(version)
-    if platform.machine() != "x86_64" or python is None:
-        pytest.skip(f"the layer of x86_64 is run by a Python {version} of that processor, and there is none here")
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import hookcache.redirect, pydantic, yaml; print(yaml.__with_libyaml__)"
-    run = subprocess.run(
-        [python, "-I", "-S", "-c", code, deployable / "LayerX86/python"],
-        env={"PATH": os.defpath, "HOOKCACHE_HANDLER": "json.dumps", "HOOKCACHE_MODE": "off"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert (run.returncode, run.stdout) == (0, "True\n"), run.stderr
-
-
-def interpreter(version: str) -> str | None:
-    """A Python of that minor version; a pyenv shim may exist and not work, so each is asked."""
-    pyenv = sorted((Path.home() / ".pyenv/versions").glob(f"{version}*/bin/python"))
-    for candidate in (shutil.which(f"python{version}"), *map(str, pyenv)):
-        if candidate and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
-            return candidate
-    return None
 
 
 def test_the_functions_can_be_built_for_the_other_processor(artifact: Callable[..., Path]) -> None:
