@@ -125,6 +125,22 @@ sync = set -e; \
 sync_project = $(call sync,.venv,$(1)); \
 	"$(UV)" pip install --quiet --no-deps --no-build-isolation --python .venv/bin/python --editable .
 
+# The Python that is named is the one that is taken: a .venv of another is made anew.
+version_of = $(shell "$(1)" -c 'import sys; sys.version_info < (3, 11) or print(sys.version.split()[0])' 2>/dev/null)
+ifneq ($(PYTHON),)
+named := $(call version_of,$(PYTHON))
+ifeq ($(named),)
+$(error PYTHON=$(PYTHON) does not run, or is older than Python 3.11)
+endif
+ifneq ($(named),$(call version_of,.venv/bin/python))
+$(DEMO) $(DEV): another-python
+endif
+endif
+
+.PHONY: another-python
+another-python:
+	@rm -rf .venv
+
 $(DEMO): requirements/demo.lock pyproject.toml | $(INSTALLER)
 	@$(say) "Setting up .venv for the demo (about a minute the first time)"
 	@$(call sync_project,requirements/demo.lock)

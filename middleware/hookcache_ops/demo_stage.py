@@ -146,5 +146,5 @@ def check_stage(backend: Backend) -> None:
     if importlib.util.find_spec("rapidocr_onnxruntime") is None and shutil.which("tesseract") is None:
         raise StageMissingError(
             "no OCR here: RapidOCR has no release for this Python; install the system's tesseract-ocr package, "
-            "or use Python 3.11 or 3.12 (make distclean, then make demo PYTHON=python3.12)"
+            "or use Python 3.11 or 3.12 (make demo PYTHON=python3.12)"
         )
