@@ -21,12 +21,19 @@ from cryptography.x509.oid import NameOID
 from hookcache.slim import Place, SlimDynamoDB
 from unit.test_slim import ENVIRON, GET, LIMITS, Plain, Server, reply
 
+LARGE = b'{"Item": {"text": {"S": "%s"}}}' % (b"x" * 50_000)  # a record of TLS holds 16 KB
 Signed = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 
-def certificate(name: str, issuer: Signed | None = None, *, server: bool = False, strict: bool = True) -> Signed:
-    """A root, what an issuer signed, or a server at 127.0.0.1; not `strict`: without what RFC 5280 asks for beside the names."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def certificate(
+    name: str, issuer: Signed | None = None, *, server: bool = False, strict: bool = True, of: Signed | None = None
+) -> Signed:
+    """
+    A root, what an issuer signed, or a server at 127.0.0.1; with the key `of` another one, if that is given.
+
+    Not `strict`: without what RFC 5280 asks for beside the names.
+    """
+    key = of[1] if of else ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     authority, signer = (issuer[0].subject, issuer[1]) if issuer else (subject, key)
     now = datetime.now(UTC)
@@ -70,12 +77,12 @@ class SecureServer(Server):
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., SecureServer]]:
-    """A server under its `root`, whose certificate is the operator's bundle."""
+    """A server that sends `own` and `chain`; `bundle.pem` holds `root`."""
     made: list[SecureServer] = []
 
     def make(root: Signed, own: Signed, *chain: x509.Certificate) -> SecureServer:
         (tmp_path / "bundle.pem").write_bytes(root[0].public_bytes(Encoding.PEM))
-        made.append(SecureServer(tmp_path, own, list(chain), *[reply(b"{}")] * 3))
+        made.append(SecureServer(tmp_path, own, list(chain), *[reply(LARGE)] * 3))
         return made[-1]
 
     yield make
@@ -83,24 +90,27 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., SecureServer]]:
         server.close()
 
 
-def client(server: SecureServer, plain: Any, bundle: Path) -> SlimDynamoDB:
-    place = Place.of({**ENVIRON, "AWS_ENDPOINT_URL": server.url, "AWS_CA_BUNDLE": str(bundle)})
+def client(server: SecureServer, plain: Any, bundle: Path | None = None) -> SlimDynamoDB:
+    trusted = {"AWS_CA_BUNDLE": str(bundle)} if bundle else {}
+    place = Place.of({**ENVIRON, "AWS_ENDPOINT_URL": server.url, **trusted})
     assert place is not None
     return SlimDynamoDB(place, lambda: plain, **LIMITS, attempts=1)
 
 
 def test_a_chain_like_that_of_aws_is_served_over_one_connection(
-    serve: Callable[..., SecureServer], tmp_path: Path
+    serve: Callable[..., SecureServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """P18, G3: a server, who signs for it, and a root that an older one has signed as well."""
+    """P18, G3: a server, who signed for it, the root's key as an older root signed it, and that root, which is not trusted."""
     older, root = certificate("older root"), certificate("root")
     between = certificate("between", root)
-    server = serve(root, certificate("server", between, server=True), between[0], older[0])
+    chain = [between, certificate("root", older, of=root), older]
+    server = serve(root, certificate("server", between, server=True), *(each[0] for each in chain))
+    monkeypatch.setattr("hookcache.slim.place._roots_of_aws", (tmp_path / "bundle.pem").read_text)
     plain = Plain()
-    dynamodb = client(server, plain, tmp_path / "bundle.pem")
+    dynamodb = client(server, plain)
     got = [dynamodb.get_item(**GET), dynamodb.get_item(**GET), dynamodb.at_once("get_item", GET, 5.0)]
 
-    assert [{}] * 3 == [{name: it for name, it in each.items() if name != "ResponseMetadata"} for each in got]
+    assert [{"text": {"S": "x" * 50_000}}] * 3 == [each["Item"] for each in got]
     assert ([], 1, 3) == (plain.asked, server.connections, len(server.requests))
 
 
