@@ -127,7 +127,7 @@ sync_project = $(call sync,.venv,$(1)); \
 
 # The Python that is named is the one that is taken: a .venv of another is made anew.
 version_of = $(shell "$(1)" -c 'import sys; sys.version_info < (3, 11) or print(sys.version.split()[0])' 2>/dev/null)
-ifneq ($(PYTHON),)
+ifeq ($(origin PYTHON),command line)
 named := $(call version_of,$(PYTHON))
 ifeq ($(named),)
 $(error PYTHON=$(PYTHON) does not run, or is older than Python 3.11)
