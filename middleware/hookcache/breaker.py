@@ -35,17 +35,18 @@ class Breaker:
 
     def ask(self) -> Pass:
         """May the next operation go? `PROBE` is said once a second and means: try, but keep nobody waiting."""
+        if self._failures < OPENS_AFTER:
+            return Pass.GO
         with self._lock:
-            if self._failures < OPENS_AFTER:
-                return Pass.GO
             if self._clock.elapsed() < self._next_probe:
                 return Pass.STOP
             self._next_probe = self._clock.elapsed() + PROBE_EVERY_SECONDS
             return Pass.PROBE
 
     def succeeded(self) -> None:
-        with self._lock:
-            self._failures = 0
+        if self._failures:
+            with self._lock:
+                self._failures = 0
 
     def failed(self) -> None:
         with self._lock:

@@ -109,7 +109,8 @@ class Slim:
     ) -> dict[str, str]:
         named = {"host": wire.host, **headers}
         signed = self._signer.sign(self._place.credentials(), method, path, query, named, body)
-        return {**signed, "user-agent": "hookcache"}
+        signed["user-agent"] = "hookcache"
+        return signed
 
     def _either(self, operation: str, slim: Callable[[], Any], arguments: Mapping[str, Any]) -> Any:
         """What `slim` gives, or boto3 where it finds something unusual; from then on boto3 alone if it was the signature."""

@@ -12,7 +12,7 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from hookcache.slim.asking import Slim, metadata, refusal
@@ -57,11 +57,11 @@ class _JsonService(Slim):
             reply = self._send("POST", self._url, "/", headers, body)
         else:
             wire = self._wire(self._url)
-            signed = partial(self._signed, wire, "POST", "/", "", headers, body)
-            at_once = wire.exchange_at_once("POST", "/", signed, body, seconds)
-            if at_once is None:
+            connection = wire.kept(seconds)
+            if connection is None:
                 return None
-            reply = at_once
+            signed = self._signed(wire, "POST", "/", "", headers, body)
+            reply = wire.exchange("POST", "/", signed, body, connection)
         try:
             content = reply.read()
         finally:
@@ -239,7 +239,10 @@ def _parsed(content: bytes) -> dict[str, Any]:
 
 
 def _typed_map(members: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value if "S" in value or "N" in value else _typed(value) for name, value in members.items()}
+    return {
+        name: value if "S" in value or "N" in value else _typed(value)  # most are texts and numbers
+        for name, value in members.items()
+    }
 
 
 def _typed(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,34 +47,18 @@ class Wire:
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
 
-    def exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Reply:
+    def exchange(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes, over: Connection | None = None
+    ) -> Reply:
         """
-        One request and the head of its reply.
+        One request and the head of its reply, `over` a connection of ours or whichever is open or can be made.
 
         Raises:
             EndpointConnectionError, ConnectTimeoutError, SSLError: no connection was made, so nothing was sent.
             ReadTimeoutError, ConnectionClosedError: it is not known whether the request was carried out.
             Unusual: the reply is none that is understood here.
         """
-        return self._exchange(self._kept() or Connection(self), method, target, headers, body)
-
-    def exchange_at_once(
-        self, method: str, target: str, headers: Callable[[], Mapping[str, str]], body: bytes, seconds: float
-    ) -> Reply | None:
-        """
-        As `exchange`, over a connection that is open already; None where there is none.
-
-        No name is resolved and nobody is dialled, and what is sent and received takes `seconds` at most: it needs no thread
-        of its own to be bounded.
-        """
-        connection = self._kept()
-        if connection is None:
-            return None
-        connection.bound(seconds)
-        return self._exchange(connection, method, target, headers(), body)
-
-    @staticmethod
-    def _exchange(connection: Connection, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        connection = over or self._kept() or Connection(self)
         lines = [f"{method} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in headers.items()]]
         if body:
             lines.append(f"content-length: {len(body)}")
@@ -87,6 +71,17 @@ class Wire:
             connection.end()
             raise Unusual("framing")
         return Reply(connection, status, told, int(length))
+
+    def kept(self, seconds: float) -> Connection | None:
+        """
+        A connection that is open already, for an exchange of `seconds` at most; None where there is none.
+
+        No name is resolved and nobody is dialled for it: such an exchange needs no thread of its own to be bounded.
+        """
+        connection = self._kept()
+        if connection is not None:
+            connection.bound(seconds)
+        return connection
 
     def dial(self) -> socket.socket:
         """A new connection. Raises as `exchange` does."""
