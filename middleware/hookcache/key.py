@@ -63,8 +63,7 @@ class Keyer:
     def __init__(self, secrets: Secrets, namespace: str) -> None:
         self._secrets = secrets
         self.namespace = f"{namespace}/{secrets.key_id}"
-        self._keyed = hmac.new(secrets.keys, digestmod="sha256")
-        self._begun: tuple[object, hmac.HMAC] = (None, self._keyed)  # what goes before the form, as the last key had it
+        self._before_form: tuple[object, bytes] = (None, b"")  # as the last key had it
 
     def key_of(self, form: bytes, identity: bytes, generation: str, rollout: str = "") -> CacheKey:
         """
@@ -81,15 +80,12 @@ class Keyer:
     def key_of_digest(self, form_sha256: bytes, identity: bytes, generation: str, rollout: str = "") -> CacheKey:
         """As `key_of`, of a form whose digest is known: so an entry can be keyed anew under another secret (docs/adr/0015)."""
         about = (SCHEMA, identity, generation, rollout)
-        known, begun = self._begun
+        known, before = self._before_form
         if known != about:
-            begun = self._keyed.copy()
             parts = (b"key", b"%d" % SCHEMA, self.namespace.encode(), identity, generation.encode(), rollout.encode())
-            begun.update(b"".join(map(framed, parts)))
-            self._begun = about, begun
-        mac = begun.copy()
-        mac.update(form_sha256)
-        return CacheKey(mac.digest())
+            before = b"".join(map(framed, parts))
+            self._before_form = about, before
+        return CacheKey(hmac.digest(self._secrets.keys, before + form_sha256, "sha256"))
 
     def shown(self, key: CacheKey) -> str:
         """A short digest of the key for receipts: tells keys apart for a reader, opens nothing."""
@@ -127,11 +123,8 @@ class Keyer:
         return CacheKey(self._indexed(b"control", backend.encode()))
 
     def _indexed(self, what: bytes, content: bytes) -> bytes:
-        namespace = self.namespace.encode()
-        mac = hmac.new(self._secrets.index, digestmod="sha256")
-        for part in (what, namespace, content):
-            mac.update(framed(part))
-        return mac.digest()
+        parts = b"".join(map(framed, (what, self.namespace.encode(), content)))
+        return hmac.digest(self._secrets.index, parts, "sha256")
 
 
 def form_digest(pieces: Iterable[Piece]) -> bytes:

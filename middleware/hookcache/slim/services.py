@@ -11,7 +11,7 @@ import binascii
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -75,10 +75,10 @@ class _JsonService(Slim):
             )
         parsed = _parsed(content)
         if reply.status == 200:
-            return self._decoded(parsed) | {"ResponseMetadata": metadata(reply)}
+            return {**self._decoded(parsed), "ResponseMetadata": metadata(reply)}
         code = str(parsed.get("__type") or parsed.get("code") or reply.status).rsplit("#", 1)[-1]
         message = str(parsed.get("message") or parsed.get("Message") or "")
-        more = {"Item": _typed_map(parsed["Item"])} if isinstance(parsed.get("Item"), dict) else {}
+        more = {"Item": self._decoded(parsed)["Item"]} if isinstance(parsed.get("Item"), dict) else {}
         raise refusal(operation, reply, code, message, **more)
 
     def _decoded(self, parsed: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +120,10 @@ class SlimDynamoDB(_JsonService):
         return self._ask(operation, arguments)
 
     def _decoded(self, parsed: dict[str, Any]) -> dict[str, Any]:
-        return {name: _typed_map(part) if name in {"Item", "Attributes"} else part for name, part in parsed.items()}
+        for name in ("Item", "Attributes"):
+            if name in parsed:
+                _binary_to_bytes(parsed[name].values())
+        return parsed
 
 
 class SlimSecrets(_JsonService):
@@ -221,8 +224,11 @@ class SlimS3(Slim):
         raise refusal(operation, reply, told_code, message[1].decode() if message else "")
 
 
+_BINARY = (bytes, bytearray, memoryview)
+
+
 def _as_base64(value: object) -> str:
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, _BINARY):
         return binascii.b2a_base64(value, newline=False).decode()
     raise Unusual  # boto3 says what is wrong with it
 
@@ -238,24 +244,16 @@ def _parsed(content: bytes) -> dict[str, Any]:
     return parsed if isinstance(parsed, dict) else {}
 
 
-def _typed_map(members: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value if "S" in value or "N" in value else _typed(value)  # most are texts and numbers
-        for name, value in members.items()
-    }
-
-
-def _typed(value: Mapping[str, Any]) -> dict[str, Any]:
-    """One attribute value with its binary parts as bytes."""
-    ((kind, content),) = value.items()
-    match kind:
-        case "B":
-            return {kind: binascii.a2b_base64(content)}
-        case "BS":
-            return {kind: [binascii.a2b_base64(each) for each in content]}
-        case "M":
-            return {kind: _typed_map(content)}
-        case "L":
-            return {kind: [_typed(each) for each in content]}
-        case _:
-            return dict(value)
+def _binary_to_bytes(values: Iterable[dict[str, Any]]) -> None:
+    """Binary parts of attribute values, in place: they were parsed just now, and nobody else has them."""
+    for value in values:
+        if "S" in value or "N" in value:  # as most are
+            continue
+        if "B" in value:
+            value["B"] = binascii.a2b_base64(value["B"])
+        elif "BS" in value:
+            value["BS"] = [binascii.a2b_base64(each) for each in value["BS"]]
+        elif "M" in value:
+            _binary_to_bytes(value["M"].values())
+        elif "L" in value:
+            _binary_to_bytes(value["L"])
