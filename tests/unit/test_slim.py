@@ -205,6 +205,10 @@ class TestSignature:
 
         assert f"{signing.ALGORITHM} {expected}" == signed["authorization"]
 
+    def test_what_is_shown_of_credentials_is_no_secret(self):
+        """P36: neither key nor token may reach a log by way of a traceback."""
+        assert "Credentials(access_key='AKID')" == repr(Credentials("AKID", "secret", "token"))
+
     def test_the_next_day_has_a_key_of_its_own(self):
         """A signer that lives past midnight signs with the new day's key."""
         signer, credentials = Signer("eu-central-1", "dynamodb"), Credentials("AKID", "secret", "")

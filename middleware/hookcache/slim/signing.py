@@ -13,18 +13,23 @@ import hmac
 import time
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple
+
+from hookcache.value import value
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 _DATE = "x-amz-date"
 
 
-class Credentials(NamedTuple):
+@value
+class Credentials:
     """Who signs. `token` is empty for long-lived keys."""
 
     access_key: str
     secret_key: str
     token: str
+
+    def __repr__(self) -> str:
+        return f"Credentials(access_key={self.access_key!r})"
 
 
 class Signer:
