@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
 from hookcache.assembly import in_process
+from hookcache.log import warn
 from hookcache.package import identity_of_package
 from hookcache.settings import PREFIX, Settings
 
@@ -50,10 +51,7 @@ def cached(handler: Handler | None = None, /, *, name: str = "", environ: Mappin
 
 def _cached(handler: Callable[[Any, Any], Any], name: str, environ: Mapping[str, str]) -> Callable[[Any, Any], Any]:
     if not any(PREFIX + setting.upper() in environ for setting in Settings.names()):
-        import logging  # 5 ms, paid by whoever has something to be warned of
-
-        message = "no setting of hookcache (%s...) is made: the handler is called without a cache"
-        logging.getLogger("hookcache").warning(message, PREFIX)
+        warn(environ, "no setting of hookcache (%s...) is made: the handler is called without a cache", PREFIX)
         return handler
     hook = in_process(handler, identity_of_package(handler, environ, name), environ)
 

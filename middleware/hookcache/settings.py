@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from hookcache import cipher, readers
 from hookcache.errors import ConfigurationError
+from hookcache.log import warn
 from hookcache.policy import DAY_SECONDS, Mode, Rules, default_rules
 from hookcache.request import CONTEXTS
 from hookcache.value import replace, shown, value
@@ -173,7 +174,7 @@ class Settings:
             if name.startswith(PREFIX) and value != ""  # CloudFormation spells "not set" as an empty text
         }
         for unknown in sorted(given.keys() - cls.names()):
-            _warn("%s%s is no setting of hookcache and is ignored", PREFIX, unknown.upper())
+            warn(environ, "%s%s is no setting of hookcache and is ignored", PREFIX, unknown.upper())
         if "table" not in given:
             raise ConfigurationError(f"{PREFIX}TABLE is not set")
         settings = cls(
@@ -250,7 +251,7 @@ class Settings:
         if told["name"] == environ.get("AWS_LAMBDA_FUNCTION_NAME"):
             raise ConfigurationError("HOOKCACHE_BACKEND is this function itself; name the hook to stand in front of")
         if not told["name"].startswith("GENAIIDP-"):
-            _warn("HOOKCACHE_BACKEND does not start with GENAIIDP-; the host itself could not call it")
+            warn(environ, "HOOKCACHE_BACKEND does not start with GENAIIDP-; the host itself could not call it")
 
 
 _PARTITIONS = {
@@ -274,9 +275,3 @@ def _read(name: str, setting: Any, value: str) -> Any:
         return reader(value)
     except readers.Wrong as error:
         raise ConfigurationError(f"{PREFIX}{name.upper()}: {error}") from None
-
-
-def _warn(message: str, *values: str) -> None:
-    import logging  # 5 ms, paid by whoever has something to be warned of
-
-    logging.getLogger("hookcache").warning(message, *values)
