@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -80,9 +80,9 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., SecureServer]]:
     """A server that sends `own` and `chain`; `bundle.pem` holds `root`."""
     made: list[SecureServer] = []
 
-    def make(root: Signed, own: Signed, *chain: x509.Certificate) -> SecureServer:
+    def make(root: Signed, own: Signed, *chain: x509.Certificate, replies: Sequence[bytes] = ()) -> SecureServer:
         (tmp_path / "bundle.pem").write_bytes(root[0].public_bytes(Encoding.PEM))
-        made.append(SecureServer(tmp_path, own, list(chain), *[reply(LARGE)] * 3))
+        made.append(SecureServer(tmp_path, own, list(chain), *(replies or [reply(LARGE)] * 3)))
         return made[-1]
 
     yield make
@@ -135,3 +135,22 @@ def test_a_company_s_root_is_trusted_as_boto3_trusts_it(serve: Callable[..., Sec
 
     assert (200, 200) == tuple(each.get_item(**GET)["ResponseMetadata"]["HTTPStatusCode"] for each in (theirs, ours))
     assert ([], 2) == (plain.asked, len(server.requests))
+
+
+@pytest.mark.parametrize("guarded", [True, False], ids=["promise", "control"])
+def test_what_came_unasked_in_the_last_record_is_nobodys_answer(
+    guarded: bool, serve: Callable[..., SecureServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P4, F28: it is decrypted already, where no look at the socket finds it. Control: not asked for, it is the next answer."""
+    if not guarded:
+        monkeypatch.setattr(ssl.SSLSocket, "pending", lambda _: 0)
+    root = certificate("root")
+    unasked = reply(b'{"Item": {"text": {"S": "another"}}}')
+    server = serve(
+        root, certificate("server", root, server=True), replies=[reply(LARGE) + unasked, reply(b'{"Item": {}}')]
+    )
+    dynamodb = client(server, Plain(), tmp_path / "bundle.pem")
+    dynamodb.get_item(**GET)
+    second = dynamodb.get_item(**GET)["Item"]
+
+    assert (({}, 2) if guarded else ({"text": {"S": "another"}}, 1)) == (second, server.connections)
