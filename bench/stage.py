@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import boto3
 
+from bench import cores
 from bench.tls_front import make_authority
 from hookcache_ops.local import engines
 
@@ -42,18 +43,20 @@ class Stage:
     def __enter__(self) -> Stage:
         self._open = ExitStack()
         try:
-            self.engine = engines.DYNOXIDE if engines.available(engines.DYNOXIDE) else engines.MOTO
-            url = self._open.enter_context(engines.engine(self.engine)).url
-            folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
-            self.bundle, self.few_roots, server_pem = make_authority(folder)
-            # Spelt out: the interpreter that runs the bench runs its servers, and nothing here comes from outside.
-            command = [sys.executable, "-m", "bench.servers", str(urlsplit(url).port), str(server_pem)]
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT, env=self._inherit()
-            )
-            self._open.callback(process.wait)
-            self._open.callback(process.communicate)  # ends its input, which ends it
-            ports = json.loads(process.stdout.readline())  # type: ignore[union-attr]
+            self._open.enter_context(cores.given_back())
+            with cores.for_servers():
+                self.engine = engines.DYNOXIDE if engines.available(engines.DYNOXIDE) else engines.MOTO
+                url = self._open.enter_context(engines.engine(self.engine)).url
+                folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
+                self.bundle, self.few_roots, server_pem = make_authority(folder)
+                # Spelt out: the interpreter that runs the bench runs its servers, and nothing here comes from outside.
+                command = [sys.executable, "-m", "bench.servers", str(urlsplit(url).port), str(server_pem)]
+                process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT, env=self._inherit()
+                )
+                self._open.callback(process.wait)
+                self._open.callback(process.communicate)  # ends its input, which ends it
+                ports = json.loads(process.stdout.readline())  # type: ignore[union-attr]
             self.plain_url, self.tls_url = (
                 f"http://127.0.0.1:{ports['plain']}",
                 f"https://127.0.0.1:{ports['front']}",
