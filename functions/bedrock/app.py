@@ -144,7 +144,7 @@ class BedrockFunction:
         event = {**event, "inferenceConfig": chosen(event.get("inferenceConfig") or {}, self._sampling)}
         if self._shape == "chat":
             return chat_request(event, self._model, {"model": None, **self._fields}, fetch)
-        return {**filled(self._template, event, fetch), **self._fields}
+        return filled(self._template, event, fetch, self._fields)
 
     def _answer(self, told: Any) -> dict[str, Any]:
         match self._shape:
@@ -152,7 +152,7 @@ class BedrockFunction:
                 return anthropic_answer(told, blank_pages=self._blank_pages)
             case "chat":
                 return chat_answer(told, blank_pages=self._blank_pages)
-        return answer_at(self._paths, told)
+        return answer_at(self._paths, told, blank_pages=self._blank_pages)
 
 
 def _guardrail_of(environment: Mapping[str, str]) -> dict[str, str] | None:

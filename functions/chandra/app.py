@@ -76,7 +76,7 @@ class ChandraFunction:
         if self._s3 is None:
             self._s3 = s3_client(self._clients)
         images = list(map(fetcher(self._s3, deadline), require_images(event)))
-        key = self._key.get()
+        key = self._key.get(deadline)
         headers = {"X-API-Key": key} if key else {}
         try:
             jobs = [self._submit(image, headers, deadline) for image in images]

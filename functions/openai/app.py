@@ -75,7 +75,7 @@ class OpenAiFunction:
             self._s3 = s3_client(self._clients)
         request = chat_request(event, self._model, self._body, fetcher(self._s3, deadline))
         headers = {"Content-Type": "application/json"}
-        if key := self._key.get():
+        if key := self._key.get(deadline):
             headers["Authorization"] = f"Bearer {key}"
         try:
             told = self._service.call("POST", self._url, headers, deadline, body=json.dumps(request).encode())

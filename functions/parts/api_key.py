@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from backend_errors import SettingsError
+from backend_errors import OutOfTimeError, SettingsError
 from botocore.exceptions import BotoCoreError, ClientError
+from deadline import Deadline, within
 
 SECRET_SECONDS = 10  # longest wait for the secret, and for a second try of it
 
@@ -26,17 +27,25 @@ class ApiKey:
         self._client, self._secret_arn, self._setting = client, secret_arn, setting
         self._key: str | None = None
 
-    def get(self) -> str:
+    def get(self, deadline: Deadline) -> str:
         """
         The key; empty for a service that takes none.
 
         Raises:
             SettingsError: the secret cannot be read, or holds no key; the message names the remedy.
+            OutOfTimeError: Secrets Manager did not answer in time.
         """
         if not self._secret_arn:
             return ""
         if self._key is None:
-            self._key = _key_in(self._read(), self._setting)
+            left = deadline.left()
+            try:
+                self._key = _key_in(within(left, self._read), self._setting)
+            except TimeoutError:
+                raise OutOfTimeError(
+                    f"Secrets Manager did not give the secret that {self._setting} names in the {left:.0f} s that were left: "
+                    "raise the function's timeout, or check that this function reaches Secrets Manager"
+                ) from None
         return self._key
 
     def forget(self) -> None:

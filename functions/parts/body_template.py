@@ -55,9 +55,17 @@ def check_template(template: Any, setting: str) -> None:
         raise SettingsError(f"{setting} holds neither $PROMPT, $USER, $IMAGES nor $IMAGE_URLS: nothing would be asked")
 
 
-def filled(template: Any, event: Mapping[str, Any], fetch: Callable[[Mapping[str, Any]], PageImage]) -> Any:
+def filled(
+    template: Mapping[str, Any],
+    event: Mapping[str, Any],
+    fetch: Callable[[Mapping[str, Any]], PageImage],
+    laid_over: Mapping[str, Any],
+) -> dict[str, Any]:
     """
     The request's body.
+
+    Args:
+        laid_over: members that replace or join the template's; null takes one out.
 
     Raises:
         BadRequestError: the request has images and the template no place for them, or a block of another kind.
@@ -81,7 +89,9 @@ def filled(template: Any, event: Mapping[str, Any], fetch: Callable[[Mapping[str
     values["$PROMPT"] = "\n\n".join(filter(None, [*system, *user]))
     values["$IMAGES"] = encoded
     values["$IMAGE_URLS"] = [f"data:{i.media_type};base64,{data}" for i, data in zip(images, encoded, strict=True)]
-    return _put(template, {word: value for word, value in values.items() if value not in (None, "", [])})
+    body = _put(template, {word: value for word, value in values.items() if value not in (None, "", [])})
+    left_out = {name for name, value in laid_over.items() if value is None}
+    return {name: value for name, value in {**body, **laid_over}.items() if name not in left_out}
 
 
 def text_of(block: Any) -> str:
@@ -122,24 +132,28 @@ def paths_of(told: str, setting: str) -> dict[str, list[str]]:
     return {name: path.split(".") for name, path in paths.items()}
 
 
-def answer_at(paths: Mapping[str, list[str]], body: Any) -> dict[str, Any]:
+def answer_at(paths: Mapping[str, list[str]], body: Any, *, blank_pages: bool) -> dict[str, Any]:
     """
     The host's answer from a model's body. Paths other than `text` and `stop` are units of usage.
+
+    Args:
+        blank_pages: an empty text that ended well is a blank page; only where `stop` is among the paths.
 
     Raises:
         BadAnswerError: no text there, or an empty one.
     """
-    text = _at(body, paths["text"])
-    if not isinstance(text, str) or not text.strip():
-        raise BadAnswerError(f"the model's answer has no text at {'.'.join(paths['text'])}: check ANSWER_PATHS")
+    text, stop = _at(body, paths["text"]), _at(body, paths["stop"]) if "stop" in paths else ""
+    stop = STOPS.get(stop.lower(), stop) if isinstance(stop, str) else ""
+    if not isinstance(text, str) or not (text.strip() or (blank_pages and stop == "end_turn")):
+        raise BadAnswerError(
+            f"the model's answer has no text at {'.'.join(paths['text'])}: check ANSWER_PATHS; with stop among them, "
+            "BLANK_PAGES=on where the model says nothing about a blank page"
+        )
+    if "stop" in paths and not stop:
+        raise BadAnswerError("the model does not say how its answer ended: a whole one cannot be told from a cut one")
     answer: dict[str, Any] = {"output": {"message": {"role": "assistant", "content": [{"text": text}]}}}
-    if "stop" in paths:
-        stop = _at(body, paths["stop"])
-        if not isinstance(stop, str) or not stop:
-            raise BadAnswerError(
-                "the model does not say how its answer ended: a whole one cannot be told from a cut one"
-            )
-        answer["stopReason"] = STOPS.get(stop.lower(), stop)
+    if stop:
+        answer["stopReason"] = stop
     found = {unit: _at(body, path) for unit, path in paths.items() if unit not in {"text", "stop"}}
     usage = {unit: n for unit, n in found.items() if isinstance(n, int | float) and not isinstance(n, bool)}
     return {**answer, "usage": usage} if usage else answer

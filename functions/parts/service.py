@@ -2,7 +2,7 @@
 A service over HTTPS: one JSON answer per call, retries with jitter inside the deadline, errors of our own types.
 
 What is asked again: 408, 429, 500, 502, 503, 504, a connection that failed, and a look (GET) that was not answered. What is
-not: other refusals, and a request for work (POST) that was sent and not answered within `request_seconds`, for the service
+not: other refusals and failures, and a request for work (POST) that was sent and not answered within `request_seconds`, for the service
 may have done the work, and would be paid twice.
 """
 
@@ -186,7 +186,7 @@ class Service:
             return ServiceThrottledError(
                 f"{told}: too many requests, ask the vendor for a higher limit or send fewer at a time"
             )
-        if reply.status in AGAIN:
+        if reply.status in AGAIN or reply.status >= 500:
             return ServiceFailedError(f"{told}: it is failing, try again later")
         if reply.status in {401, 403}:
             return ServiceRefusedError(f"{told}: check the key in the secret, and what it may be used for")

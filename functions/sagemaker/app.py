@@ -117,7 +117,7 @@ class SageMakerFunction:
                 return chat_request(event, self._name, {"model": self._name or None, **self._fields}, fetch)
             case "generate":
                 return generate_body(event, fetch, self._fields)
-        return {**filled(self._template, event, fetch), **self._fields}
+        return filled(self._template, event, fetch, self._fields)
 
     def _answer(self, told: Any) -> dict[str, Any]:
         match self._shape:
@@ -125,7 +125,7 @@ class SageMakerFunction:
                 return converse_answer(told, blank_pages=self._blank_pages)
             case "generate":
                 return generate_answer(told, blank_pages=self._blank_pages)
-        return answer_at(self._paths, told)
+        return answer_at(self._paths, told, blank_pages=self._blank_pages)
 
 
 lambda_handler = SageMakerFunction(os.environ)

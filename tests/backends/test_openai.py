@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -193,6 +194,7 @@ BAD = {
     "429 for an hour": (Says({}, 429, {"Retry-After": "3600"}), "ServiceThrottledError"),
     "500": (Says({"detail": CANARY}, 500), "ServiceFailedError"),
     "503": (Says(b"busy", 503), "ServiceFailedError"),
+    "529": (Says({}, 529), "ServiceFailedError"),
 }
 
 
@@ -240,6 +242,13 @@ class TestRetries:
     @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
     def test_what_will_not_pass_is_asked_once(self, rig, status):
         with scripted(Says({}, status)) as service, pytest.raises(errors.ServiceRefusedError):
+            function(rig, service)(ocr_event(rig.image(b"p")), None)
+        assert len(service.requests) == 1
+
+    @pytest.mark.parametrize("status", [501, 520, 529])
+    def test_another_failure_of_the_server_is_its_own_and_asked_once(self, rig, status):
+        """Not the request's fault, so no refusal: `negative_errors` must not hold it back. 500 and 503 above are repeated."""
+        with scripted(Says({}, status)) as service, pytest.raises(errors.ServiceFailedError):
             function(rig, service)(ocr_event(rig.image(b"p")), None)
         assert len(service.requests) == 1
 
@@ -318,6 +327,24 @@ class TestKey:
             pytest.raises(errors.SettingsError, match="secretsmanager:GetSecretValue"),
         ):
             function(rig, service, secrets)(event_of("OCR", ["x"]), None)
+
+    def test_a_secret_that_does_not_come_is_waited_for_until_the_deadline(self, rig):
+        """P21: a function in a VPC without a way to Secrets Manager says so itself, before Lambda ends it without a word."""
+        came = threading.Event()
+
+        class Silent(FakeSecrets):
+            def get_secret_value(self, **arguments: Any) -> dict[str, Any]:
+                came.wait(30)
+                return super().get_secret_value(**arguments)
+
+        event = event_of("OCR", ["x"])
+        with scripted(Says(completion())) as service:
+            with pytest.raises(errors.OutOfTimeError, match=r"Secrets Manager.*timeout"):
+                function(rig, service, Silent(KEY), left=2.2)(event, None)
+            assert len(service.requests) == 0
+            came.set()
+            function(rig, service, Silent(KEY), left=2.2)(event, None)  # control: one that comes is used in that time
+        assert len(service.requests) == 1
 
 
 def test_nothing_confidential_is_logged(rig, caplog):

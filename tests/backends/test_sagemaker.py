@@ -20,6 +20,7 @@ errors = app.module_backend_errors
 DATA = base64.b64encode(b"JPEG").decode()
 URL = f"data:image/jpeg;base64,{DATA}"
 JSON_PROMPT = "Account: 12345\nAnswer with JSON only."
+TEMPLATE = {"REQUEST_SHAPE": "template", "BODY_TEMPLATE": '{"inputs": "$PROMPT"}'}
 
 
 def function(clients: Any, **environment: str) -> Any:
@@ -99,6 +100,13 @@ class TestRequest:
             ANSWER_PATHS="text=generated_text",
         )
         assert body == {"text_inputs": "Read.", "pictures": [URL]}
+
+    def test_null_takes_a_member_out_of_a_template(self):
+        """As with the other shapes; a null of the template's own stays, since the model may want it."""
+        settings = {"REQUEST_SHAPE": "template", "ANSWER_PATHS": "text=generated_text"}
+        template = '{"inputs": "$PROMPT", "details": true, "seed": null}'
+        body = body_of(event("Read."), **settings, BODY_TEMPLATE=template, MODEL_FIELDS='{"details": null, "top_n": 1}')
+        assert body == {"inputs": "Read.", "seed": None, "top_n": 1}
 
     def test_the_model_of_a_shared_endpoint_is_named(self, server):
         given = {"INFERENCE_COMPONENT": "reader-1", "TARGET_VARIANT": "blue", "MODEL_NAME": "qwen"}
@@ -200,6 +208,28 @@ class TestWire:
         server.misbehave("empty")
         answer = function(Clients(server.url), REQUEST_SHAPE="generate", BLANK_PAGES="on")(event(), Left())
         assert (text_of(answer), answer["stopReason"]) == ("", "end_turn")
+
+    def test_blank_pages_of_a_template_where_they_are_expected(self, server):
+        server.misbehave(Reply.of_json({"text": " ", "why": "stop"}))
+        paths = {"ANSWER_PATHS": "text=text stop=why", "BLANK_PAGES": "on"}
+        answer = function(Clients(server.url), **TEMPLATE, **paths)(event(), Left())
+        assert (text_of(answer), answer["stopReason"]) == (" ", "end_turn")
+
+    @pytest.mark.parametrize(
+        ("why", "paths", "blank_pages"),
+        [
+            ("stop", "text=text stop=why", "off"),
+            ("length", "text=text stop=why", "on"),
+            ("stop", "text=text", "on"),
+        ],
+        ids=["not expected", "cut", "nobody says how it ended"],
+    )
+    def test_another_empty_text_of_a_template_is_an_error(self, server, why, paths, blank_pages):
+        """Control of the test above."""
+        server.misbehave(Reply.of_json({"text": " ", "why": why}))
+        made = function(Clients(server.url), **TEMPLATE, ANSWER_PATHS=paths, BLANK_PAGES=blank_pages)
+        with pytest.raises(errors.BadAnswerError, match="BLANK_PAGES"):
+            made(event(), Left())
 
 
 @pytest.mark.parametrize(
