@@ -1,5 +1,5 @@
 """
-Erase: remove what was kept of an image, a request or a key, and forbid its return (docs/protocol.md, "Erase").
+Erase: remove what was kept of an image, a request or a key, and forbid its return (docs/protocol.md, "States").
 
     find the keys         by INDEX items: every identity and generation, fetches in flight included (P46)
     per key               fence the lease, then put a tombstone under the same fence; if the entry bears a larger one,
