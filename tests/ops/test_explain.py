@@ -269,6 +269,10 @@ class TestCommand:
             (["{event}", "{event}", "--images", "nowhere"], "no such folder"),
             (["{event}"], "name no table"),
             (["{bare}", "{bare}"], "has no trace"),
+            (["{log}", "--memory-bytes", "-5"], "are above 0"),
+            (["{log}", "--memory-seconds", "nan"], "are above 0"),
+            (["{event}", "{event}", "--function", "x"], "what one event is held against"),
+            (["{log}", "--function", "x"], "what one event is held against"),
         ],
     )
     def test_bad_input_is_status_2_and_one_line_that_says_what_to_do(self, arguments, remedy, tmp_path, capsys, rig):

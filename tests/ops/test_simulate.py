@@ -458,7 +458,9 @@ def test_the_page_is_whole_and_loads_nothing(tmp_path, capsys):
         (["LOG", "--merge-namespaces"], "trace: true"),
         (["LOG", "--scenario", "missing.yaml"], "give a scenario file"),
         (["LOG", "--scenario", "BAD"], "fresh_days is unknown; use mode, fresh_seconds"),
-        (["LOG", "--prices", "missing.yaml"], "give a price table"),
+        (["LOG", "--scenario", "STEPS"], "of Assessment, Classification, Extraction, OCR"),
+        (["LOG", "--prices", "missing.yaml"], "missing.yaml: No such file or directory; give a price table"),
+        (["LOG", "--price-as", "ocr"], "give both"),
         (["LOG", "--prices", "PRICES", "--price-as", "ocr"], "are for payloads"),
         (["LOG", "--images", "missing"], "no folder"),
         (["LOG", "-o", "/nowhere/page.html"], "choose a folder"),
@@ -470,8 +472,9 @@ def test_bad_input_is_refused_with_a_remedy(tmp_path, capsys, arguments, says):
     """One line, status 2, no traceback."""
     log = write_log([_miss(0, "a" * 16)], tmp_path / "log")
     (tmp_path / "bad").write_text("scenarios: [{name: x, fresh_days: 3}]")
+    (tmp_path / "steps").write_text("scenarios: [{name: x, images_only: [Ocr]}]")
     (tmp_path / "prices").write_text("pricing: [{name: ocr, units: [{name: pages, price: '0.003'}]}]")
-    places = {"LOG": str(log), "BAD": str(tmp_path / "bad"), "PRICES": str(tmp_path / "prices")}
+    places = {"LOG": str(log)} | {name.upper(): str(tmp_path / name) for name in ("bad", "steps", "prices")}
 
     assert says in refused(capsys, *(places.get(argument, argument) for argument in arguments))
 

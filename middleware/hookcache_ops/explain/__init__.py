@@ -77,8 +77,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace) -> int:
+    if not (args.memory_bytes > 0 and args.memory_seconds > 0):
+        raise InputError("--memory-bytes and --memory-seconds are above 0, as the function's own settings are")
     inputs = [given(name) for name in default_sources(args.sources)]
     kinds = [each.kind for each in inputs]
+    if args.function and (args.request or kinds.count("event") != 1):
+        raise InputError("--function is what one event is held against; give that event, or leave --function out")
     if args.request:
         return _requests(args, [each.name for each in inputs])
     if kinds == ["event", "event"]:

@@ -163,11 +163,14 @@ def _sample(told: str | float) -> Sample:
 
 def _prices(args: argparse.Namespace) -> Prices | None:
     if not args.prices:
+        if args.price_as:
+            raise SourceError("--price-as names a row of the table in --prices; give both, or neither")
         return None
     try:
         table = PriceTable.parse(Path(args.prices).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ConfigurationError) as error:
-        raise SourceError(f"{args.prices}: {error}; give a price table in the host's format") from None
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise SourceError(f"{args.prices}: {why}; give a price table in the host's format") from None
     if args.price_as not in table.rows:
         raise SourceError(
             f"--price-as {args.price_as!r} is no row of {args.prices}; it has {', '.join(list(table.rows)[:5])}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hookcache.errors import ConfigurationError
 from hookcache.policy import Mode
+from hookcache.request import METERED_CONTEXTS
 from hookcache.settings import ANY_CONTEXT, PREFIX, Settings
 from hookcache_ops.receipts import SourceError
 from hookcache_ops.simulate.trace import short
@@ -198,8 +199,9 @@ def _keying(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
     if "images_only" in told:
         steps = told["images_only"]
         steps = [steps] if isinstance(steps, str) else steps
-        if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
-            raise SourceError(f"scenario {name!r}: images_only is a list of steps, such as [OCR]")
+        if not isinstance(steps, list) or not steps or not all(step in METERED_CONTEXTS for step in map(str, steps)):
+            known = ", ".join(sorted(METERED_CONTEXTS))
+            raise SourceError(f"scenario {name!r}: images_only is a list of steps, such as [OCR], of {known}")
         found["images_only"] = frozenset(steps)
     if "merge_namespaces" in told:
         found["merge_namespaces"] = told["merge_namespaces"] is True
