@@ -28,6 +28,10 @@ OCR, READER = "ocr", "reader"
 BACKENDS = {OCR: PROJECT / "functions" / "ocr", READER: DEFINITIONS / "reader"}
 FAILURES = "workflow-failures"
 POLICY = {"OCR": {"blank_pages": True}}
+PATIENCE_SECONDS, PAGE_SECONDS = 40.0, 10.0
+"""How long an execution may take whose prompts are answered at once, and how much longer for each page that is read."""
+PROMPTS_IN_A_ROW = 3
+"""Of the longest chain in `DEFINITIONS`."""
 
 
 def table_engine() -> str:
@@ -123,8 +127,13 @@ class WorkflowStage:
                 },
             )
         before = self._calls()
-        execution = self._steps.run(self._machines[workflow], given)
+        execution = self._steps.run(self._machines[workflow], given, self.patience_seconds(given))
         return execution, self._calls() - before
+
+    def patience_seconds(self, given: Any) -> float:
+        """How long an execution with the input `given` may take: the reader's own time and the pages count beside the rest."""
+        pages = len(given.get("pages", ())) if isinstance(given, dict) else 0
+        return PATIENCE_SECONDS + PROMPTS_IN_A_ROW * self._reader_seconds + PAGE_SECONDS * pages
 
     def break_reader(self, *, down: bool) -> None:
         """From now on the reader fails on every call; or answers again."""

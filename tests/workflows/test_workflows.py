@@ -149,6 +149,36 @@ class TestRouter:
         ] == ["functions", "table", "rest"]
 
 
+def longest_chain(machine: dict[str, Any]) -> int:
+    """Prompts that wait for each other: those of a Parallel count once."""
+    return sum(
+        max(map(longest_chain, state["Branches"]))
+        if state["Type"] == "Parallel"
+        else "PromptFunction" in json.dumps(state.get("Parameters", {}))
+        for state in machine["States"].values()
+    )
+
+
+class TestPatience:
+    SLOWEST = 60.0  # what --seconds takes at most
+
+    def test_the_slowest_reader_fits_into_every_workflow(self, tmp_path):
+        """`--seconds 60` is offered, so an execution whose prompts take that long is not given up before its end."""
+        patience = WorkflowStage(tmp_path, self.SLOWEST).patience_seconds({"page": {}})
+        needed = {file.name: longest_chain(json.loads(file.read_text())) * self.SLOWEST for file in DEFINITIONS}
+
+        assert max(needed.values()) == 180.0
+        assert all(patience >= seconds + 30 for seconds in needed.values())
+
+    def test_it_grows_with_the_pages_and_not_without_need(self, tmp_path):
+        """Control: what hangs is noticed as soon as ever where nothing is slow."""
+        stage = WorkflowStage(tmp_path, 0.0)
+        few, many = ({"document": "x", "pages": [{}] * count} for count in (1, 50))
+
+        assert stage.patience_seconds({"page": {}}) == 40.0
+        assert stage.patience_seconds(many) - stage.patience_seconds(few) == 490.0
+
+
 class TestOnTheInterpreter:
     def test_the_second_run_reaches_no_backend(self, stage):
         """The first run fetches; the second is answered by the wrapper, and returns the same."""
