@@ -49,7 +49,7 @@ class Meter:
         self._prices = prices
         namespace = environ.get("POWERTOOLS_METRICS_NAMESPACE") or DEFAULT_NAMESPACE
         self._recorder = Recorder(namespace, environ.get("POWERTOOLS_SERVICE_NAME") or DEFAULT_SERVICE)
-        self._disabled = is_disabled()
+        self._disabled = is_disabled(environ)
         self._own_name = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
         self._memory_gb = _memory_mb(environ) / 1024
         self._cold = True

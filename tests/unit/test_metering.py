@@ -96,6 +96,16 @@ def test_namespace_and_service_are_powertools_own_settings(clock, capsys):
     assert ("Mine", "pages") == (written["_aws"]["CloudWatchMetrics"][0]["Namespace"], written["Service"])
 
 
+@pytest.mark.parametrize(("own", "process", "written"), [("true", "", 0), ("", "true", 1), ("", "", 1)])
+def test_receipts_are_switched_off_by_the_meters_own_environment(own, process, written, clock, capsys, monkeypatch):
+    """P31: an operator's shell, where `hookcache warm` meters for itself, is another environment than the function's."""
+    monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", process)
+    with meter(clock, POWERTOOLS_METRICS_DISABLED=own).invocation("OCR", None):
+        pass
+
+    assert written == len(receipts(capsys))
+
+
 def test_health_metrics_are_written_only_where_they_count(clock, capsys):
     """P35: every custom metric costs money."""
     health = {"TableErrors", "ImageErrors", "Refusals", "LeaseLost", "CorruptEntries", "Unpriced"}
