@@ -534,7 +534,7 @@ def test_the_operator_is_told_what_the_host_needs(transformed: Template) -> None
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
     [
-        ("Name", ["chandra-ocr-hook", "x" * 49], ["", "x" * 50, "a b", "a:b", "a/b", "a\n"]),
+        ("Name", ["chandra-ocr-hook", "x" * 48], ["", "x" * 49, "a b", "a:b", "a/b", "a\n"]),
         (
             "BackendFunction",
             [
@@ -585,6 +585,16 @@ def test_a_parameter_takes_what_works_and_refuses_the_rest(
 
     assert good == [value for value in good if re.fullmatch(pattern, value)]
     assert [value for value in bad if re.fullmatch(pattern, value)] == []
+
+
+@pytest.mark.parametrize(("letters", "longest"), [(48, 64), (49, 65)], ids=["the most", "control: one more"])
+def test_the_longest_name_makes_functions_that_lambda_takes(letters: int, longest: int, transformed: Template) -> None:
+    """B19: a function's name has 64 letters at most, and the erase function's is the longer one of the two."""
+    stack = Stack(transformed, GIVEN | {"Name": "x" * letters})
+    names = [function["FunctionName"] for _, function in stack.of_type("AWS::Lambda::Function")]
+
+    assert longest == max(map(len, names))
+    assert (longest <= 64) == bool(re.fullmatch(transformed["Parameters"]["Name"]["AllowedPattern"], "x" * letters))
 
 
 def test_names_of_the_host_samples_are_kept(transformed: Template) -> None:
