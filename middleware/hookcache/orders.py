@@ -57,8 +57,9 @@ class Orders:
         return replace(self, stale_before_ms=later) if soft else replace(self, not_before_ms=later)
 
     def with_mode(self, context: str, mode: str | None) -> Orders:
-        """With `mode` ordered for `context`; None takes the order back."""
-        others = {name: ordered for name, ordered in self.modes.items() if name != context}
+        """With `mode` ordered for `context`; None takes the order back. One for all contexts replaces those for single ones."""
+        kept = {} if context == ALL_CONTEXTS else self.modes
+        others = {name: ordered for name, ordered in kept.items() if name != context}
         return replace(self, modes=others if mode is None else {**others, context: mode})
 
     def with_generation(self, generation: str | None) -> Orders:

@@ -29,13 +29,21 @@ EXAMPLE = """examples:
   hookcache mode off --function GENAIIDP-cache-ocr
   hookcache mode --clear --context OCR --function GENAIIDP-cache-ocr
   hookcache mode --show --function GENAIIDP-cache-ocr
+
+Every environment follows within a minute. Where the settings themselves say off (HOOKCACHE_MODE, or mode in
+HOOKCACHE_POLICY), nothing is read, orders included: change the setting there.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
     parser.add_argument("mode", nargs="?", choices=[mode.value for mode in Mode], help="the mode to order")
-    parser.add_argument("--context", choices=CONTEXT_WORDS, metavar="STEP", help="one step; default: every step")
+    parser.add_argument(
+        "--context",
+        choices=CONTEXT_WORDS,
+        metavar="STEP",
+        help="one step; default: every step, in place of earlier orders",
+    )
     parser.add_argument("--clear", action="store_true", help="take the order back: the settings hold again")
     parser.add_argument("--show", action="store_true", help="print the orders that stand, and change nothing")
     add_reach_arguments(parser)

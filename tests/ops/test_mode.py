@@ -64,6 +64,25 @@ def test_the_step_comes_before_all_steps(rig, operator):
     assert ("on", "off") == (orders.mode("OCR"), orders.mode("Extraction"))
 
 
+def test_an_order_for_every_step_replaces_those_for_single_steps(rig, operator):
+    """P50: `mode off` in an emergency reaches the step that was switched on by itself once; `--clear` leaves no order behind."""
+    event = ocr_event(rig.image(b"page"))
+    rig.call(event)
+    order(operator, "on", "--context", "OCR")
+    order(operator, "off")
+    rig.clock.advance(60)
+    rig.call(event)
+    stood = rig.first.cache.control.orders().modes
+    order(operator, "observe", "--context", "OCR")
+    order(operator, "--clear")
+    rig.clock.advance(60)
+    rig.call(event)
+
+    assert {"*": "off"} == stood
+    assert {} == rig.first.cache.control.orders().modes
+    assert ["miss", "bypass", "hit_memory"] == rig.outcomes
+
+
 def test_show_prints_the_orders_and_changes_nothing(rig, operator, capsys):
     order(operator, "read_only", "--context", "Extraction")
     operator({"command": "invalidate", "context": "OCR", "before_ms": 1000})
