@@ -5,7 +5,8 @@
     def lambda_handler(event, context): ...
 
 Settings come from the same environment variables as the wrapper's, without `HOOKCACHE_BACKEND`. Where none of them is
-set, as in a unit test of the handler alone, the handler is called as it is and a warning says so.
+set, as in a unit test of the handler alone, the handler is called as it is and a warning says so; likewise where it is
+cached already, by a second decorator or by the layer over a decorated handler.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from hookcache.assembly import in_process
 from hookcache.log import warn
 from hookcache.package import identity_of_package
 from hookcache.settings import PREFIX, Settings
+
+CACHED = "hookcache_cached"
+"""Attribute of a handler that is answered from the cache already; `functools.wraps` hands it on to decorators above."""
 
 Handler = TypeVar("Handler", bound=Callable[[Any, Any], Any])
 
@@ -53,10 +57,15 @@ def _cached(handler: Callable[[Any, Any], Any], name: str, environ: Mapping[str,
     if not any(PREFIX + setting.upper() in environ for setting in Settings.names()):
         warn(environ, "no setting of hookcache (%s...) is made: the handler is called without a cache", PREFIX)
         return handler
+    if getattr(handler, CACHED, False) is True:
+        # Both would have one identity, so one key: the inner would wait for the lease that the outer holds (P28).
+        warn(environ, "the handler is answered from the cache already; it is not cached a second time")
+        return handler
     hook = in_process(handler, identity_of_package(handler, environ, name), environ)
 
     @functools.wraps(handler)
     def answered_from_cache(event: Any, context: Any) -> Any:
         return hook(event, context)
 
+    setattr(answered_from_cache, CACHED, True)
     return answered_from_cache

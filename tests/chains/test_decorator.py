@@ -4,6 +4,7 @@ import functools
 import importlib
 import json
 import logging
+import sys
 
 import pytest
 from ways import Chain
@@ -59,6 +60,58 @@ def test_the_decorated_handler_keeps_its_name_and_its_original(context, capsys):
     assert plain_handler is decorated.__wrapped__
     assert REPLY == decorated({"any": "event"}, context)
     assert "mode_off" == json.loads(capsys.readouterr().out)["reason"]
+
+
+def above(handler):
+    """Another decorator, as Powertools makes them, over a handler that is cached already."""
+
+    @functools.wraps(handler)
+    def logged(event, context):
+        return handler(event, context)
+
+    return logged
+
+
+@pytest.fixture
+def twice(tmp_path, monkeypatch):
+    """The layer over a function whose handler is decorated."""
+    (tmp_path / "decorated_index.py").write_text(
+        "import hookcache\n"
+        f"@hookcache.cached(environ={SETTINGS})\n"
+        "def lambda_handler(event, context):\n"
+        f"    return {REPLY}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    yield SETTINGS | {"HOOKCACHE_HANDLER": "decorated_index.lambda_handler"}
+    sys.modules.pop("decorated_index", None)
+
+
+def test_the_layer_over_a_decorated_handler_caches_once(twice, context, caplog, capsys):
+    """P28, P31: two caches of one handler have one key: the inner waits in vain for the lease that the outer holds."""
+    handler = redirect.redirected(twice)
+
+    assert REPLY == handler({"any": "event"}, context)
+    assert 1 == len(capsys.readouterr().out.splitlines())
+    assert ["already" in message for message in caplog.messages] == [True]
+
+
+def test_control_without_the_mark_both_cache(twice, context, capsys, monkeypatch):
+    """P28, P31, Control."""
+    redirect.handler_named(twice["HOOKCACHE_HANDLER"])
+    monkeypatch.setattr("hookcache.decorator.CACHED", "another_mark")
+    redirect.redirected(twice)({"any": "event"}, context)
+
+    assert 2 == len(capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.parametrize("between", [lambda handler: handler, above], ids=["directly", "another decorator between"])
+def test_a_handler_decorated_twice_caches_once(between):
+    """P28, P31: a decorator between the two hands the mark on; the handler below them all can be cached anew."""
+    decorated = between(hookcache.cached(environ=SETTINGS)(plain_handler))
+
+    assert decorated is hookcache.cached(environ=SETTINGS)(decorated)
+    assert plain_handler is not hookcache.cached(environ=SETTINGS)(plain_handler)
 
 
 def closure(model):
