@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from hookcache.bounded import NotInTime, Workers
@@ -14,6 +14,16 @@ OBJECT_SECONDS = 3.0
 """Bound on putting or getting one object, whatever hangs: several seconds more than S3 needs for 5.9 MB."""
 DELETE_SECONDS = 1.0
 WORKERS = 16
+
+GONE = frozenset({"NoSuchKey", "404"})
+"""What S3 says of an object that is not there."""
+HIDDEN = GONE | {"AccessDenied", "403"}
+"""
+What it says of one to those who may not list the bucket, as no role of ours may: that they may not read it. A right that was
+taken away looks the same, and costs no more than an outage: the backend is asked.
+
+Source: Amazon S3 API Reference, "GetObject", "Permissions".
+"""
 
 T = TypeVar("T")
 
@@ -33,9 +43,12 @@ class Overflow:
             self._ask(OBJECT_SECONDS, lambda: self._s3().put_object(Bucket=self._bucket, Key=name, Body=body))
         )
 
-    def get(self, name: str, size_bytes: int) -> bytes:
+    def get(self, name: str, size_bytes: int, gone: Collection[str] = GONE) -> bytes:
         """
         The object, at most `size_bytes + 1` of it; empty where it is missing, which no entry accepts.
+
+        Args:
+            gone: the codes that mean so to whoever asks.
 
         Raises:
             TierUnavailable: the bucket could not be asked.
@@ -45,7 +58,7 @@ class Overflow:
             try:
                 reply = self._s3().get_object(Bucket=self._bucket, Key=name)
             except Exception as error:
-                if code_in(error) in {"NoSuchKey", "404"}:
+                if code_in(error) in gone:
                     return b""
                 raise
             self._spending.add_object(reply)

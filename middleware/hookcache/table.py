@@ -7,7 +7,7 @@ from hookcache.errors import EntryRejected, TierUnavailable
 from hookcache.items import Conflict, Items
 from hookcache.key import CacheKey
 from hookcache.outcome import Reason
-from hookcache.overflow import Overflow
+from hookcache.overflow import HIDDEN, Overflow
 from hookcache.value import value
 
 NEWER_FENCE_ONLY = "attribute_not_exists(fence) OR fence < :mine"
@@ -105,4 +105,4 @@ class TableTier:
     def _fetch(self, name: str, size_bytes: int) -> bytes:
         if self._overflow is None:
             raise TierUnavailable("the entry's body is in an overflow bucket; set HOOKCACHE_OVERFLOW_BUCKET")
-        return self._overflow.get(name, size_bytes)
+        return self._overflow.get(name, size_bytes, HIDDEN)

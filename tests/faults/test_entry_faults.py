@@ -12,6 +12,9 @@ from fakes import OVERFLOW_BUCKET, answer, ocr_event, token_answer
 from hookcache import entry as entry_module
 from hookcache import policy
 from hookcache.entry import Sealer
+from hookcache.errors import TierUnavailable
+from hookcache.overflow import GONE, Overflow
+from hookcache.spending import Spending
 from rig import metric
 
 PINNED = {"HOOKCACHE_IDENTITY": "pinned"}
@@ -76,17 +79,18 @@ class TestADamagedBody:
             with pytest.raises(entry_module.EntryRejected):
                 sealer.open(item["pk"]["B"], damaged, lambda name, size: b"")
 
-    @pytest.mark.parametrize("way", ["flipped", "cut", "gone", "swapped"])
+    @pytest.mark.parametrize("way", ["flipped", "cut", "gone", "hidden", "swapped"])
     def test_in_the_bucket_it_is_a_miss_and_is_replaced(self, make_rig, way):
-        """F10, P49: the same for a large answer, whose body lies in S3."""
+        """F10, P49: the same for a large answer, whose body lies in S3, which hides what is gone from who may not list."""
         rig = make_rig(**PINNED)
         rig.backend.replies = [LARGE]
         rig.call(EVENT)
         ((name,),) = (rig.s3.names(OVERFLOW_BUCKET),)
         body = rig.s3.objects[OVERFLOW_BUCKET, name].body
         change = {"flipped": flip(body, 1000), "cut": body[:1000], "swapped": zlib.compress(b"{}")}
-        if way == "gone":
+        if way in {"gone", "hidden"}:
             rig.s3.delete_object(Bucket=OVERFLOW_BUCKET, Key=name)
+            rig.s3.misbehave("forbidden" if way == "hidden" else "missing", key=name)
         else:
             rig.s3.put_object(Bucket=OVERFLOW_BUCKET, Key=name, Body=change[way])
         rig.backend.replies = [LARGE]
@@ -96,6 +100,26 @@ class TestADamagedBody:
         assert LARGE["output"] == again["output"]
         assert ["miss", "miss", "hit_table"] == rig.outcomes
         assert "corrupt" == rig.receipts[1]["reason"]
+
+    def test_control_a_hidden_object_taken_for_an_outage_is_never_replaced(self, make_rig, monkeypatch):
+        """P49, Control: each environment then pays for the page until the entry expires."""
+        monkeypatch.setattr("hookcache.table.HIDDEN", GONE)
+        rig = make_rig(**PINNED)
+        rig.backend.replies = [LARGE, LARGE, LARGE]
+        rig.call(EVENT)
+        (name,) = rig.s3.names(OVERFLOW_BUCKET)
+        rig.s3.misbehave("forbidden", key=name)
+        for _ in range(2):
+            rig.call(EVENT, rig.cold_start())
+
+        assert ["miss", "bypass", "bypass"] == rig.outcomes
+
+    def test_who_may_list_is_told_of_a_right_that_is_missing(self, make_rig):
+        """P49: to an operator's export a denied body is no missing one."""
+        rig = make_rig()
+        rig.s3.misbehave("forbidden")
+        with pytest.raises(TierUnavailable):
+            Overflow(lambda: rig.s3, OVERFLOW_BUCKET, Spending()).get("entries/any", 1)
 
     @pytest.mark.parametrize("from_the_start", [True, False])
     def test_a_bucket_that_fails_costs_no_request(self, make_rig, from_the_start):
