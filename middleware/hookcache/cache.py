@@ -93,7 +93,7 @@ class Cache:
         request = parse(event)
         wishes = call_control(context)
         receipt.control_ignored = wishes.ignored
-        standing = self.control.now(share=rules.mode is not Mode.READ_ONLY)
+        standing = self.control.now(request.context, share=rules.mode is not Mode.READ_ONLY)
         receipt.corrupt_entries += standing.corrupt
         ordered = standing.orders.mode(request.context)
         mode = rules.mode if ordered is None else _MODES.get(ordered, rules.mode)

@@ -36,6 +36,8 @@ DESCRIBE_SECONDS = 3.0
 """Bound on asking Lambda for the backend's configuration, name resolution included."""
 KIND = "CONTROL"
 AMEND_TRIES = 5
+_UNWRITTEN = frozenset({"read_only", "off"})
+"""Orders under which nothing is written, the backend's identity included (P50)."""
 
 
 @value
@@ -93,9 +95,10 @@ class Control:
         self._resolved_ms = 0
         self._asked_ms: int | None = None
 
-    def now(self, *, share: bool = True) -> Standing:
+    def now(self, context: str = ALL_CONTEXTS, *, share: bool = True) -> Standing:
         """
-        What holds now, at most `IDENTITY_SECONDS` old.
+        What holds now, at most `IDENTITY_SECONDS` old. An identity resolved here is written for the others where `share`
+        and the mode that is ordered for `context` allow it.
 
         The last known identity serves for an hour while the control plane fails (3.8). A table that cannot be asked
         leaves the last orders standing; where none were ever read, nothing stored before is served until they are.
@@ -104,7 +107,7 @@ class Control:
             now = self._clock.now_ms()
             if not self._checked_ms <= now < self._due_ms:
                 self._checked_ms, self._due_ms = now, now + IDENTITY_SECONDS * 1000
-                self._standing = self._renew(now, share=share)
+                self._standing = self._renew(now, context, share=share)
                 self._due_ms = self._due(now)
             return self._standing
 
@@ -150,7 +153,7 @@ class Control:
         orders, corrupt = self._orders(self._items.get(self._key, KIND, consistent=True) or {})
         return orders or Orders(), corrupt
 
-    def _renew(self, now: EpochMillis, *, share: bool) -> Standing:
+    def _renew(self, now: EpochMillis, context: str, *, share: bool) -> Standing:
         try:
             item = self._items.get(self._key, KIND) or {}
         except TierUnavailable:
@@ -162,6 +165,7 @@ class Control:
         if orders is None:
             # Whoever damages the item must not undo an invalidation where it is already known (T5).
             orders = self._standing.orders if corrupt else Orders()
+        share = share and orders.mode(context) not in _UNWRITTEN
         return Standing(self._identity(item, now, share=share), orders, corrupt)
 
     def _orders(self, item: Item) -> tuple[Orders | None, bool]:

@@ -793,6 +793,28 @@ class TestModes:
         assert ["miss", "hit_table", "miss"] == rig.outcomes
         assert before == sum(map(rig.dynamodb.count, writes))
 
+    @pytest.mark.parametrize(
+        ("mode", "ordered", "written"),
+        [
+            ("read_only", None, 0),
+            ("on", "read_only", 0),
+            ("on", "off", 0),
+            ("on", None, 1),
+            ("on", "observe", 1),
+        ],
+    )
+    def test_a_mode_that_writes_nothing_keeps_to_itself_who_the_backend_is(self, rig, mode, ordered, written):
+        """P50, S58: by setting or by order; the control are the modes that do tell the others."""
+        rig.call(ocr_event())
+        rig.first.cache.control.give(Orders(modes={"OCR": ordered} if ordered else {}))
+        rig.clock.advance(61)
+        before = rig.dynamodb.of_kind("CONTROL")[0]["identity"]
+        rig.call(ocr_event(), rig.cold_start(HOOKCACHE_MODE=mode))
+        after = rig.dynamodb.of_kind("CONTROL")[0]["identity"]
+
+        assert 2 == rig.backend.described
+        assert written == int(before != after)
+
     def test_write_only_never_serves(self, make_rig):
         """P50: fills the cache for others."""
         rig = make_rig(HOOKCACHE_MODE="write_only")
