@@ -186,8 +186,9 @@ class Cache:
         items = [index_item(index, lookup.key, last_second) for index in indexes]
         try:
             self._items.put_all(items)
-        except TierUnavailable:
+        except TierUnavailable as unavailable:
             receipt.table_errors += 1
+            leader.hopeless = not unavailable.transient
             return False
         return True
 
@@ -217,8 +218,9 @@ class Cache:
             return Reason.NOT_INDEXED
         try:
             refused = self._table.put(entry)
-        except TierUnavailable:
+        except TierUnavailable as unavailable:
             receipt.table_errors += 1
+            leader.hopeless = not unavailable.transient
             leader.land(entry)
             return Reason.STORE_FAILED
         if refused is None:

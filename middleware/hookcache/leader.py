@@ -75,6 +75,8 @@ class Leader:
         self.lease = lease
         self.reason = reason
         self.lost = False
+        self.hopeless = False
+        """Nothing can be stored, by the next leader as little: a right or a key is missing, no blip."""
         self._ending: Ending = Left()
         self._release = (State.FREE, "")
         self._stop = threading.Event()
@@ -86,8 +88,9 @@ class Leader:
         return None if self.lease is None else self.lease.fence
 
     def land(self, entry: Entry) -> None:
-        """The answer is kept, or at least good for those who wait."""
-        self._ending, self._release = Landed(entry), (State.DONE, "")
+        """The answer is kept, or at least good for those who wait here; those elsewhere need not queue in vain (P48)."""
+        self._ending = Landed(entry)
+        self._release = (State.REFUSED, State.REFUSED.value) if self.hopeless else (State.DONE, "")
 
     def fail(self, error_type: str) -> None:
         """The backend failed: those who wait fail with us, nobody after them (P17)."""

@@ -25,6 +25,8 @@ taken away looks the same, and costs no more than an outage: the backend is aske
 Source: Amazon S3 API Reference, "GetObject", "Permissions".
 """
 
+_PASSING = frozenset({"", "InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
+
 T = TypeVar("T")
 
 
@@ -90,4 +92,4 @@ class Overflow:
         except NotInTime:
             raise TierUnavailable(f"no reply from the overflow bucket within {seconds:g} s") from None
         except Exception as error:  # whatever it is: the body is not to be had, or not kept (P18, P20)
-            raise TierUnavailable(type(error).__name__) from None
+            raise TierUnavailable(type(error).__name__, transient=code_in(error) in _PASSING) from None

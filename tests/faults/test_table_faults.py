@@ -229,15 +229,23 @@ class TestThrottling:
 
 
 class TestAStoreThatFails:
-    @pytest.mark.parametrize("code", [THROTTLED, "InternalServerError", "ItemCollectionSizeLimitExceededException"])
-    def test_the_answer_goes_out_and_the_lease_is_released(self, over, code):
-        """F6, P20: the put fails after a good answer."""
+    @pytest.mark.parametrize(
+        ("code", "state"),
+        [
+            (THROTTLED, "DONE"),
+            ("InternalServerError", "DONE"),
+            ("ItemCollectionSizeLimitExceededException", "REFUSED"),
+            ("AccessDeniedException", "REFUSED"),
+        ],
+    )
+    def test_the_answer_goes_out_and_the_lease_is_released(self, over, code, state):
+        """F6, P20, P48: the put fails after a good answer; where the next one would too, nobody is to wait for it."""
         over.proxy.behave(Faults(errors=(AwsError("PutItem", code),)))
         answer = over.call(ocr_event())
 
         assert over.backend.handler(over.backend.calls[0]) == answer
         assert ("miss", "store_failed") == (over.last["outcome"], over.last["refusal"])
-        assert ["DONE"] == [item["state"]["S"] for item in over.stored("LEASE")]
+        assert [state] == [item["state"]["S"] for item in over.stored("LEASE")]
         assert [] == over.stored("ENTRY")
 
     def test_control_without_the_catch_the_answer_is_lost(self, over):

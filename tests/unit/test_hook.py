@@ -27,6 +27,7 @@ from fakes import (
 from hookcache.backend import CallableBackend
 from hookcache.control import BackendIdentity, Orders
 from hookcache.errors import BackendFailed, BackendMalformed, BackendThrottled, DeadlineTooClose, FollowerTimedOut
+from hookcache.leader import Leader
 from rig import metric
 
 
@@ -553,6 +554,32 @@ class TestTable:
         rig.call(ocr_event())
 
         assert ("miss", "not_indexed", []) == (rig.last["outcome"], rig.last["refusal"], rig.entries)
+
+    @pytest.mark.parametrize("hopeless", [True, False], ids=["as it is", "control: they hope"])
+    @pytest.mark.parametrize("way", ["index", "bucket"])
+    def test_nobody_queues_where_nothing_can_be_stored(self, make_rig, monkeypatch, way, hopeless):
+        """P18, P48: without a right to write, all callers of one page would take turns, and the last ones fail."""
+        rig = make_rig(HOOKCACHE_IDENTITY="pinned", HOOKCACHE_WAIT_SECONDS="250")
+        rig.backend.handler = lambda event: token_answer(random_text(900_000))
+        if way == "index":
+            rig.dynamodb.misbehave(refusal("AccessDeniedException"), operation="batch_write_item")
+        else:
+            rig.s3.misbehave("no_put")
+        if not hopeless:
+            monkeypatch.setattr(Leader, "hopeless", property(lambda self: False, lambda self, _: None), raising=False)
+        rig.call(summarization_event())
+        assert rig.backend.waiting.acquire(timeout=60)
+        rig.backend.gate.clear()
+        others = [rig.cold_start() for _ in range(3)]
+        callers = [threading.Thread(target=quietly, args=(rig, summarization_event(), each)) for each in others]
+        for caller in callers:
+            caller.start()
+        assert all(rig.backend.waiting.acquire(timeout=60) for _ in callers)  # they wait by a clock that flies
+        rig.backend.gate.set()
+        for caller in callers:
+            caller.join(60)
+
+        assert hopeless == (rig.clock.slept == [])
 
     def test_a_lost_overflow_object_is_a_miss(self, rig):
         """P49, S45, F10: missing, cut or swapped; refilled by the next caller."""
