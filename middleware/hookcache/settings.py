@@ -215,14 +215,10 @@ class Settings:
     def rules(self, context: str) -> Rules:
         """The rules for one context: its own words, else those for `*`, else the environment's, else the defaults."""
         rules = Rules(mode=self.mode, fresh_seconds=self.fresh_seconds, hard_seconds=self.fresh_seconds)
-        rules = replace(rules, **default_rules(context))
-        for name in (ANY_CONTEXT, context):
-            if name in self.policy:
-                given = dict(self.policy[name])
-                if "fresh_seconds" in given and "hard_seconds" not in given:
-                    given["hard_seconds"] = given["fresh_seconds"]
-                rules = replace(rules, **given)
-        return rules
+        said = {**default_rules(context), **self.policy.get(ANY_CONTEXT, {}), **self.policy.get(context, {})}
+        if "fresh_seconds" in said:
+            said.setdefault("hard_seconds", said["fresh_seconds"])
+        return replace(rules, **said)
 
     def _check_backend(self, environ: Mapping[str, str]) -> None:
         """

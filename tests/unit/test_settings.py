@@ -225,6 +225,18 @@ class TestRules:
 
         assert (1000, 1000) == (rules.fresh_seconds, rules.hard_seconds)
 
+    def test_a_hard_time_for_all_outlasts_a_step_s_own_fresh_one(self):
+        """P10, P45: a context's word replaces the same word of `*` and no other; between the two, fresh <= hard still holds."""
+        everywhere = {"fresh_seconds": 500, "hard_seconds": 9000}
+        settings = of(HOOKCACHE_MEMORY_SECONDS="60", **policy(**{"*": everywhere, "OCR": {"fresh_seconds": 1000}}))
+        ocr, extraction = settings.rules("OCR"), settings.rules("Extraction")
+
+        assert (1000, 9000) == (ocr.fresh_seconds, ocr.hard_seconds)
+        assert (500, 9000) == (extraction.fresh_seconds, extraction.hard_seconds)
+        assert "OCR" in refused(
+            **policy(**{"*": {"fresh_seconds": 500, "hard_seconds": 999}, "OCR": {"fresh_seconds": 1000}})
+        )
+
     def test_null_leaves_the_default_but_for_the_ceiling(self):
         """P16, B22: null is how JSON says that there is no ceiling; anywhere else it says nothing."""
         nothing = {"mode": None, "fresh_seconds": None, "refused_texts": None, "negative_errors": None}
