@@ -30,7 +30,6 @@ from hookcache.cache import Cache
 from hookcache.clock import Clock, Deadline
 from hookcache.entry import Entry
 from hookcache.errors import FollowerTimedOut, Unkeyable, backend_failed, without_words
-from hookcache.flight import Manner
 from hookcache.leader import Alone, Landed, Leader, Shared
 from hookcache.lease import OwnerId
 from hookcache.lookup import Lookup
@@ -205,8 +204,7 @@ class CachingHook:
 
     def _lead(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader) -> Any:
         if leader.lease is None:
-            # The table gave no lease; a look-up that failed was counted before, and who never waits was not refused.
-            call.receipt.table_errors += lookup.trouble is None and lookup.manner is not Manner.TRY
+            call.receipt.table_errors += lookup.was_failed(leader.reason)
             lookup.trouble = leader.reason
         try:
             with leader:

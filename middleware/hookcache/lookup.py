@@ -65,3 +65,10 @@ class Lookup:
         if self.mode in {Mode.OBSERVE, Mode.WRITE_ONLY}:
             return Manner.TRY
         return Manner.OWN if self.control.refresh else Manner.FOLLOW
+
+    def was_failed(self, reason: Reason) -> bool:
+        """
+        Is the table to blame that no lease came, for `reason`? A look-up that failed was counted before; who never waits
+        may only have met a leader.
+        """
+        return self.trouble is None and (reason is Reason.TABLE_DOWN or self.manner is not Manner.TRY)

@@ -539,14 +539,37 @@ class TestTable:
 
         assert ("bypass", "unleased", []) == (rig.last["outcome"], rig.last["reason"], rig.entries)
 
-    @pytest.mark.parametrize(("mode", "counted"), [("on", 1), ("observe", 0)])
-    def test_a_lease_that_the_table_refuses_is_a_table_error(self, make_rig, mode, counted):
-        """F5, P54: the alarm on the table hears of it, although every look-up works; who never waits asked for little."""
+    @pytest.mark.parametrize("mode", ["on", "observe", "write_only"])
+    def test_a_lease_that_the_table_refuses_is_a_table_error(self, make_rig, mode):
+        """F5, F7, P54: the alarm on the table hears of it, also where every look-up works or nobody looks up."""
         rig = make_rig(HOOKCACHE_MODE=mode)
         rig.dynamodb.misbehave(refusal("AccessDeniedException"), operation="update_item", kind="LEASE")
         rig.call(summarization_event())
 
-        assert counted == metric(rig.last, "TableErrors")
+        assert 1 == metric(rig.last, "TableErrors")
+
+    @pytest.mark.parametrize("mode", ["on", "observe", "read_only", "write_only"])
+    def test_each_request_past_a_dead_table_is_one_table_error(self, make_rig, mode):
+        """F1, P50: in every mode that uses the table, and no request counts it twice."""
+        rig = make_rig(HOOKCACHE_MODE=mode)
+        rig.dynamodb.misbehave(EndpointConnectionError(endpoint_url="x"))
+        for _ in range(5):
+            rig.call(summarization_event())
+
+        assert [1] * 5 == [metric(receipt, "TableErrors") for receipt in rig.receipts]
+
+    @pytest.mark.parametrize("mode", ["observe", "write_only"])
+    def test_control_a_leader_met_by_who_never_waits_is_no_table_error(self, make_rig, mode):
+        """P54: its answer is not kept, and nothing is wrong with the table."""
+        rig = make_rig(HOOKCACHE_MODE=mode)
+        rig.call(summarization_event())
+        (lease,) = rig.dynamodb.of_kind("LEASE")
+        rig.dynamodb.items.clear()
+        rig.dynamodb.plant(lease | {"state": {"S": "HELD"}, "end_ms": {"N": str(rig.clock.now_ms() + 30_000)}})
+        rig.call(summarization_event(), rig.second)
+
+        assert ([], 0) == (rig.entries, metric(rig.last, "TableErrors"))
+        rig.dynamodb.items.clear()  # the leader that was planted never ends
 
     def test_an_answer_that_an_erase_could_not_find_is_not_kept(self, rig):
         """P46, P54: its index could not be written."""
