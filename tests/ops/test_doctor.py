@@ -620,6 +620,18 @@ def test_a_backend_in_the_middle_of_an_update_is_found(status: str, said: list[s
     assert said == [finding.id for finding in examination.findings]
 
 
+@pytest.mark.parametrize("level", ["DEBUG", "WARNING", "ERROR"])
+@pytest.mark.parametrize(("name", "said"), [("FRESH_SECOND", ["unknown_setting"]), ("FRESH_SECONDS", [])])
+def test_a_misspelt_variable_is_found_however_little_its_function_logs(name: str, said: list[str], level: str) -> None:
+    """P52: the stack's LogLevel is for the function's own log; the doctor listens to what that would not hold."""
+    variables = {"HOOKCACHE_TABLE": TABLE, "HOOKCACHE_SECRET_ARN": "secret", "HOOKCACHE_BACKEND": BACKEND}
+    variables |= {f"HOOKCACHE_{name}": "6000", "POWERTOOLS_LOG_LEVEL": level}
+    described = {"FunctionName": WRAPPER, "FunctionArn": f"{ARN}:{WRAPPER}", "Environment": {"Variables": variables}}
+    ask = Asker(lambda _: Replaced(None, {"get_function_configuration": lambda **_: described}))
+
+    assert said == [finding.id for finding in doctor.chain.settings(doctor.Patient(ask, WRAPPER))]
+
+
 # ------------------------------------------------------------------------------------------------------ bad input
 
 

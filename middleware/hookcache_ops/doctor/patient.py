@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from botocore.parsers import ResponseParserError
 
 from hookcache.errors import ConfigurationError
+from hookcache.log import LEVEL
 from hookcache.settings import PREFIX, Settings
 from hookcache_ops.doctor.finding import Unseen
 
@@ -189,6 +190,7 @@ class Patient:
     def reading(self) -> _Reading:
         """The environment as the function itself would read it at its cold start (P52)."""
         environ = {**self.environment, "AWS_LAMBDA_FUNCTION_NAME": self.name, "AWS_REGION": self.region}
+        environ.pop(LEVEL, None)  # how much its log holds: what is wrong with it is to be heard here all the same
         ear, log = _Overheard(), logging.getLogger("hookcache")
         silenced, log.propagate = log.propagate, False
         log.addHandler(ear)
