@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fakes import event_of, extraction_event, image_block, ocr_event
+from hookcache.orders import Orders
 from hookcache_ops.cli import main
 from hookcache_ops.explain.deployed import DeployedError, look_up
 from hookcache_ops.explain.events import compare
@@ -199,6 +200,26 @@ class TestDeployed:
 
         assert ("bypass", reason) == (verdict.outcome, verdict.reason)
         assert "Remedy" in "".join(verdict_told(verdict)) or reason == "event_shape"
+
+    @pytest.mark.parametrize(
+        ("settings", "ordered", "told"),
+        [
+            ("on", None, ("hit_table", "on")),
+            ("on", "off", ("bypass", "off")),
+            ("observe", "on", ("hit_table", "on")),
+            ("off", "on", ("bypass", "off")),
+        ],
+    )
+    def test_the_mode_is_the_one_that_the_function_goes_by(self, rig, settings, ordered, told):
+        """P50: an order goes before the settings, but where these say `off` nobody reads it; the hook itself agrees."""
+        event = ocr_event(rig.image(b"page"))
+        rig.call(event)
+        rig.first.cache.control.give(Orders(modes={"*": ordered} if ordered else {}))
+        verdict = look_up(event, rig.settings | {"HOOKCACHE_MODE": settings}, "", rig.clients, rig.clock)
+        rig.call(event, rig.cold_start(HOOKCACHE_MODE=settings))
+
+        assert told == (verdict.outcome, verdict.mode)
+        assert told[0] == rig.last["outcome"]
 
     @pytest.mark.parametrize("missing", ["HOOKCACHE_TABLE", "HOOKCACHE_BACKEND"])
     def test_without_what_it_needs_it_says_what_to_give(self, rig, missing):

@@ -94,8 +94,9 @@ def _verdict(event: Mapping[str, Any], assembly: Assembly, settings: Settings) -
     wanted = settings.rules(step)
     # Read only: a look from outside must not write who the backend is, nor obey a mode that serves nothing.
     rules = replace(wanted, mode=Mode.READ_ONLY, trace=True)
-    orders = cache.control.now(share=False).orders
-    mode = orders.mode(step) or wanted.mode.value
+    ordered = cache.control.now(share=False).orders.mode(step)
+    # Where the settings say `off`, no order is read (P50).
+    mode = wanted.mode.value if wanted.mode is Mode.OFF or ordered is None else ordered
     if mode == Mode.OFF.value:
         return Verdict("bypass", "mode_off", step, mode)
     receipt = Receipt(step, "", "")
