@@ -67,7 +67,6 @@ class Reason(StrEnum):
     WOULD_HIT = "would_hit"
 
     # The answer went to the caller and was not kept (P14, P15, P40, P47, P54).
-    STATUS = "status"
     NOT_AN_OBJECT = "not_an_object"
     NOT_FINITE = "not_finite"
     ERROR_BODY = "error_body"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hookcache.outcome import Reason
 from hookcache.policy import Rules
 from hookcache.settings import PREFIX, Settings
 from hookcache.value import members
@@ -182,6 +183,19 @@ def test_the_settings_page_lists_every_rule_with_its_default():
     plain = {name: list(value) if isinstance(value, tuple | frozenset) else value for name, value in defaults.items()}
     spelt = {name: f"`{json.dumps(value)}`".replace("0.0`", "0`") for name, value in plain.items()}
     assert spelt | derived == rows_of("docs/settings.md")
+
+
+def unexplained(text: str) -> list[str]:
+    return [reason.value for reason in Reason if f"`{reason.value}`" not in text]
+
+
+def test_every_reason_of_a_receipt_is_explained():
+    """P31, P58: `explain` and the alarms send an operator to this page."""
+    assert [] == unexplained(text_of("docs/operations.md"))
+
+
+def test_control_a_reason_that_is_not_explained_is_found():
+    assert ["refused_text"] == unexplained(text_of("docs/operations.md").replace("`refused_text`", "`refused_texts`"))
 
 
 def test_every_page_can_be_reached_from_the_readme():

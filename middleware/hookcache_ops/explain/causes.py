@@ -148,7 +148,7 @@ CAUSES = {
             "answers that were not kept",
             "see the refusal in docs/operations.md",
         ),
-        Cause("reason", "the cache could not serve it", "see `reason` in dashboards/README.md and docs/operations.md"),
+        Cause("reason", "the cache could not serve it", "see the reason in docs/operations.md"),
         Cause(
             "bypass",
             "requests that bypass the cache",
@@ -165,7 +165,6 @@ REFUSALS = {
     "other_version": "the backend was deployed in between; call a published version",
     "image_changed": "the image was overwritten while it was read",
     "store_failed": "the table could not be written: see TableErrors",
-    "read_only": "the mode is read_only: nothing new is kept",
     "refused_text": "an answer that is a failure in disguise; see refused_texts",
 }
 
