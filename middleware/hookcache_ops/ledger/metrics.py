@@ -56,7 +56,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("ImageErrors", "Count", "Images that could not be read whole", lean=False),
     Metric("Refusals", "Count", "Answers passed on and not kept, for a stated reason", lean=False),
     Metric("LeaseLost", "Count", "Leases taken over while their holder was at work", lean=False),
-    Metric("CorruptEntries", "Count", "Entries whose tag, key or schema disagreed", lean=False),
+    Metric("CorruptEntries", "Count", "Entries whose tag, key or body disagreed", lean=False),
     Metric("Unpriced", "Count", "Invocations with a unit that has no price; `unpriced_units` names it", lean=False),
 )
 
