@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import os
+import tracemalloc
 import zlib
 
 import pytest
@@ -397,7 +398,12 @@ class TestWhatOnlyWeCouldWrite:
             plain_bytes={"N": "1000"},
         )
 
-        assert rejected(planted) is Reason.CORRUPT
+        tracemalloc.start()
+        try:
+            assert rejected(planted) is Reason.CORRUPT
+            assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        finally:
+            tracemalloc.stop()
 
     @pytest.mark.parametrize("tail", [b"x", zlib.compress(b"more")], ids=["junk", "second stream"])
     def test_what_follows_a_compressed_body(self, item, tail):

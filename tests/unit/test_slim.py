@@ -8,7 +8,7 @@ import socket
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -70,7 +70,8 @@ class Server:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as file:
+        # A client may go away with a reply unread.
+        with suppress(ConnectionError), connection, connection.makefile("rb") as file:
             while head := self._read(file):
                 self.requests.append(head)
                 reply = self.replies.pop(0) if self.replies else b""
@@ -500,6 +501,26 @@ class TestAtOnce:
         assert LIMITS["read_timeout"] == kept.socket.gettimeout()
         dynamodb.get_item(**GET)
         assert 1 == server.connections
+
+    def test_a_bound_that_is_over_is_waited_for_no_longer(self, serve):
+        """P19: with nothing left of the budget no reply is read, though it be there."""
+        dynamodb = client(SlimDynamoDB, serve(reply(b"{}"), reply(b"{}")))
+        dynamodb.get_item(**GET)
+
+        with pytest.raises(ReadTimeoutError):
+            dynamodb.at_once("get_item", GET, 0.0)
+
+    @pytest.mark.parametrize(("idle_seconds", "connections"), [(10, 1), (60, 2), (-60, 2)])
+    def test_a_connection_is_not_used_after_a_long_rest(self, serve, idle_seconds, connections):
+        """F32: by wall clock, one that was set back included. Control: after a short rest it is."""
+        server = serve(reply(b"{}"), reply(b"{}"))
+        dynamodb = client(SlimDynamoDB, server)
+        dynamodb.get_item(**GET)
+        (kept,) = dynamodb._wires[server.url]._idle
+        kept.since -= idle_seconds
+        dynamodb.get_item(**GET)
+
+        assert connections == server.connections
 
     def test_a_connection_that_died_is_an_error_and_not_silence(self, serve):
         """F32: the caller's repeat opens another."""

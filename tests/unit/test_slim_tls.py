@@ -124,8 +124,21 @@ def test_another_root_is_left_to_boto3(serve: Callable[..., SecureServer], tmp_p
     assert (1, []) == (server.connections, server.requests)
 
 
-def test_a_company_s_root_is_trusted_as_boto3_trusts_it(serve: Callable[..., SecureServer], tmp_path: Path) -> None:
-    """P18: from Python 3.13 on the standard library refuses roots without the extensions of RFC 5280, and boto3 does not."""
+def test_a_company_s_root_is_trusted_as_boto3_trusts_it(
+    serve: Callable[..., SecureServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    P18: from Python 3.13 on the standard library refuses roots without the extensions of RFC 5280, and boto3 does not. An
+    older Python is made to do so here.
+    """
+    make = ssl.create_default_context
+
+    def strict(*given: Any, **named: Any) -> ssl.SSLContext:
+        context = make(*given, **named)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", strict)
     root = certificate("company", strict=False)
     server = serve(root, certificate("server", root, server=True, strict=False))
     bundle, plain = tmp_path / "bundle.pem", Plain()
