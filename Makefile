@@ -130,7 +130,7 @@ version_of = $(shell "$(1)" -c 'import sys; sys.version_info < (3, 11) or print(
 ifeq ($(origin PYTHON),command line)
 named := $(call version_of,$(PYTHON))
 ifeq ($(named),)
-$(error PYTHON=$(PYTHON) does not run, or is older than Python 3.11)
+$(error PYTHON=$(PYTHON) does not run, or is older than Python 3.11; name another, as in: make PYTHON=python3.12 test)
 endif
 ifneq ($(named),$(call version_of,.venv/bin/python))
 $(DEMO) $(DEV): another-python
