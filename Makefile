@@ -18,12 +18,13 @@ BACKEND ?=
 PYTEST_ARGS ?=
 say := printf '%s\n'
 
-# The first interpreter that answers and is new enough. A pyenv shim may exist and not work, so each one is asked.
-# 3.13 comes last: the demo's OCR has no release for it, and then needs tesseract.
-find_python := python=; for p in $(PYTHON) python3.12 python3.11 python3 python3.13; do \
-	if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$p; break; fi; done; \
+# The first interpreter that answers and that the locks have packages for. A pyenv shim may exist and not work, so each one
+# is asked. The newer ones come last: the demo's OCR has no release for 3.13 and 3.14, and then needs tesseract.
+fits := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+find_python := python=; for p in $(PYTHON) python3.12 python3.11 python3.13 python3.14 python3; do \
+	if "$$p" -c '$(fits)' 2>/dev/null; then python=$$p; break; fi; done; \
 	if [ -z "$$python" ]; then \
-	echo "Python 3.11 or newer was not found. Install it, or name one: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; fi
+	echo "Python 3.11 to 3.14 was not found. Install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; fi
 
 # A stamp in each environment is newer than its lock file, or the environment is brought up to date.
 DEMO := .venv/.ready-demo
@@ -117,7 +118,7 @@ distclean: clean ## and the environments
 
 # $(call sync,FOLDER,LOCK): the folder holds exactly what the lock lists. An unusable interpreter is replaced.
 sync = set -e; \
-	if ! "$(1)/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	if ! "$(1)/bin/python" -c '$(fits)' 2>/dev/null; then \
 		$(find_python); "$(UV)" venv --quiet --clear --python "$$python" "$(1)"; fi; \
 	"$(UV)" pip sync --quiet --require-hashes --python "$(1)/bin/python" "$(2)"
 
@@ -126,11 +127,11 @@ sync_project = $(call sync,.venv,$(1)); \
 	"$(UV)" pip install --quiet --no-deps --no-build-isolation --python .venv/bin/python --editable .
 
 # The Python that is named is the one that is taken: a .venv of another is made anew.
-version_of = $(shell "$(1)" -c 'import sys; sys.version_info < (3, 11) or print(sys.version.split()[0])' 2>/dev/null)
+version_of = $(shell "$(1)" -c '$(fits)' 2>/dev/null && "$(1)" -c 'import sys; print(sys.version.split()[0])')
 ifeq ($(origin PYTHON),command line)
 named := $(call version_of,$(PYTHON))
 ifeq ($(named),)
-$(error PYTHON=$(PYTHON) does not run, or is older than Python 3.11; name another, as in: make PYTHON=python3.12 test)
+$(error PYTHON=$(PYTHON) does not run, or is none of Python 3.11 to 3.14; name another, as in: make PYTHON=python3.12 test)
 endif
 ifneq ($(named),$(call version_of,.venv/bin/python))
 $(DEMO) $(DEV): another-python
