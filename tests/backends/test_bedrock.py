@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aws_backends import CANARY, ENVIRONMENT, Bucket, Clients, Left, Recorder, denied, event, image
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError, IncompleteReadError, ParamValidationError
 from scripted_service import load_function
 
 from hookcache_ops.backends.converse_server import ConverseServer
@@ -36,6 +36,12 @@ def sent(given: dict[str, Any], **environment: str) -> dict[str, Any]:
     ((operation, parameters),) = client.asked
     assert operation == "converse"
     return parameters
+
+
+def refused(code: str, status: int) -> ClientError:
+    """What boto3 raises where S3 does not give an object."""
+    told = {"Error": {"Code": code, "Message": CANARY}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(told, "GetObject")
 
 
 def answered(reply: dict[str, Any], **environment: str) -> dict[str, Any]:
@@ -153,6 +159,42 @@ class TestImages:
         """Issue D: never an answer without the image; the message names the right, and no address."""
         with pytest.raises(errors.NoImageError, match=told) as error:
             function(Clients(server.url, Bucket(**objects)))(event("Read.", image()), Left())
+        assert CANARY not in str(error.value)
+        assert not server.requests
+
+    @pytest.mark.parametrize(
+        ("trouble", "family"),
+        [
+            (refused("SlowDown", 503), "Failed"),
+            (
+                refused("InternalError", 500),
+                "Failed",
+            ),
+            (
+                refused("KMS.ThrottlingException", 400),
+                "Failed",
+            ),
+            (EndpointConnectionError(endpoint_url=CANARY), "Failed"),
+            (IncompleteReadError(actual_bytes=1, expected_bytes=2), "Failed"),
+            (refused("NoSuchKey", 404), "NoImage"),
+            (ParamValidationError(report=CANARY), "NoImage"),
+        ],
+        ids=[
+            "busy",
+            "failing",
+            "KMS is busy",
+            "out of reach",
+            "broke off",
+            "control: gone",
+            "control: no bucket's name",
+        ],
+    )
+    def test_what_s3_may_give_later_is_no_missing_image(self, trouble, family, server):
+        """`negative_errors` may name NoImageError, as docs/backends.md says: a moment's trouble must not be held back by it."""
+        kinds = {"Failed": errors.ServiceFailedError, "NoImage": errors.NoImageError}
+        with pytest.raises(errors.BackendError) as error:
+            function(Clients(server.url, Bucket(page=trouble)))(event("Read.", image()), Left())
+        assert type(error.value) is kinds[family]
         assert CANARY not in str(error.value)
         assert not server.requests
 
