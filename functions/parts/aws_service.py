@@ -121,8 +121,8 @@ class AwsService:
     def _translated(self, error: ClientError) -> BackendError:
         told = error.response.get("Error", {})
         code, status = str(told.get("Code", "")), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        # SageMaker: the container's own status, behind an error that is always a 424.
-        behind = error.response.get("OriginalStatusCode")
+        # The model's own status, behind an error that is always a 424; SageMaker and Bedrock spell it differently.
+        behind = error.response.get("OriginalStatusCode", error.response.get("originalStatusCode"))
         family = _FAMILIES.get(code) or _family_of(behind if isinstance(behind, int) else status)
         if family is ServiceThrottledError and code == "ModelError":
             code = "ThrottlingException"
@@ -138,4 +138,5 @@ class AwsService:
 def _family_of(status: int) -> type[BackendError]:
     if status == 429:
         return ServiceThrottledError
-    return ServiceRefusedError if 400 <= status < 500 else ServiceFailedError
+    # 424: the model behind the service failed, and does not say how.
+    return ServiceRefusedError if 400 <= status < 500 and status != 424 else ServiceFailedError

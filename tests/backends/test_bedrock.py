@@ -289,6 +289,18 @@ class TestWire:
         assert ":" in str(error.value)
         assert server.calls == calls + 1  # one attempt
 
+    @pytest.mark.parametrize(
+        ("status", "family"), [(None, "Failed"), (500, "Failed"), (503, "Failed"), (429, "Throttled"), (400, "Refused")]
+    )
+    def test_an_error_of_the_model_behind_is_told_by_its_own_status(self, server, status, family):
+        """Bedrock's ModelErrorException is a 424 always; a model that failed has not refused the request."""
+        told = {"message": CANARY} | ({} if status is None else {"originalStatusCode": status})
+        server.misbehave(Reply.of_json(told, 424, {"x-amzn-ErrorType": "ModelErrorException"}))
+        with pytest.raises(getattr(errors, f"Service{family}Error"), match=str(status or "ModelError")) as error:
+            function(Clients(server.url))(event(), Left())
+        assert type(error.value).__name__ == "ModelErrorException"
+        assert CANARY not in str(error.value)
+
     def test_a_refusal_says_why_only_where_that_was_asked_for(self, server):
         """P36: Bedrock's words may quote the request."""
         server.misbehave("denied", "denied")
