@@ -19,14 +19,19 @@ from page_images import PageImage
 CACHEPOINT = "<<CACHEPOINT>>"
 NUMBERS = {"$TEMPERATURE": "temperature", "$TOP_P": "topP", "$TOP_K": "topK", "$MAX_TOKENS": "maxTokens"}
 WORDS = frozenset({"$PROMPT", "$SYSTEM", "$USER", "$IMAGES", "$IMAGE_URLS", *NUMBERS})
+# By the word in small letters: some spell it MAX_TOKENS, and the host reads `max_tokens`.
 STOPS = {
+    "end_turn": "end_turn",
+    "stop_sequence": "stop_sequence",
     "stop": "end_turn",
     "eos_token": "end_turn",
     "endoftext": "end_turn",
     "finish": "end_turn",
     "complete": "end_turn",
     "length": "max_tokens",
+    "max_tokens": "max_tokens",
     "content_filter": "content_filtered",
+    "content_filtered": "content_filtered",
 }
 _ABSENT = object()
 

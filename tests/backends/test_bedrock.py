@@ -421,6 +421,25 @@ class TestInvoke:
         with pytest.raises(errors.BadAnswerError, match=told):
             function(Clients(server.url), **settings, ANSWER_PATHS=self.PATHS)(event(), Left())
 
+    @pytest.mark.parametrize(
+        ("word", "stop"),
+        [
+            ("COMPLETE", "end_turn"),
+            ("MAX_TOKENS", "max_tokens"),
+            ("LENGTH", "max_tokens"),
+            ("max_tokens", "max_tokens"),
+            ("CONTENT_FILTERED", "content_filtered"),
+            ("END_TURN", "end_turn"),
+            ("ERROR_TOXIC", "ERROR_TOXIC"),
+        ],
+    )
+    def test_how_a_template_answer_ended_is_told_in_converses_words(self, server, word, stop):
+        """The host's Assessment asks in smaller batches where it reads `max_tokens`, in these letters; Cohere says MAX_TOKENS."""
+        server.misbehave(Reply.of_json({"results": [{"outputText": "Read.", "completionReason": word}]}))
+        settings = {"BEDROCK_API": "invoke", "INVOKE_SHAPE": "template", "BODY_TEMPLATE": self.TEMPLATE}
+        answer = function(Clients(server.url), **settings, ANSWER_PATHS=self.PATHS)(event(), Left())
+        assert answer["stopReason"] == stop
+
     def test_a_template_without_place_for_images_refuses_them(self, server):
         settings = {"BEDROCK_API": "invoke", "INVOKE_SHAPE": "template", "BODY_TEMPLATE": '{"p": "$PROMPT"}'}
         with pytest.raises(errors.BadRequestError, match="IMAGES"):
