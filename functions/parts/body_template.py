@@ -73,7 +73,8 @@ def filled(
         laid_over: members that replace or join the template's; null takes one out.
 
     Raises:
-        BadRequestError: the request has images and the template no place for them, or a block of another kind.
+        BadRequestError: the request has images or texts and the template no place for them, or a block of another kind.
+            A template of images alone is for a model that reads no text.
         NoImageError: from `fetch`.
     """
     user: list[str] = []
@@ -84,9 +85,15 @@ def filled(
                 images.append(fetch(block["image"]))
             else:
                 user.append(text_of(block))
-    if images and not words_in(template) & {"$IMAGES", "$IMAGE_URLS"}:
-        raise BadRequestError("the request has images and the body template has no place for them: add $IMAGES")
     system = [text_of(block) for block in event.get("system") or ()]
+    words = words_in(template)
+    if images and not words & {"$IMAGES", "$IMAGE_URLS"}:
+        raise BadRequestError("the request has images and the body template has no place for them: add $IMAGES")
+    for word, texts in (("$SYSTEM", system), ("$USER", user)):
+        if any(texts) and words & {"$SYSTEM", "$USER"} and not words & {word, "$PROMPT"}:
+            raise BadRequestError(
+                f"the request has texts for {word} and the body template no place for them: add {word}"
+            )
     encoded = [base64.b64encode(image.data).decode("ascii") for image in images]
     numbers = event.get("inferenceConfig") or {}
     values: dict[str, Any] = {word: numbers.get(name) for word, name in NUMBERS.items()}

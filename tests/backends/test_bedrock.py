@@ -445,6 +445,30 @@ class TestInvoke:
         with pytest.raises(errors.BadRequestError, match="IMAGES"):
             function(Clients(server.url, Bucket(page=b"J")), **settings, ANSWER_PATHS="text=a")(event(image()), Left())
 
+    @pytest.mark.parametrize(
+        ("template", "refused_for"),
+        [
+            ('{"p": "$USER"}', "SYSTEM"),
+            ('{"s": "$SYSTEM", "i": "$IMAGES"}', "USER"),
+            ('{"s": "$SYSTEM", "p": "$USER"}', None),
+            ('{"p": "$PROMPT"}', None),
+            ('{"i": "$IMAGES"}', None),
+        ],
+        ids=["no system", "no user", "control: apart", "control: in one", "control: reads no text"],
+    )
+    def test_a_template_without_place_for_some_texts_refuses_them(self, template, refused_for):
+        """Nothing is left out in silence: a model that never saw its instructions answers, and the answer would be kept."""
+        client = Recorder({"body": io.BytesIO(b'{"a": "Read."}')})
+        settings = {"BEDROCK_API": "invoke", "INVOKE_SHAPE": "template", "ANSWER_PATHS": "text=a"}
+        made = function(client, **settings, BODY_TEMPLATE=template)
+        if refused_for is None:
+            assert made(event("Read.", system=["You read."]), Left())["output"]
+            return
+        with pytest.raises(errors.BadRequestError, match=refused_for) as error:
+            made(event("Read.", system=["You read."]), Left())
+        assert "You read." not in str(error.value)
+        assert client.asked == []
+
 
 @pytest.mark.parametrize(
     ("environment", "named"),
