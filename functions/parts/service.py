@@ -1,9 +1,10 @@
 """
 A service over HTTPS: one JSON answer per call, retries with jitter inside the deadline, errors of our own types.
 
-What is asked again: 408, 429, 500, 502, 503, 504, a connection that failed, and a look (GET) that was not answered. What is
-not: other refusals and failures, and a request for work (POST) that was sent and not answered within `request_seconds`, for the service
-may have done the work, and would be paid twice.
+What is asked again: 408, 429, 500, 502, 503, a connection that failed before an answer, and a look (GET) that was not answered
+in time (504 of a gateway too) or not to its end. What is not: other refusals and failures, and a request for work (POST) that was
+sent and not answered within `request_seconds` or a gateway's patience, or whose good answer broke off: the service may have done
+the work, and would be paid twice.
 """
 
 import json
@@ -30,7 +31,8 @@ from deadline import Deadline, within
 
 logger = logging.getLogger(__name__)
 
-AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+AGAIN = frozenset({408, 429, 500, 502, 503})
+GATEWAY_TIMEOUT = 504  # the gateway's patience is over; the service behind it may still be at work
 ANSWER_BYTES = 32 << 20  # more than Lambda could hand on many times over; a bound for our memory
 LONGEST_PAUSE_SECONDS = 30.0  # of our own choice; a service that names its own time is waited for as long as there is
 CONNECT_SECONDS = 10.0
@@ -70,6 +72,10 @@ class _AskAgain(Exception):
     def __init__(self, error: BackendError, retry_after: float = 0.0) -> None:
         super().__init__(str(error))
         self.error, self.retry_after = error, retry_after
+
+
+class _BrokeOff(Exception):
+    """A good answer to a request for work ended before its end: the work was done."""
 
 
 @dataclass(slots=True)
@@ -143,6 +149,11 @@ class Service:
                 "or ask it for less"
             )
             raise (_AskAgain(late) if method == "GET" else late) from None
+        except _BrokeOff as error:
+            raise ServiceFailedError(
+                f"{self.name} broke off in its answer ({error}) and is not asked again here, since the work was done: "
+                "check what lies between this function and it"
+            ) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise _AskAgain(
                 ServiceFailedError(
@@ -153,7 +164,8 @@ class Service:
         if 200 <= reply.status < 300:
             return reply
         error = self._refusal(reply)
-        raise _AskAgain(error, self._retry_after(reply)) if reply.status in AGAIN else error
+        again = reply.status in AGAIN or (method == "GET" and reply.status == GATEWAY_TIMEOUT)
+        raise _AskAgain(error, self._retry_after(reply)) if again else error
 
     def _send(
         self, method: str, url: str, headers: Mapping[str, str], seconds: float, body: Mapping[str, Any]
@@ -168,17 +180,14 @@ class Service:
             preload_content=False,
             **body,
         )
-        data = answer.read(ANSWER_BYTES + 1)
-        answer.release_conn()
-        length = answer.headers.get("Content-Length", "")
-        # urllib3 1.26, which Lambda's own boto3 may bring, takes a cut body for a whole one.
-        if (
-            "Content-Encoding" not in answer.headers
-            and length.isdecimal()
-            and len(data) < min(int(length), ANSWER_BYTES)
-        ):
-            raise urllib3.exceptions.ProtocolError("the answer broke off")
-        return Reply(answer.status, answer.headers, data)
+        try:
+            return Reply(answer.status, answer.headers, _whole_body(answer))
+        except urllib3.exceptions.ReadTimeoutError:
+            raise
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            if method == "POST" and 200 <= answer.status < 300:
+                raise _BrokeOff(type(error).__name__) from None
+            raise
 
     def _refusal(self, reply: Reply) -> BackendError:
         told = f"{self.name} answered {reply.status}{_code_of(reply.body)}"
@@ -213,6 +222,20 @@ class Service:
             raise BadAnswerError(
                 f"{self.name} answered with {len(reply.body)} bytes that are not JSON, or cut: check its URL"
             ) from None
+
+
+def _whole_body(answer: Any) -> bytes:
+    """
+    Raises:
+        urllib3.exceptions.HTTPError: it broke off, or came too slowly.
+    """
+    data: bytes = answer.read(ANSWER_BYTES + 1)
+    answer.release_conn()
+    length = answer.headers.get("Content-Length", "")
+    # urllib3 1.26, which Lambda's own boto3 may bring, takes a cut body for a whole one.
+    if "Content-Encoding" not in answer.headers and length.isdecimal() and len(data) < min(int(length), ANSWER_BYTES):
+        raise urllib3.exceptions.ProtocolError("the answer broke off")
+    return data
 
 
 def _code_of(body: bytes) -> str:

@@ -98,9 +98,9 @@ class TestConversation:
 
     def test_a_look_that_fails_is_repeated_and_the_page_is_not_submitted_again(self, rig):
         """What was submitted is paid; only the look is asked again."""
-        with scripted(TAKEN, Says({}, 503), Says(way="cut"), Says({}, 429), done()) as service:
+        with scripted(TAKEN, Says({}, 503), Says(way="cut"), Says({}, 429), Says({}, 504), done()) as service:
             function(rig, service)(ocr_event(rig.image(b"p")), None)
-        assert [request.method for request in service.requests] == ["POST", "GET", "GET", "GET", "GET"]
+        assert [request.method for request in service.requests] == ["POST", "GET", "GET", "GET", "GET", "GET"]
 
 
 BAD = {

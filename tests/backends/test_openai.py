@@ -232,7 +232,7 @@ def test_a_text_cut_by_its_limit_reaches_the_host_as_such_and_is_not_kept(rig):
 class TestRetries:
     def test_what_may_pass_is_asked_again_with_growing_pauses(self, rig):
         """Pauses double and are drawn from their upper half."""
-        with scripted(Says({}, 503), Says(way="cut"), Says({}, 500), Says(completion())) as service:
+        with scripted(Says({}, 503), Says({}, 502, way="cut"), Says({}, 500), Says(completion())) as service:
             function(rig, service)(ocr_event(rig.image(b"p")), None)
         assert len(service.requests) == 4
         assert [longest / 2 <= pause <= longest for longest, pause in zip((1, 2, 4), rig.clock.slept, strict=True)] == [
@@ -274,6 +274,18 @@ class TestRetries:
         with scripted(Says(way="silent")) as service, pytest.raises(errors.OutOfTimeError, match="REQUEST_TIMEOUT"):
             function(rig, service, REQUEST_TIMEOUT="1")(ocr_event(rig.image(b"p")), None)
         assert len(service.requests) == 1
+
+    @pytest.mark.parametrize(
+        "says",
+        [Says(completion(), way="cut"), Says(completion(), 201, way="cut"), Says({}, 504)],
+        ids=["its answer broke off", "status 201", "a gateway lost patience"],
+    )
+    def test_work_that_was_done_is_not_asked_for_again(self, rig, says):
+        """It is charged; a proxy that cuts long answers would have had it paid five times, by each of the host's attempts."""
+        with scripted(says) as service, pytest.raises(errors.ServiceFailedError):
+            function(rig, service)(ocr_event(rig.image(b"p")), None)
+        assert len(service.requests) == 1
+        assert rig.clock.slept == []
 
     def test_a_server_that_is_not_there_is_told_with_what_to_check(self, rig):
         with scripted(Says(completion())) as service:
