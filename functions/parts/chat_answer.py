@@ -31,11 +31,13 @@ def converse_answer(told: Any, *, blank_pages: bool) -> dict[str, Any]:
     """
     if not isinstance(told, dict):
         raise BadAnswerError("the model server's answer is no JSON object: check its address and what it speaks")
-    if told.get("error"):
-        raise ServiceFailedError("the model server answered with an error in place of a completion: see its own log")
     choices = told.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
+    # Some servers fail half way, and send what they have with the error beside it.
+    failed = isinstance(choice, dict) and (choice.get("error") or choice.get("finish_reason") == "error")
+    if told.get("error") or failed:
+        raise ServiceFailedError("the model server answered with an error in place of a completion: see its own log")
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise BadAnswerError(
             "the model server's answer holds no message: check its address, and that it speaks chat completions"

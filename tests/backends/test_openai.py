@@ -184,6 +184,11 @@ BAD = {
     "cut JSON": (Says(b'{"choices": [{"mess'), "BadAnswerError"),
     "cut on the wire": (Says(completion(), way="cut"), "ServiceFailedError"),
     "error with 200": (Says({"error": {"message": CANARY}}), "ServiceFailedError"),
+    "failed half way": (Says(completion("Account 1", "error")), "ServiceFailedError"),
+    "failed half way, told beside": (
+        Says({"choices": [{**completion()["choices"][0], "error": {"code": 502, "message": CANARY}}]}),
+        "ServiceFailedError",
+    ),
     "400": (Says({"error": {"message": CANARY, "code": "context_length_exceeded"}}, 400), "ServiceRefusedError"),
     "401": (
         Says({"error": {"message": f"Incorrect key {KEY}", "code": "invalid_api_key"}}, 401),
