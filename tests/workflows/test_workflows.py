@@ -41,8 +41,7 @@ def unguarded(machine: dict[str, Any]) -> list[str]:
     return [
         state["Resource"]
         for state in states_of(machine)
-        if state["Type"] == "Task"
-        and not (state.get("Retry") and (state.get("Catch") or caught or "dynamodb" in state["Resource"]))
+        if state["Type"] == "Task" and not (state.get("Retry") and (state.get("Catch") or caught))
     ]
 
 
@@ -220,6 +219,16 @@ class TestOnTheInterpreter:
             "UnreadableImageError",
             {"document", "page", "error", "time"},
         )
+
+    @pytest.mark.prove
+    def test_a_note_that_the_table_refuses_loses_no_page(self, stage):
+        """No engine takes an empty key: the run goes on, and its output still says which page was not read."""
+        stage.begin("unnoted-page")
+        lost = {"uri": "s3://idp-working-bucket/temp/lambdahook/gone.jpeg", "format": "jpeg"}
+        execution, _ = stage.run("map-pages", {"document": "", "pages": [lost]})
+
+        assert execution.status == "SUCCEEDED"
+        assert execution.output == [{"number": 0, "error": "UnreadableImageError"}]
 
 
 @pytest.mark.prove
