@@ -60,7 +60,7 @@ class Tensors:
         header_bytes = _checked(body, content_type)
         try:
             result = InferenceServerClient.parse_response_body(body, header_length=header_bytes)
-            texts = self._rows(result, self.text, count, lambda value: _utf8(value))
+            texts = self._rows(result, self.text, count, _utf8)
             sure = self._rows(result, self.confidence, count, float) if self.confidence else []
         except (InferenceServerException, ValueError, KeyError, TypeError, IndexError) as error:
             raise BadAnswerError(
@@ -81,7 +81,12 @@ class Tensors:
 
 
 def _utf8(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    """Bytes that are no UTF-8 are a text cut within a letter, or of another encoding: no answer either."""
+    if isinstance(value, bytes):
+        return value.decode()
+    if not isinstance(value, str):
+        raise TypeError("a number in place of a text")
+    return value
 
 
 def _checked(body: bytes, content_type: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
 import pytest
@@ -168,6 +169,26 @@ class TestReply:
         for length in range(len(body)):
             with pytest.raises(errors.BadAnswerError):
                 tensors.Tensors().pages(body[:length], content_type, 2)
+
+    @pytest.mark.parametrize(
+        "tensor",
+        [
+            ("text", (1,), "BYTES", ["zwö".encode()[:-1]]),
+            ("text", (1,), "BYTES", ["zwö".encode("latin-1")]),
+            ("text", (1,), "FP32", [0.93]),
+        ],
+        ids=["cut within a letter", "another encoding", "a number"],
+    )
+    def test_what_is_no_text_is_no_answer(self, tensor):
+        """A limit of bytes cuts within a letter; what stands there instead would be kept as the page's text."""
+        with pytest.raises(errors.BadAnswerError, match="cannot be read"):
+            tensors.Tensors(batched=False).pages(*write_reply([tensor]), 1)
+
+    def test_a_reply_in_plain_json_is_read(self):
+        """Control of the number above: texts that come as JSON are texts."""
+        told = {"model_name": "m", "outputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["zwö"]}]}
+        body = json.dumps(told).encode()
+        assert tensors.Tensors(batched=False).pages(body, "application/json", 1) == (["zwö"], [])
 
     def test_the_codec_alone_gives_less_than_was_sent(self):
         """Negative control: a confidence tensor that lost its last row is read without complaint by the library."""
