@@ -73,11 +73,15 @@ def usage_of(told: Any) -> dict[str, int]:
     Token counts under Converse's names; empty where the server counts nothing.
 
     Theirs count cached tokens among the prompt's, Converse beside them: each token stands in one unit, to be paid once.
+    Some leave reasoning out of the completion's and have it in the total alone, though it is charged as output.
     """
     told = told if isinstance(told, dict) else {}
     prompt, out = _count(told.get("prompt_tokens")), _count(told.get("completion_tokens"))
     if prompt is None and out is None:
         return {}
+    total = _count(told.get("total_tokens"))
+    if prompt is not None and total is not None:
+        out = max(out or 0, total - prompt)
     details = told.get("prompt_tokens_details")
     cached = min(_count(details.get("cached_tokens")) or 0 if isinstance(details, dict) else 0, prompt or 0)
     usage = {

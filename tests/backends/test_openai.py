@@ -149,6 +149,22 @@ class TestAnswer:
         }
 
     @pytest.mark.parametrize(
+        ("told", "out"),
+        [
+            ({"prompt_tokens": 21, "completion_tokens": 40, "total_tokens": 121}, 100),
+            ({"prompt_tokens": 21, "completion_tokens": 0, "total_tokens": 81}, 60),
+            ({"prompt_tokens": 21, "completion_tokens": 40, "total_tokens": 61}, 40),
+            ({"prompt_tokens": 21, "completion_tokens": 40}, 40),
+            ({"prompt_tokens": 21, "completion_tokens": 40, "total_tokens": 5}, 40),
+            ({"completion_tokens": 40, "total_tokens": 121}, 40),
+        ],
+        ids=["in the total alone", "nothing else", "control: whole", "no total", "a total that is none", "no prompt"],
+    )
+    def test_reasoning_that_only_the_total_counts_is_output(self, told, out):
+        """It is charged as output; Gemini's models behind several gateways are told so."""
+        assert answer_module.usage_of(told)["outputTokens"] == out
+
+    @pytest.mark.parametrize(
         "usage", [None, [], {}, {"prompt_tokens": "many"}, {"prompt_tokens": -1}, {"prompt_tokens": True}]
     )
     def test_usage_that_counts_nothing_is_left_out(self, usage):
