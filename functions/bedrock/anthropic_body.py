@@ -74,11 +74,13 @@ def anthropic_answer(body: Any, *, blank_pages: bool) -> dict[str, Any]:
     """
     body = body if isinstance(body, dict) else {}
     content, stop = body.get("content"), body.get("stop_reason")
+    if guarded(body):  # where it blocked the prompt, no model said why it stopped
+        stop = "guardrail_intervened"
     if not isinstance(content, list) or not isinstance(stop, str) or not stop:
         raise BadAnswerError(
             "the model's body holds no content or no stop reason: it was cut, or INVOKE_SHAPE is wrong"
         )
-    stop = "guardrail_intervened" if guarded(body) else STOPS.get(stop, stop)
+    stop = STOPS.get(stop, stop)
     texts = [block["text"] for block in content if isinstance(block, dict) and isinstance(block.get("text"), str)]
     require_text("".join(texts), stop, blank_pages=blank_pages)
     told = body.get("usage")

@@ -357,6 +357,15 @@ class TestInvoke:
         assert body["messages"][0]["content"][1] == {"type": "image", "source": source}
         assert answer["stopReason"] == "max_tokens"
 
+    def test_a_guardrail_that_blocked_the_prompt_is_told_as_such(self):
+        """No model was asked, so the body has neither stop reason nor usage; an error would be asked for eight times."""
+        body = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "Not that."}]}
+        told = {**body, "amazon-bedrock-guardrailAction": "INTERVENED", "amazon-bedrock-trace": {"guardrail": CANARY}}
+        client = Recorder({"body": io.BytesIO(json.dumps(told).encode())})
+        answer = function(client, BEDROCK_API="invoke", GUARDRAIL_ID="g1", GUARDRAIL_VERSION="2")(event(), Left())
+        message = {"role": "assistant", "content": [{"text": "Not that."}]}
+        assert answer == {"output": {"message": message}, "stopReason": "guardrail_intervened"}
+
     def test_a_guardrail_shows_in_the_stop_reason(self, server):
         """InvokeModel hides it in the body behind a good stop reason: the wrapper would keep the guardrail's words."""
         server.misbehave("guardrail")
