@@ -20,6 +20,7 @@ from hookcache_ops.cli import main
 from hookcache_ops.doctor.finding import Unseen
 from hookcache_ops.doctor.patient import Asker, Clients
 from hookcache_ops.doctor.policies import Policies, Verdict
+from hookcache_ops.doctor.rights import needs
 from hookcache_ops.local.aws import OVERFLOW_BUCKET, TABLE, WORKING_BUCKET, LocalAws
 from hookcache_ops.local.function import Function
 
@@ -601,6 +602,20 @@ def test_simulation_is_believed_where_it_may_be_run(stage: Stage) -> None:
     examination = doctor.examine(doctor.Patient(ask, WRAPPER))
 
     assert [finding.id for finding in examination.findings] == ["rights_table", "rights_backend"]
+
+
+@pytest.mark.parametrize(
+    ("partition", "suffix"), [("aws", "amazonaws.com"), ("aws-us-gov", "amazonaws.com"), ("aws-cn", "amazonaws.com.cn")]
+)
+def test_services_are_asked_for_by_their_names_in_the_partition(partition: str, suffix: str, stage: Stage) -> None:
+    """P39: a key's rights are looked for under the names that the template writes there (AWS::URLSuffix)."""
+    patient = doctor.Patient(Asker(Clients()), WRAPPER)
+    patient.arn = ARN.replace("aws", partition, 1) + f":{WRAPPER}"
+    settings = patient.settings
+    assert settings is not None
+    via = {need.via for need in needs(patient, settings) if need.id == "rights_key"}
+
+    assert via == {f"s3.{REGION}.{suffix}"}  # the stage has one key, the working bucket's
 
 
 @pytest.mark.parametrize(

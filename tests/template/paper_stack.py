@@ -30,6 +30,7 @@ class Stack:
 
     template: dict[str, Any]
     parameters: dict[str, str] = field(default_factory=dict)
+    pseudo: dict[str, str] = field(default_factory=PSEUDO.copy)
 
     @cached_property
     def resources(self) -> dict[str, dict[str, Any]]:
@@ -93,8 +94,8 @@ class Stack:
     def _reference(self, name: str) -> Any:
         if name == "AWS::NoValue":
             return NO_VALUE
-        if name in PSEUDO:
-            return PSEUDO[name]
+        if name in self.pseudo:
+            return self.pseudo[name]
         if name in self.template["Parameters"]:
             return str(self.parameters.get(name, self.template["Parameters"][name].get("Default", name)))
         if name not in self.template["Resources"]:

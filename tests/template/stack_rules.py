@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from paper_stack import Stack
+from paper_stack import PSEUDO, Stack
 from stack_rights import as_list, granted, statements
 
 Rule = Callable[[Stack], Iterator[str]]
@@ -105,6 +105,25 @@ def key_is_used_through_services_only(stack: Stack) -> Iterator[str]:
     for right in granted(stack):
         if right.action.startswith("kms:") and not right.condition.startswith("kms:ViaService: "):
             yield f"{right.action} without kms:ViaService"
+
+
+def every_role_has_the_boundary(stack: Stack) -> Iterator[str]:
+    """P39: where an organisation asks for a permissions boundary, each role of the stack has it; else none has one."""
+    boundary = stack.parameters.get("PermissionsBoundaryArn", "")
+    for name, role in stack.of_type("AWS::IAM::Role"):
+        if boundary != role.get("PermissionsBoundary", ""):
+            yield f"{name}: its boundary is '{role.get('PermissionsBoundary', '')}'"
+
+
+def services_are_those_of_the_partition(stack: Stack) -> Iterator[str]:
+    """P39: a key is used through services by the names that they have there: those in China end in another word."""
+    abroad = Stack(stack.template, stack.parameters, pseudo=PSEUDO | {"AWS::URLSuffix": "SUFFIX"})
+    for right in granted(abroad):
+        services = right.condition.removeprefix("kms:ViaService: ")
+        if services != right.condition:
+            yield from (
+                f"{right.action} through {each}" for each in services.split(", ") if not each.endswith(".SUFFIX")
+            )
 
 
 def wrapper_never_calls_itself(stack: Stack) -> Iterator[str]:
@@ -313,6 +332,8 @@ def parameters_are_bounded(stack: Stack) -> Iterator[str]:
 RULES: tuple[Rule, ...] = (
     rights_are_named,
     key_is_used_through_services_only,
+    services_are_those_of_the_partition,
+    every_role_has_the_boundary,
     wrapper_never_calls_itself,
     nothing_is_public,
     logs_have_an_end,

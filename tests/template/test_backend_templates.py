@@ -93,6 +93,8 @@ def no_secret_stands_in_it(stack: Stack) -> Iterator[str]:
 RULES: tuple[Callable[[Stack], Iterator[str]], ...] = (
     rules.rights_are_named,
     rules.key_is_used_through_services_only,
+    rules.services_are_those_of_the_partition,
+    rules.every_role_has_the_boundary,
     rules.nothing_is_public,
     rules.logs_have_an_end,
     rules.parameters_are_bounded,
@@ -165,6 +167,10 @@ SPOILT: list[tuple[Callable[[Stack], Iterator[str]], Callable[[Template], Any]]]
     (rules.logs_have_an_end, lambda t: t["Resources"]["BackendLogGroup"]["Properties"].pop("RetentionInDays")),
     (only_page_images_are_read, lambda t: statement(t, "PageImages").update(Resource="arn:aws:s3:::WORKING-BUCKET/*")),
     (rules.rights_are_named, lambda t: statement(t, "PageImages").update(Action="s3:*")),
+    (
+        rules.every_role_has_the_boundary,
+        lambda t: t["Resources"]["BackendRole"]["Properties"].pop("PermissionsBoundary"),
+    ),
     (the_host_may_call_it_and_waits_for_it, lambda t: function_of(t).update(FunctionName="openai")),
     (the_host_may_call_it_and_waits_for_it, lambda t: function_of(t).update(Timeout=400)),
     (no_secret_stands_in_it, lambda t: t["Parameters"].update(ApiKey={"Type": "String"})),

@@ -35,6 +35,7 @@ ALL = {
     "TargetModelId": "eu.amazon.nova-pro-v1:0",
     "FoundationModelId": "amazon.nova-pro-v1:0",
     "CustomerManagedEncryptionKeyArn": KEY,
+    "PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/IDPBoundary",
     "GuardrailId": "abc123",
     "GuardrailVersion": "1",
     "PriceAs": "row",
@@ -97,6 +98,8 @@ def the_host_waits_for_it(stack: Stack) -> Iterator[str]:
 RULES: tuple[Callable[[Stack], Iterator[str]], ...] = (
     rights_are_named,
     rules.key_is_used_through_services_only,
+    rules.services_are_those_of_the_partition,
+    rules.every_role_has_the_boundary,
     rules.logs_have_an_end,
     rules.parameters_are_bounded,
     the_url_asks_for_iam_and_streams,

@@ -25,9 +25,14 @@ Template = dict[str, Any]
 GIVEN = {"Name": "NAME", "BackendFunction": "BACKEND", "IDPWorkingBucket": "WORKING-BUCKET"}
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:host-alerts"
+BOUNDARY = "arn:aws:iam::123456789012:policy/team/IDPBoundary"
 VARIANTS = {
     "defaults": {},
-    "customer key, mail": {"CustomerManagedEncryptionKeyArn": KEY, "AlarmEmail": "ops@example.com"},
+    "customer key, mail": {
+        "CustomerManagedEncryptionKeyArn": KEY,
+        "PermissionsBoundaryArn": BOUNDARY,
+        "AlarmEmail": "ops@example.com",
+    },
     "host's topic, backend shared": {
         "WatchBackendCalls": "off",
         "AlertsTopicArn": TOPIC,
@@ -132,6 +137,17 @@ SPOILT = {
         ),
     ],
     rules.key_is_used_through_services_only: [with_statement(Action="kms:Decrypt", Resource="KEY-ARN")],
+    rules.services_are_those_of_the_partition: [
+        with_statement(
+            Action="kms:Decrypt",
+            Resource="KEY-ARN",
+            Condition={"StringEquals": {"kms:ViaService": {"Fn::Sub": "s3.${AWS::Region}.amazonaws.com"}}},
+        )
+    ],
+    rules.every_role_has_the_boundary: [
+        at("Resources/HookRole/Properties/PermissionsBoundary", None),
+        at("Resources/EraseRole/Properties/PermissionsBoundary", "arn:aws:iam::aws:policy/ReadOnlyAccess"),
+    ],
     rules.wrapper_never_calls_itself: [
         without_statement("NeverItself"),
         at(f"{FUNCTION}/FunctionName", "GENAIIDP-cache-other"),
@@ -569,6 +585,16 @@ def test_the_operator_is_told_what_the_host_needs(transformed: Template) -> None
         ),
         ("IDPWorkingBucket", ["idp-working-bucket"], ["", "s3://bucket", "bucket/temp", "Bucket"]),
         ("CustomerManagedEncryptionKeyArn", ["", KEY], ["alias/idp", KEY.replace(":key/", ":alias/"), "*"]),
+        (
+            "PermissionsBoundaryArn",
+            [
+                "",
+                BOUNDARY,
+                "arn:aws-us-gov:iam::123456789012:policy/IDPBoundary",
+                "arn:aws:iam::aws:policy/PowerUserAccess",
+            ],
+            ["IDPBoundary", "*", BOUNDARY.replace(":policy/", ":role/"), BOUNDARY + "*"],
+        ),
         ("Namespace", ["default", "team_a-2"], ["", "a/b", "a:b", "a b"]),
         ("Generation", ["0", "2026-01"], ["", "a/b"]),
         (

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from botocore.loaders import create_loader
+
 from hookcache.settings import Settings
 from hookcache_ops.doctor.finding import Finding, Unseen, error, warning
 from hookcache_ops.doctor.patient import Patient, bare_name
@@ -112,8 +114,14 @@ def _keys(patient: Patient, settings: Settings) -> Iterator[Need]:
         used[patient.key_arn(str(described.get("KmsKeyId", ""))), "secretsmanager"] = ("kms:Decrypt",)
     for (key, service), actions in used.items():
         if key:
-            via = f"{service}.{patient.region}.amazonaws.com"
+            via = f"{service}.{patient.region}.{_suffix(patient.partition)}"
             yield Need("rights_key", actions, key, f"what {service} encrypts with it cannot be read", via)
+
+
+def _suffix(partition: str) -> str:
+    """What the names of services end in, as CloudFormation's AWS::URLSuffix: `amazonaws.com`, in China with `.cn`."""
+    known = {each["id"]: each["outputs"]["dnsSuffix"] for each in create_loader().load_data("partitions")["partitions"]}
+    return str(known.get(partition, "amazonaws.com"))
 
 
 class Role:
