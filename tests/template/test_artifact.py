@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -113,6 +114,47 @@ def test_the_functions_can_be_built_for_the_other_processor(artifact: Callable[.
 
     assert (built / "app.py").exists()
     assert {X86_64} == {machine(library) for library in libraries}
+
+
+def materials_of(folder: Path) -> list[str]:
+    """The packages in the bill of materials that `make build` writes beside a zip."""
+    spec = importlib.util.spec_from_file_location("pack", ROOT / "functions" / "pack.py")
+    assert spec is not None
+    assert spec.loader is not None
+    pack = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pack)
+    bill = pack.materials(folder, "artifact.zip", "0" * 64)
+    assert ("CycloneDX", "1.5") == (bill["bomFormat"], bill["specVersion"])
+    return [each["purl"] for each in bill["components"]]
+
+
+def test_the_bill_of_materials_is_what_lies_in_the_artifact(deployable: Path) -> None:
+    """T15: each artifact's own packages, which are those of the lock, once each; a layer's lie below `python`."""
+    locked = sorted(
+        "pkg:pypi/{}@{}".format(*each.lower().replace("_", "-").rsplit("-", 1)) for each in locked_distributions()
+    )
+    for name in ("HookFunction", "EraseFunction", *LAYERS):
+        assert locked == sorted(materials_of(deployable / name))
+
+
+def test_a_package_that_no_lock_lists_is_in_the_bill_beside_the_zip(tmp_path: Path) -> None:
+    """T15: the bill is read from the artifact. Control: without the package it is not named."""
+    folder, target = tmp_path / "artifact", tmp_path / "dist" / "artifact.zip"
+    info = folder / "Sneaked_In-1.2.3.dist-info"
+    info.mkdir(parents=True)
+    (folder / "app.py").write_text("")
+    bills = []
+    for _ in range(2):
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: Sneaked_In\nVersion: 1.2.3\n")
+        digest = digest_of_zip(folder, target)
+        bills.append(json.loads((tmp_path / "dist" / "artifact.cdx.json").read_text()))
+    (info / "METADATA").unlink()
+    info.rmdir()
+
+    assert bills[0] == bills[1]
+    assert [{"alg": "SHA-256", "content": digest}] == bills[0]["metadata"]["component"]["hashes"]
+    assert ["pkg:pypi/sneaked-in@1.2.3"] == [each["purl"] for each in bills[0]["components"]]
+    assert [] == materials_of(folder)
 
 
 def digest_of_zip(folder: Path, target: Path) -> str:
