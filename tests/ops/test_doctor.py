@@ -604,6 +604,23 @@ def test_simulation_is_believed_where_it_may_be_run(stage: Stage) -> None:
     assert [finding.id for finding in examination.findings] == ["rights_table", "rights_backend"]
 
 
+def test_a_boundary_that_was_not_looked_at_is_said(stage: Stage) -> None:
+    """P39: a role's own policies do not tell what a boundary takes from them; where nothing bounds it, nothing is said."""
+    name = stage.client("lambda").get_function_configuration(FunctionName=WRAPPER)["Role"].rpartition("/")[2]
+    free = doctor.examine(doctor.Patient(Asker(stage.client), WRAPPER))
+    stage.client("iam").put_role_permissions_boundary(
+        RoleName=name, PermissionsBoundary=f"arn:aws:iam::{ACCOUNT}:policy/IDPBoundary"
+    )
+    bounded = doctor.examine(doctor.Patient(Asker(stage.client), WRAPPER))
+    stage.client("iam").delete_role_permissions_boundary(RoleName=name)
+
+    assert ((), ()) == (free.findings, free.unseen)
+    assert () == bounded.findings
+    assert [
+        f"could not check what the permissions boundary of role {name} leaves of its rights: need iam:SimulatePrincipalPolicy"
+    ] == list(bounded.unseen)
+
+
 @pytest.mark.parametrize(
     ("partition", "suffix"), [("aws", "amazonaws.com"), ("aws-us-gov", "amazonaws.com"), ("aws-cn", "amazonaws.com.cn")]
 )

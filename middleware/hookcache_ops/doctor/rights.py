@@ -56,6 +56,8 @@ def rights(patient: Patient) -> Iterator[Finding]:
             f"the role of {patient.name} may invoke {patient.name} itself",
             "deny lambda:InvokeFunction on its own ARN, with and without qualifier",
         )
+    if role.hidden_boundary:
+        raise Unseen(f"what the permissions boundary of role {role.name} leaves of its rights", SIMULATION)
 
 
 def needs(patient: Patient, settings: Settings) -> Iterator[Need]:
@@ -144,6 +146,14 @@ class Role:
             except Unseen:
                 self._simulates = False
         return self._policies.judge(action, resource)
+
+    @property
+    def hidden_boundary(self) -> bool:
+        """True where a boundary bounds the role and only its policies, which do not tell, could be read."""
+        if self._simulates:
+            return False
+        found = self._patient.ask(f"the boundary of role {self.name}", "iam", "get_role", RoleName=self.name)
+        return bool((found or {}).get("Role", {}).get("PermissionsBoundary"))
 
     @cached_property
     def _policies(self) -> Policies:
