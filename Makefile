@@ -75,7 +75,7 @@ bench: engines | $(INSTALLER) ## figures of this machine beside others', into bu
 		$(call sync,.venv-bench,requirements/bench.lock); touch .venv-bench/.ready; fi
 	@PYTHONPATH="$(CURDIR)/middleware:$(CURDIR)" .venv-bench/bin/python -m bench $(BENCH_ARGS)
 
-build: $(SAM) | $(INSTALLER) ## the deployable artifacts: .aws-sam/build for SAM, build/dist/*.zip for everybody else
+build: $(SAM) | $(INSTALLER) ## the deployable artifacts: .aws-sam/build for SAM, build/dist/*.zip for everybody else, and what is in each
 	@$(say) "Building functions and layers for Lambda"
 	@.venv-sam/bin/sam build --template template.yaml >/dev/null
 	@rm -rf build/dist build/x86_64
@@ -87,10 +87,10 @@ build: $(SAM) | $(INSTALLER) ## the deployable artifacts: .aws-sam/build for SAM
 	@$(call pack,.aws-sam/build/LayerArm64,hookcache-layer-arm64)
 	@$(call pack,.aws-sam/build/LayerX86,hookcache-layer-x86_64)
 
-# $(call pack,FOLDER,NAME): build/dist/NAME.zip, the same bytes for the same files, with its sizes printed.
+# $(call pack,FOLDER,NAME): build/dist/NAME.zip, the same bytes for the same files, with its sizes printed, and NAME.cdx.json.
 pack = .venv-sam/bin/python functions/pack.py "$(1)" "build/dist/$(2).zip"
 
-deploy: build ## guided deployment of one wrapper into your AWS account
+deploy: build ## builds, then a guided deployment of one wrapper (HOOKCACHE_BUILD_ENCRYPT=1 for Encrypt=on)
 	@.venv-sam/bin/sam deploy --guided --capabilities CAPABILITY_IAM
 
 # Versions and hashes only: no lock names the registry it came from. UPGRADE=1 moves every version that may move.
