@@ -18,6 +18,7 @@ from hookcache.embedded import json_in, strings_in
 from hookcache.entry import ANSWER_BYTES, Entry
 from hookcache.lease import SKEW_MS
 from hookcache.outcome import Reason
+from hookcache.references import PAGE_FILES
 from hookcache.request import HookRequest
 from hookcache.usage import Metered
 from hookcache.value import value
@@ -235,7 +236,9 @@ def _has_read_images(request: HookRequest, rules: Rules, units: Mapping[str, flo
     texts = [block["text"] for block in blocks if isinstance(block.get("text"), str)]
     at_most = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) / BYTES_PER_TOKEN
     read = sum(units.get(unit, 0) for unit in _READ_UNITS)
-    return read >= rules.image_tokens * len(request.images) + at_most
+    # Of the files of a page by reference one is its image; what its text costs is not known here (P41).
+    pictures = len(request.images) - len(request.references) * (len(PAGE_FILES) - 1)
+    return read >= rules.image_tokens * pictures + at_most
 
 
 def _admit_text(text: str, rules: Rules, units: Mapping[str, float]) -> Admit | Refuse:

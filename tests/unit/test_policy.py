@@ -24,6 +24,7 @@ from hookcache.policy import (
     judge,
     may_look_up,
 )
+from hookcache.references import with_references
 from hookcache.request import parse
 from hookcache.usage import metered
 
@@ -244,6 +245,20 @@ class TestAdmit:
         event = {**request_with(images, temperature=0).event, "system": [{"text": text[:150]}]}
         event["messages"] = [{"role": "user", "content": [{"text": text[150:]}, *event["messages"][0]["content"][1:]]}]
         decision = decided(answer("A page", inputTokens=counted), Rules(image_tokens=200), parse(event))
+
+        assert (Admit() if kept else Refuse(Reason.IMAGE_NOT_READ)) == decision
+
+    @pytest.mark.parametrize(
+        ("images", "references", "counted", "kept"),
+        [(0, 1, 200, True), (0, 1, 199, False), (1, 2, 600, True), (1, 2, 599, False)],
+    )
+    def test_a_page_by_reference_costs_the_tokens_of_one_image(self, images, references, counted, kept):
+        """P41, S16: below its prefix lie its image and its text, and the text is no second image."""
+        names = [f"page{number}Uri" for number in range(references)]
+        event = {**ocr_event(*["s3://b/1"] * images), **dict.fromkeys(names, "s3://b/page/"), "system": []}
+        event["messages"] = [{"role": "user", "content": event["messages"][0]["content"][1:]}]
+        request = with_references(parse(event), names)
+        decision = decided(answer("A page", inputTokens=counted), Rules(image_tokens=200), request)
 
         assert (Admit() if kept else Refuse(Reason.IMAGE_NOT_READ)) == decision
 
