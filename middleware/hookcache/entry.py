@@ -27,7 +27,7 @@ from hookcache.errors import EntryRejected
 from hookcache.frames import framed
 from hookcache.key import CacheKey
 from hookcache.outcome import Reason
-from hookcache.postable import may_hold_surrogates
+from hookcache.postable import may_be_unpostable
 from hookcache.prices import needs_price
 from hookcache.value import value
 
@@ -74,10 +74,10 @@ class Entry:
             object.__setattr__(self, "_saved", (total, MappingProxyType(unpriced)))
         return self._saved  # type: ignore[return-value]  # set above
 
-    def may_hold_surrogates(self) -> bool:
+    def may_be_unpostable(self) -> bool:
         """Is the body one that not every runtime can post (`postable.py`)? Searched by the first hit for all."""
         if self._odd is None:
-            object.__setattr__(self, "_odd", may_hold_surrogates(self.body))
+            object.__setattr__(self, "_odd", may_be_unpostable(self.body))
         return bool(self._odd)
 
     def held_bytes(self) -> int:

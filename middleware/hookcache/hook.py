@@ -295,4 +295,4 @@ class CachingHook:
             receipt.units_charged, response = charged.units, charged.response
         else:
             response = without_charge(response)
-        return postable(response, entry.body) if entry.may_hold_surrogates() else response
+        return postable(response, entry.body) if entry.may_be_unpostable() else response

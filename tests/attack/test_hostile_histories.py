@@ -12,6 +12,7 @@ from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
 from fakes import BackendRaised, FakeContext, answer, ocr_event, summarization_event, token_answer
 from hookcache.errors import BackendFailed, ConfigurationError
 from hookcache.settings import Settings
+from hookcache_ops.local.invocation import SYNC_BYTES
 from operator_rig import operator_of
 from rig import metric
 
@@ -161,6 +162,29 @@ def test_an_answer_with_half_a_character_is_posted_no_longer_than_it_came(rig: A
     rig.backend.replies = [body]
 
     assert len(body) >= len(posted(rig))
+
+
+DENSE = token_answer("read" * 1_380_000) | {"places": [1] * 300_000}
+
+
+@pytest.mark.usefixtures("on_lambda")
+def test_a_large_answer_without_blanks_is_posted_without_them(rig: Any) -> None:
+    """B8: the runtime puts a blank behind every comma and colon, and so makes too long what Lambda took from the backend."""
+    body = json.dumps(DENSE, separators=(",", ":")).encode()
+    rig.backend.replies = [body]
+
+    for _ in range(2):
+        told = posted(rig)
+        assert SYNC_BYTES > len(body) >= len(told)
+        assert DENSE["places"] == json.loads(told)["places"]
+    assert ["miss", "hit_memory"] == rig.outcomes
+
+
+def test_with_blanks_it_would_be_too_long() -> None:
+    """Negative control of the test above: what the runtime makes of it."""
+    sent, _kind = LambdaMarshaller().marshal_response(DENSE)
+
+    assert len(sent) > SYNC_BYTES
 
 
 # -------------------------------------------------------------------- receipts

@@ -537,7 +537,7 @@ def test_what_hits_worked_out_is_no_part_of_an_entry():
     """P9: it is told by the entry alone, and nobody can hand it in."""
     fresh, used = replace(ENTRY), replace(ENTRY)
     used.saved()
-    used.may_hold_surrogates()
+    used.may_be_unpostable()
 
     assert fresh == used
     assert repr(fresh) == repr(used)
@@ -566,11 +566,11 @@ def test_savings_are_at_the_prices_frozen_in_the_entry():
 def test_a_body_is_searched_for_halves_of_characters_once(monkeypatch):
     """P9, G1: by its first hit; both answers are remembered, and told of equal entries alike."""
     searched = []
-    search = hookcache.entry.may_hold_surrogates
-    monkeypatch.setattr(hookcache.entry, "may_hold_surrogates", lambda body: searched.append(body) or search(body))
+    search = hookcache.entry.may_be_unpostable
+    monkeypatch.setattr(hookcache.entry, "may_be_unpostable", lambda body: searched.append(body) or search(body))
     for body, expected in ((b'{"a": "\\ud83d"}', True), (b'{"a": "\\n"}', False)):
         entry = replace(ENTRY, body=body)
 
-        assert [expected] * 3 == [entry.may_hold_surrogates() for _ in range(3)]
+        assert [expected] * 3 == [entry.may_be_unpostable() for _ in range(3)]
         assert entry == replace(ENTRY, body=body)
     assert 2 == len(searched)
