@@ -48,6 +48,29 @@ def test_a_stale_answer_is_served_where_answers_are(make_rig: Any) -> None:
     assert "stale" == rig.last["outcome"]
 
 
+@pytest.mark.parametrize("meanwhile", [True, False], ids=["erased", "control"])
+def test_what_was_erased_before_the_second_look_stands_in_for_nothing(make_rig: Any, meanwhile: bool) -> None:
+    """P13, P45: an erase came between a leader's two looks; by the second it knows."""
+    rig = make_rig(**policy(**STALE))
+    rig.call(ocr_event(rig.image(b"page")))
+    rig.clock.advance(1_000)
+    rig.backend.replies = [BackendRaised("Boom", "no")]
+    untouched = rig.dynamodb.before
+
+    def overtaken(operation: str, arguments: Any) -> None:
+        if operation == "update_item" and arguments["Key"]["kind"]["S"] == "LEASE":
+            rig.dynamodb.before = untouched
+            erased(rig)
+
+    if meanwhile:
+        rig.dynamodb.before = overtaken
+        with pytest.raises(BackendFailed):
+            rig.call(ocr_event(rig.image(b"page")))
+    else:
+        rig.call(ocr_event(rig.image(b"page")))
+    assert ("failed" if meanwhile else "stale") == rig.last["outcome"]
+
+
 # -------------------------------------------------------------------- what must go on being served
 
 
