@@ -6,7 +6,8 @@ The truth check: a share of hits also asks the backend, and what it says is comp
     distrusts(context)                are the kept answers of this context wrong too often?
 
 A difference is a matter for review, and no proof: models vary, also at temperature 0. So a field that says the same in other
-words, or lies outside what the host reads (`output`), is `drift`; only another content of `output` is a `false_hit`.
+words, or lies outside what the host reads (`output`, and the words in `textractBlocks`), is `drift`; only another content of
+these is a `false_hit`.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def compare(kept: bytes, new: Any) -> Comparison:
     for path, was, is_now in _leaves(old, new):
         fields += 1
         if not _same(was, is_now):
-            near = not (path or ("output",))[0].startswith("output") or _near(was, is_now)
+            near = not _is_read(path) or _near(was, is_now)
             differences.append(Difference(_shown(path), was, is_now, near))
         if fields >= MOST_FIELDS:
             break
@@ -128,6 +129,13 @@ def _leaves(old: Any, new: Any) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
 
 def _at(values: list[Any], place: int) -> Any:
     return values[place] if place < len(values) else _MISSING
+
+
+def _is_read(path: tuple[str, ...]) -> bool:
+    """Is this what the host reads? Of `textractBlocks` the blocks and their texts; places and confidences are never the same."""
+    if path[:1] != ("textractBlocks",):
+        return not path or path[0].startswith("output")
+    return path[-1] == "Text" or (path[1:2] in {(), ("Blocks",)} and len(path) <= 3)
 
 
 def _same(was: Any, is_now: Any) -> bool:

@@ -49,6 +49,26 @@ class TestComparison:
         """P59: other words of the same are drift; another figure or another text is a false hit."""
         assert found(answer(PAGE), new) == finding
 
+    @pytest.mark.parametrize(
+        ("change", "finding"),
+        [
+            (lambda blocks: blocks["Blocks"][1].update(Text="Reading 17.30"), Finding.FALSE_HIT),
+            (lambda blocks: blocks["Blocks"][1].update(Text="reading: 17.20"), Finding.DRIFT),
+            (lambda blocks: blocks["Blocks"].pop(), Finding.FALSE_HIT),
+            (lambda blocks: blocks.clear(), Finding.FALSE_HIT),
+            (lambda blocks: blocks["Blocks"][1].update(Confidence=97.4, Id="another"), Finding.DRIFT),
+            (lambda blocks: blocks.update(ModelId="engine 2"), Finding.DRIFT),
+        ],
+        ids=["a figure", "case", "a line less", "no blocks", "confidence and id", "model"],
+    )
+    def test_the_words_of_a_page_are_read_from_its_blocks(self, change, finding):
+        """P59: of an OCR answer the host keeps `textractBlocks` as the page's text, beside the same `output` or not."""
+        kept = {**answer(PAGE), "textractBlocks": page_answer("Reading 17.20")["textractBlocks"]}
+        new = json.loads(json.dumps(kept))
+        change(new["textractBlocks"])
+
+        assert found(kept, new) is finding
+
     def test_json_in_a_text_is_compared_by_field(self):
         """P59: the path names the field, not the text that holds it; member order and white space are no difference."""
         kept = answer('{"total": 17.2, "lines": [{"name": "water"}]}')
