@@ -160,12 +160,13 @@ class Cache:
             receipt.corrupt_entries += looked.reason is Reason.CORRUPT and not consistent  # counted at the first look
             lookup.miss = looked.reason
             return Recalled(None)
-        match self._judge(looked.entry, lookup):
+        entry = _bounded(looked.entry, lookup.rules)
+        match self._judge(entry, lookup):
             case Fresh():
-                self._memory.put(looked.entry)
-                return Recalled(looked.entry)
+                self._memory.put(entry)
+                return Recalled(entry)
             case Stale(reason):
-                lookup.miss, lookup.stale = reason, looked.entry
+                lookup.miss, lookup.stale = reason, entry
             case Unusable(reason):
                 lookup.miss = reason
         return Recalled(None)
@@ -279,3 +280,12 @@ def _may_use(request: HookRequest, rules: Rules, mode: Mode, wishes: CallControl
         return Bypass(Reason.REQUESTED)
     decision = may_look_up(request, rules)
     return decision if isinstance(decision, Bypass) else None
+
+
+def _bounded(entry: Entry, rules: Rules) -> Entry:
+    """An entry with lifetimes no longer than the operator now gives: it may have been kept under other settings (P10)."""
+    fresh_ms, hard_ms = entry.created_ms + rules.fresh_seconds * 1000, entry.created_ms + rules.hard_seconds * 1000
+    if entry.fresh_until_ms <= fresh_ms and entry.hard_until_ms <= hard_ms:
+        return entry
+    fresh_until, hard_until = min(entry.fresh_until_ms, fresh_ms), min(entry.hard_until_ms, hard_ms)
+    return replace(entry, fresh_until_ms=EpochMillis(fresh_until), hard_until_ms=EpochMillis(hard_until))

@@ -71,6 +71,44 @@ def test_what_was_erased_before_the_second_look_stands_in_for_nothing(make_rig: 
     assert ("failed" if meanwhile else "stale") == rig.last["outcome"]
 
 
+@pytest.mark.parametrize(
+    ("fresh_seconds", "outcome"), [("3600", "miss"), ("604800", "hit_table"), ("1209600", "hit_table")]
+)
+def test_a_shorter_freshness_holds_for_what_was_kept_before(make_rig: Any, fresh_seconds: str, outcome: str) -> None:
+    """P10, P52: the setting says how long an answer may be served, and no word of it lies in what was kept under another."""
+    rig = make_rig()
+    rig.call(summarization_event())
+    rig.clock.advance(7_200)
+    rig.settings["HOOKCACHE_FRESH_SECONDS"] = fresh_seconds
+    rig.call(summarization_event(), rig.cold_start())
+
+    assert outcome == rig.last["outcome"]
+    assert "expired" == rig.last["reason"] or outcome != "miss"
+
+
+def test_a_shorter_hard_end_holds_for_what_was_kept_before(make_rig: Any) -> None:
+    """P45, P10: no answer past what the operator now says stands in for a failed fetch."""
+    rig = make_rig(**policy(**STALE))
+    rig.call(summarization_event())
+    rig.clock.advance(3_000)
+    rig.settings.update(policy(**STALE | {"hard_seconds": 2_000}))
+    rig.backend.replies = [BackendRaised("Boom", "no")]
+
+    with pytest.raises(BackendFailed):
+        rig.call(summarization_event(), rig.cold_start())
+
+
+def test_a_longer_freshness_revives_nothing(make_rig: Any) -> None:
+    """P10: an answer keeps the end that it was given."""
+    rig = make_rig(HOOKCACHE_FRESH_SECONDS="600")
+    rig.call(summarization_event())
+    rig.clock.advance(700)
+    rig.settings["HOOKCACHE_FRESH_SECONDS"] = "3600"
+    rig.call(summarization_event(), rig.cold_start())
+
+    assert ("miss", "expired") == (rig.last["outcome"], rig.last["reason"])
+
+
 # -------------------------------------------------------------------- what must go on being served
 
 
