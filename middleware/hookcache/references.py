@@ -21,7 +21,7 @@ def with_references(request: HookRequest, names: Collection[str]) -> HookRequest
     """`request` with the objects behind the listed members added to what must be read, in order of name."""
     if not names:
         return request
-    named = tuple(sorted(name for name in names if isinstance(request.event.get(name), str)))
+    named = tuple(sorted({name for name in names if isinstance(request.event.get(name), str)}))
     if not named:
         return request
     objects = (

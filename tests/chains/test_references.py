@@ -129,6 +129,17 @@ def test_a_named_member_that_holds_no_text_counts_as_what_it_is(bridge):
     assert ["miss", "miss", "hit_memory", "miss"] == bridge.outcomes
 
 
+def test_a_member_named_twice_is_one_page(make_rig):
+    """P41: a slip in the policy makes no second page, which would be read, digested and counted again."""
+    rig = make_rig(
+        HOOKCACHE_POLICY=json.dumps({"*": {"resolve_references": ["pageOutputUri", "pageOutputUri"]}}),
+        HOOKCACHE_IMAGE_PREFIXES=PAGES,
+    )
+    rig.call(request(page(rig, "1")))
+
+    assert ("miss", 2) == (rig.last["outcome"], rig.last["images"])
+
+
 @pytest.mark.parametrize("name", ["messages", "context", "", "a b", 5])
 def test_only_members_of_another_name_can_be_references(name):
     """P52: a part of every request is no reference; said at cold start."""
