@@ -25,7 +25,7 @@ from hookcache.lookup import Lookup
 from hookcache.memo import ReplayMemo
 from hookcache.memory import MemoryTier
 from hookcache.outcome import Reason
-from hookcache.percall import CallControl, call_control
+from hookcache.percall import CallControl, call_control, says_more
 from hookcache.policy import Admit, Bypass, Fresh, Mode, Refuse, Rules, Stale, Unusable, admit, judge, may_look_up
 from hookcache.prices import Prices
 from hookcache.receipt import Receipt
@@ -98,7 +98,7 @@ class Cache:
         ordered = standing.orders.mode(request.context)
         mode = rules.mode if ordered is None else _MODES.get(ordered, rules.mode)
         receipt.mode = mode
-        decision = _may_use(request, rules, mode, wishes)
+        decision = _may_use(request, rules, mode, wishes, context)
         if decision is not None or standing.identity is None:
             receipt.components = without_images(self._keyer, request) if rules.trace else None
             return decision or Bypass(Reason.BACKEND_UNKNOWN)
@@ -273,11 +273,13 @@ class Cache:
         )
 
 
-def _may_use(request: HookRequest, rules: Rules, mode: Mode, wishes: CallControl) -> Bypass | None:
+def _may_use(request: HookRequest, rules: Rules, mode: Mode, wishes: CallControl, context: Any) -> Bypass | None:
     if mode is Mode.OFF:
         return Bypass(Reason.MODE_OFF)
     if wishes.bypass:
         return Bypass(Reason.REQUESTED)
+    if says_more(context):
+        return Bypass(Reason.CALLER_CONTEXT)
     decision = may_look_up(request, rules)
     return decision if isinstance(decision, Bypass) else None
 

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     REFUSAL_WINDOW = "refusal_window"
     NESTED = "nested"
     REQUESTED = "requested"
+    CALLER_CONTEXT = "caller_context"
     DISTRUSTED = "distrusted"
     INTERNAL = "internal"
 

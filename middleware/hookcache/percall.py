@@ -4,6 +4,7 @@ Control of a single call, from the Lambda client context only: never from the ev
     {"custom": {"hookcache": {"refresh": true, "bypass": true, "max_age_seconds": 3600, "rollout": "blue"}}}
 
 Unknown or out-of-range values are ignored and counted (B21). The same place carries the hop marks that break loops (F40).
+What else a caller says beside the event is in no key, and a backend may answer by it: such a request is bypassed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ HOPS = "hookcache_hops"
 MAX_AGE_LIMIT_SECONDS = 30 * 86_400
 MAX_HOPS = 16
 _ROLLOUT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# Ours, and what tracers put there anew with each call: no answer goes by these (W3C Trace Context, Zipkin, Datadog, Sentry).
+_SAYS_NOTHING = re.compile(
+    r"hookcache(_hops|_stream)?|w3c|traceparent|tracestate|baggage|b3|x-b3-.*|x-amzn-trace-id|sentry-trace|_datadog|x-datadog-.*",
+    re.IGNORECASE,
+)
 _MARK = re.compile(r"[A-Za-z0-9_-]{1,64}")  # a function's name: what is none was written by somebody else
 
 
@@ -81,6 +87,30 @@ def call_control(context: Any) -> CallControl:
         rollout=rollout if good_rollout else "",
         ignored=sum(not understood.get(name, False) for name in wishes),
     )
+
+
+def says_more(context: Any) -> bool:
+    """
+    Does the invocation say anything beside its event by which a backend may answer (P2)? The host's says nothing.
+
+    Source: AWS Lambda Developer Guide, "Python context object", and the runtime's `LambdaContext`, which has `tenant_id`.
+    """
+    identity = getattr(context, "identity", None)
+    if getattr(context, "tenant_id", None) or getattr(identity, "cognito_identity_id", None):
+        return True
+    client_context = getattr(context, "client_context", None)
+    if client_context is None:
+        return False
+    if isinstance(client_context, Mapping):
+        told = dict(client_context)
+    else:
+        told = {name: getattr(client_context, name, None) for name in ("custom", "client", "env")}
+    custom = told.pop("custom", None)
+    if isinstance(custom, Mapping):
+        told |= custom
+    elif custom:
+        return True
+    return any(value and not _SAYS_NOTHING.fullmatch(str(name)) for name, value in told.items())
 
 
 def hops(context: Any) -> tuple[str, ...]:

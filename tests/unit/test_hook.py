@@ -914,6 +914,17 @@ class TestWishes:
 
         assert ("bypass", "requested", []) == (rig.last["outcome"], rig.last["reason"], rig.entries)
 
+    @pytest.mark.parametrize(
+        ("name", "outcomes"), [("language", ["bypass"] * 2), ("traceparent", ["miss", "hit_memory"])]
+    )
+    def test_what_else_the_caller_says_beside_the_event_is_never_answered_from_the_cache(self, rig, name, outcomes):
+        """P2: the backend hears it, and may answer by it; the marks of tracers, new with each call, are no such thing."""
+        for word in ("de", "fr"):
+            rig.call(ocr_event(), client_context=SimpleNamespace(custom={name: word}))
+
+        assert outcomes == rig.outcomes
+        assert rig.last["reason"] == ("caller_context" if name == "language" else "")
+
     def test_a_lower_maximum_age_is_obeyed(self, rig):
         """P51, S56: in both tiers."""
         rig.call(ocr_event())

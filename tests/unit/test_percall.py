@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from fakes import client_context, client_context_of
-from hookcache.percall import MAX_AGE_LIMIT_SECONDS, CallControl, call_control, hops, onward
+from hookcache.percall import MAX_AGE_LIMIT_SECONDS, CallControl, call_control, hops, onward, says_more
 
 
 def told(wishes):
@@ -139,3 +139,34 @@ class TestHops:
         sent = onward(SimpleNamespace(client_context={"custom": {"hookcache_hops": forged}}), "GENAIIDP-cache")
 
         assert len(sent) <= 3_583
+
+
+SILENT = {"hookcache": {"refresh": True}, "hookcache_hops": "a", "hookcache_stream": True, "x-datadog-trace-id": "1"}
+
+
+@pytest.mark.parametrize(
+    ("told", "more"),
+    [
+        ({}, False),
+        ({"client_context": None, "identity": SimpleNamespace(cognito_identity_id=None), "tenant_id": None}, False),
+        ({"client_context": {"custom": SILENT}}, False),
+        ({"client_context": SimpleNamespace(custom=SILENT, client=None, env=None)}, False),
+        (
+            {"client_context": {"custom": {"traceparent": "00-1-2-01", "TraceState": "x", "b3": "0"}, "w3c": {"a": 1}}},
+            False,
+        ),
+        ({"client_context": {"custom": {"language": ""}, "env": {}}}, False),
+        ({"client_context": {"custom": {"language": "de"}}}, True),
+        ({"client_context": SimpleNamespace(custom=SILENT | {"language": "de"})}, True),
+        ({"client_context": {"custom": {"hookcaches": 1}}}, True),
+        ({"client_context": {"custom": "de"}}, True),
+        ({"client_context": SimpleNamespace(custom={}, env={"locale": "de_DE"})}, True),
+        ({"client_context": {"client": {"app_title": "reader"}}}, True),
+        ({"identity": SimpleNamespace(cognito_identity_id="eu-west-1:1")}, True),
+        ({"tenant_id": "tenant-b"}, True),
+    ],
+    ids=range(14),
+)
+def test_what_else_a_caller_says_by_which_a_backend_may_answer(told, more):
+    """P2: it is in no key. Marks of ours and of tracers, new with each call, are nothing that an answer goes by."""
+    assert more is says_more(SimpleNamespace(**told))

@@ -176,6 +176,7 @@ BYPASSES = {
     "table_down": "the table did not answer: see TableErrors and the alarms",
     "secret_unavailable": "the secret cannot be read: give the function secretsmanager:GetSecretValue",
     "backend_unknown": "the backend's identity cannot be resolved: give lambda:GetFunctionConfiguration, or pin it",
+    "caller_context": "the caller says something beside the event (client context, identity, tenant): put it into the event, or leave it out",
     "distrusted": "the truth check found too many differences and set the context aside: see its review file",
 }
 
