@@ -30,13 +30,14 @@ def handler_named(name: str) -> Callable[[Any, Any], Any]:
     if module_name == __name__:
         raise ConfigurationError("HOOKCACHE_HANDLER names hookcache's own handler; give the function's old one")
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise ConfigurationError(f"HOOKCACHE_HANDLER: there is no module {module_name}") from None
         raise  # the function's own import fails: its own error says more
-    except AttributeError:
-        raise ConfigurationError(f"HOOKCACHE_HANDLER: module {module_name} has no {attribute}") from None
+    if not hasattr(module, attribute):
+        raise ConfigurationError(f"HOOKCACHE_HANDLER: module {module_name} has no {attribute}")
+    found = getattr(module, attribute)
     if not callable(found):
         raise ConfigurationError(f"HOOKCACHE_HANDLER: {name} cannot be called")
     handler: Callable[[Any, Any], Any] = found

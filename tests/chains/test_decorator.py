@@ -165,6 +165,16 @@ def test_the_redirected_functions_own_import_error_is_not_ours(tmp_path, monkeyp
         redirect.handler_named("needs_more.lambda_handler")
 
 
+def test_an_attribute_that_the_redirected_function_lacks_itself_is_not_ours(tmp_path, monkeypatch):
+    """P52: a bug in the old handler's module is not told as a wrong setting, which would send its owner astray."""
+    (tmp_path / "has_a_bug.py").write_text("import os\nos.no_such_name\ndef lambda_handler(event, context): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+
+    with pytest.raises(AttributeError, match="no_such_name"):
+        redirect.handler_named("has_a_bug.lambda_handler")
+
+
 def test_a_handler_in_a_folder_is_found_as_lambda_finds_it(tmp_path, monkeypatch):
     """Lambda's handler setting allows `folder/module.function`."""
     folder = tmp_path / "hooks_in_a_folder"
