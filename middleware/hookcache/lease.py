@@ -12,9 +12,10 @@ Decisions are pure functions of the item read (`after_conflict`, `observed`): th
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from enum import Enum, StrEnum
-from typing import NewType
+from typing import Any, NewType
 
 from hookcache.clock import Clock, EpochMillis
 from hookcache.entry import Fence, Item
@@ -30,6 +31,8 @@ REFUSAL_SECONDS = 60
 NEGATIVE_SECONDS = 60
 TOMBSTONE_SECONDS = 24 * 3_600
 KIND = "LEASE"
+MOST_FENCE = 10**18
+"""No clock gives a fence of so many milliseconds; one above it may not fit into a number of DynamoDB's, which has 38 digits."""
 
 _NAMES = {
     "#state": "state",
@@ -72,13 +75,13 @@ class LeaseItem:
     def decode(cls, item: Item) -> LeaseItem:
         """
         Raises:
-            TierUnavailable: the item is not one of ours; the caller then fetches without a lease.
+            TierUnavailable: the item is not one of ours.
         """
         try:
             return cls(
                 State(item["state"]["S"]),
                 item.get("owner", {}).get("S", ""),
-                Fence(int(item["fence"]["N"])),
+                _fence_in(item),
                 EpochMillis(int(item["end_ms"]["N"])),
                 item.get("note", {}).get("S", ""),
                 EpochMillis(int(item.get("note_ms", {}).get("N", "0"))),
@@ -97,7 +100,11 @@ class LeaseItem:
         return self.state is State.HELD and self.end_ms >= now - skew_ms and self.beat_ms <= now + skew_ms
 
     def refused_lately(self, now: EpochMillis) -> bool:
-        return self.note == State.REFUSED and now - self.note_ms < REFUSAL_SECONDS * 1000
+        return self.note == State.REFUSED and self.noted_within(REFUSAL_SECONDS, now)
+
+    def noted_within(self, seconds: int, now: EpochMillis) -> bool:
+        """A note from the future was made by a wrong clock: it would hold for as long as that clock was ahead."""
+        return -SKEW_MS <= now - self.note_ms < seconds * 1000
 
 
 @value
@@ -160,7 +167,7 @@ def after_conflict(
         return Lease(CacheKey(b""), owner, old.fence, old.end_ms, old.refused_lately(now))
     if old.is_held(now, skew_ms):
         return Held(old)
-    if old.state is State.FAILED and old.note in negative and now - old.note_ms < NEGATIVE_SECONDS * 1000:
+    if old.state is State.FAILED and old.note in negative and old.noted_within(NEGATIVE_SECONDS, now):
         return Negative(old.note)
     return TryAbove(old.fence)
 
@@ -227,12 +234,22 @@ class LeaseBook:
         "ReturnValuesOnConditionCheckFailure" of UpdateItem.
         """
         seen: Fence | None = None
+        damaged: Item | None = None
         for _ in range(3):
             now = self._clock.now_ms()
-            tried = self._try(key, owner, now, seen, negative)
+            if damaged is None:
+                tried = self._try(key, owner, now, seen, negative)
+            else:
+                tried = self._replace(key, owner, now, damaged)
             if isinstance(tried, Lease):
                 return tried
-            old = LeaseItem.decode(tried.old) if tried.old is not None else self.read(key, consistent=True)
+            found = tried.old if tried.old is not None else self._items.get(key, KIND, consistent=True)
+            try:
+                old = None if found is None else LeaseItem.decode(found)
+            except TierUnavailable:
+                damaged = found
+                continue
+            damaged = None
             match after_conflict(old, owner, now, negative, self.skew_ms):
                 case Lease() as ours:
                     return replace(ours, key=key)
@@ -334,20 +351,32 @@ class LeaseBook:
             listed = {f":negative{number}": {"S": error_type} for number, error_type in enumerate(sorted(negative))}
             values |= listed | {":failed": {"S": State.FAILED}, ":lately": _n(now - NEGATIVE_SECONDS * 1000)}
             forgiven = f"NOT (#state = :failed AND note_ms > :lately AND note IN ({', '.join(listed)}))"
-            condition = f"({condition}) AND (attribute_not_exists(note) OR {forgiven})"
-        done = self._items.exchange(
-            key,
-            KIND,
-            "SET #state = :held, #owner = :me, #fence = :new, #end = :end, beat_ms = :now, #ttl = :ttl",
-            condition,
-            values,
-            _NAMES,
-        )
+            condition = f"({condition}) AND (attribute_not_exists(note) OR note_ms > :ahead OR {forgiven})"
+        done = self._items.exchange(key, KIND, _TAKE, condition, values, _NAMES)
         if isinstance(done, Conflict):
             return done
         return Lease(key, owner, fence, end, done is not None and _refused_lately(done, now))
 
+    def _replace(self, key: CacheKey, owner: OwnerId, now: EpochMillis, damaged: Item) -> Lease | Conflict:
+        """Take a lease that nobody of ours wrote, while it is as it was read: no other condition need ever hold for it."""
+        fence, end = Fence(now), EpochMillis(now + self._lease_ms)
+        with contextlib.suppress(KeyError, ValueError, TypeError):
+            fence = Fence(max(now, _fence_in(damaged) + 1))
+        values: dict[str, Any] = {":held": {"S": State.HELD}, ":me": {"S": owner}, ":new": _n(fence), ":end": _n(end)}
+        values |= {":now": _n(now), ":ttl": _n(end // 1000 + TOMBSTONE_SECONDS)}
+        values |= {f":was_{name}": damaged[name] for name in _READ.values() if name in damaged}
+        same = [
+            f"{alias} = :was_{name}" if name in damaged else f"attribute_not_exists({alias})"
+            for alias, name in _READ.items()
+        ]
+        change = f"{_TAKE} REMOVE note, note_ms"
+        done = self._items.exchange(key, KIND, change, " AND ".join(same), values, _NAMES)
+        return done if isinstance(done, Conflict) else Lease(key, owner, fence, end)
 
+
+_TAKE = "SET #state = :held, #owner = :me, #fence = :new, #end = :end, beat_ms = :now, #ttl = :ttl"
+_READ = {"#state": "state", "#fence": "fence", "#end": "end_ms", "note_ms": "note_ms", "beat_ms": "beat_ms"}
+"""What may keep a lease item from being read: one in which none of these changed is as damaged as before."""
 _OURS = "#owner = :me AND #fence = :mine AND #state = :held"
 
 
@@ -357,6 +386,13 @@ def _refused_lately(taken_over: Item, now: EpochMillis) -> bool:
         return LeaseItem.decode(taken_over).refused_lately(now)
     except TierUnavailable:
         return False
+
+
+def _fence_in(item: Item) -> Fence:
+    fence = int(item["fence"]["N"])
+    if fence >= MOST_FENCE:
+        raise ValueError
+    return Fence(fence)
 
 
 def _ours(lease: Lease) -> dict[str, dict[str, str]]:

@@ -132,12 +132,63 @@ class TestAcquire:
 
         assert ME == troubled_book.acquire(key, ME).owner
 
-    def test_a_lease_item_that_is_not_ours_is_table_trouble(self, book, items, key):
-        """B16: an item of another make gives no lease and no exception of its own; the caller fetches without one."""
-        items.put({"pk": {"B": key}, "kind": {"S": KIND}, "state": {"S": "HELD"}, "fence": {"S": "seven"}})
+    DAMAGED = (
+        {},
+        {"state": {"S": "HELD"}, "end_ms": {"S": "soon"}, "beat_ms": {"N": "7"}},
+        {"state": {"S": "HELD"}, "fence": {"N": "7"}, "owner": {"S": "else"}},
+        {"state": {"N": "1"}, "fence": {"N": "1" + "0" * 50}, "end_ms": {"N": "8"}},
+        {"state": {"S": "DONE"}, "fence": {"N": "9" * 38}, "end_ms": {"N": "8"}, "note": {"S": "REFUSED"}},
+    )
+
+    @pytest.mark.parametrize("damaged", DAMAGED, ids=str)
+    def test_a_lease_item_that_is_not_ours_is_replaced(self, book, items, key, clock, damaged):
+        """P18, P23: an item of another make would keep its key uncached for good; whoever comes next takes it."""
+        items.put({"pk": {"B": key}, "kind": {"S": KIND}, **damaged})
+        lease = book.acquire(key, ME)
+
+        assert Lease(key, ME, Fence(clock.now_ms()), clock.now_ms() + LEASE_MS) == lease
+        assert isinstance(book.acquire(key, OTHER), Held)
+        assert book.renew(lease)
+        assert book.release(lease, State.DONE)
+
+    def test_a_damaged_items_fence_still_counts(self, book, items, key, clock):
+        """P25: a fence that can be read may be that of an entry: the next one goes above it."""
+        ahead = clock.now_ms() + 3_600_000
+        items.put({"pk": {"B": key}, "kind": {"S": KIND}, "state": {"S": "NOVEL"}, "fence": {"N": str(ahead)}})
+
+        assert ahead + 1 == book.acquire(key, ME).fence
+
+    @pytest.mark.parametrize("damaged", DAMAGED, ids=str)
+    def test_of_two_who_replace_it_one_leads(self, items, key, clock, damaged):
+        """P23: it is replaced on condition that it is as it was read."""
+        book, other = LeaseBook(items, clock, LEASE_SECONDS), LeaseBook(items, clock, LEASE_SECONDS)
+        items.put({"pk": {"B": key}, "kind": {"S": KIND}, **damaged})
+
+        class Slow(LeaseBook):
+            def _replace(self, *told):
+                leaders.append(other.acquire(key, OTHER))
+                return super()._replace(*told)
+
+        leaders = []
+        second = Slow(items, clock, LEASE_SECONDS).acquire(key, ME)
+
+        assert (OTHER, True) == (leaders[0].owner, isinstance(second, Held))
+        assert book.renew(leaders[0])
+
+    def test_one_that_is_damaged_anew_at_every_try_is_table_trouble(self, items, key, clock):
+        """P29: three tries, then the caller fetches without a lease."""
+
+        class Restless(LeaseBook):
+            def _try(self, *told):
+                return self._replace(*told[:3], {})
+
+            def _replace(self, *told):
+                self.tries = getattr(self, "tries", 0) + 1
+                items.put({"pk": {"B": key}, "kind": {"S": KIND}, "beat_ms": {"N": str(self.tries)}})
+                return super()._replace(*told)
 
         with pytest.raises(TierUnavailable):
-            book.acquire(key, ME)
+            Restless(items, clock, LEASE_SECONDS).acquire(key, ME)
 
     def test_a_lease_that_moves_at_every_try_is_given_up(self, items, key, clock):
         """P29: three tries, then the caller fetches without a lease."""
@@ -273,6 +324,16 @@ class TestNotes:
 
         assert (Negative("Broken"), OTHER) == (noted, later.owner)
 
+    @pytest.mark.parametrize("ahead", [SKEW_MS / 1000, 3_600], ids=["within the skew", "an hour"])
+    def test_a_failure_noted_by_a_wrong_clock_keeps_nobody_from_the_backend(self, book, key, clock, ahead):
+        """P17, F31: noted an hour ahead, it would be repeated for an hour and a minute."""
+        clock.advance(ahead)
+        book.release(book.acquire(key, ME), State.FAILED, "Broken")
+        clock.set_back(ahead)
+        taken = book.acquire(key, OTHER, {"Broken"})
+
+        assert Negative("Broken") == taken if ahead == SKEW_MS / 1000 else OTHER == taken.owner
+
     @pytest.mark.parametrize(("note", "listed"), [("Broken", ()), ("Broken", {"Worse"}), ("BROKEN", {"Broken"})])
     def test_any_other_failure_stands_in_nobodys_way(self, book, key, note, listed):
         """P17: off until types are listed, and exact."""
@@ -299,6 +360,15 @@ class TestNotes:
         assert held.item.refused_lately(clock.now_ms())
         clock.advance(1)
         assert not held.item.refused_lately(clock.now_ms())
+
+    def test_a_refusal_noted_by_a_wrong_clock_is_none(self, book, key, clock):
+        """P23, F31: noted an hour ahead, callers would go to the backend side by side for an hour and a minute."""
+        clock.advance(3_600)
+        book.release(book.acquire(key, ME), State.REFUSED, "REFUSED")
+        clock.set_back(3_600)
+
+        assert not book.acquire(key, OTHER).refused_lately
+        assert not book.acquire(key, ME).item.refused_lately(clock.now_ms())
 
     def test_a_kept_answer_ends_the_refusal(self, book, key, clock):
         """P48: from then on callers wait for each other again."""

@@ -64,13 +64,14 @@ class TestTheItem:
             {"state": "HELD"},
             {"owner": "me"},
             {"fence": {"N": "seven"}},
+            {"fence": {"N": "1" + "0" * 18}},
             {"fence": {"N": None}},
             {"fence": "7"},
         ],
         ids=str,
     )
     def test_an_item_that_is_not_ours_is_table_trouble(self, change):
-        """P18, B16: the caller fetches without a lease, and the table's breaker stays as it is."""
+        """P18: who follows it goes on without a lease, who wants it replaces it; the table's breaker stays as it is."""
         with pytest.raises(TierUnavailable) as caught:
             LeaseItem.decode(WHOLE | change)
 
@@ -109,6 +110,8 @@ class TestTheItem:
             ("REFUSED", 0, True),
             ("REFUSED", 59_999, True),
             ("REFUSED", 60_000, False),
+            ("REFUSED", -SKEW, True),
+            ("REFUSED", -SKEW - 1, False),
             ("Timeout", 0, False),
             ("", 0, False),
         ],
@@ -132,6 +135,8 @@ class TestAfterAConflict:
             (LeaseItem(State.FREE, "me", 5, NOW + 30_000), TryAbove(5)),
             (ended(State.FAILED, "Timeout", 59_999), Negative("Timeout")),
             (ended(State.FAILED, "Timeout", 60_000, fence=5), TryAbove(5)),
+            (ended(State.FAILED, "Timeout", -SKEW), Negative("Timeout")),
+            (ended(State.FAILED, "Timeout", -SKEW - 1, fence=5), TryAbove(5)),
             (ended(State.FAILED, "Other", 0, fence=5), TryAbove(5)),
             (ended(State.FREE, "Timeout", 0, fence=5), TryAbove(5)),
             (ended(State.DONE, fence=5), TryAbove(5)),
