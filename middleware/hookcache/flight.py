@@ -157,6 +157,8 @@ class Flights:
                 taken = self._book.acquire(key, owner, negative)
                 if not isinstance(taken, Held):
                     return taken if isinstance(taken, Lease) else Shared(taken.error_type)
+                if taken.item.owner.partition("/")[0] == owner.partition("/")[0]:
+                    return Alone(Reason.NESTED)  # this very invocation, through another cache around the same handler
                 if taken.item.refused_lately(self._clock.now_ms()):
                     return Alone(Reason.REFUSAL_WINDOW)
                 if manner is Manner.TRY:

@@ -224,7 +224,7 @@ class LeaseBook:
             |<------- held: others get Held ------------->|<-- takeable, with a larger fence -->
 
         Args:
-            owner: request id plus a random part, so that a repeated write recognises itself.
+            owner: request id, "/" and a random part, so that a repeated write recognises itself.
             negative: error types that are not to be repeated for a minute (P17).
 
         Raises:

@@ -69,6 +69,8 @@ class Lookup:
     def was_failed(self, reason: Reason) -> bool:
         """
         Is the table to blame that no lease came, for `reason`? A look-up that failed was counted before; who never waits
-        may only have met a leader.
+        may only have met a leader, and who is nested has met itself.
         """
-        return self.trouble is None and (reason is Reason.TABLE_DOWN or self.manner is not Manner.TRY)
+        if self.trouble is not None or reason is Reason.NESTED:
+            return False
+        return reason is Reason.TABLE_DOWN or self.manner is not Manner.TRY

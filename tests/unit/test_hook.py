@@ -13,6 +13,7 @@ from fakes import (
     CANARY,
     STEPS,
     BackendRaised,
+    FakeContext,
     answer,
     client_context_of,
     extraction_event,
@@ -735,6 +736,25 @@ class TestFlights:
         rig.call(ocr_event(), rig.second)
 
         assert ["miss", "hit_table"] == rig.outcomes
+
+    @pytest.mark.parametrize("one", [True, False], ids=["one invocation", "control: two"])
+    def test_a_second_cache_around_the_same_handler_bypasses(self, rig, one):
+        """P28: a decorator that hides the first cache from the second must not make it wait for the lease of the other."""
+        handler = CallableBackend(lambda event, context: answer("read"))
+        inner = rig.second.assembly.hook(handler, BackendIdentity(b"twice"))
+        told = FakeContext(rig.clock)
+        beneath = told if one else FakeContext(rig.clock)
+        outer = rig.first.assembly.hook(
+            CallableBackend(lambda event, _: inner(event, beneath)), BackendIdentity(b"twice")
+        )
+        assert answer("read") == outer(ocr_event(), told)
+        assert one == (rig.clock.slept == [])
+        if one:
+            told_by = [(each["outcome"], each["reason"], metric(each, "TableErrors")) for each in rig.receipts]
+            assert [("bypass", "nested", 0), ("miss", "absent", 0)] == told_by
+            assert 1 == len(rig.entries)
+        rig.stdout.text = rig.stdout.text.splitlines(keepends=True)[-1]  # one invocation counts once (P31)
+        rig.invocations = 1
 
     def test_a_nested_call_for_the_same_key_bypasses(self, rig):
         """P28, S42: a backend that calls the hook again in the same thread must not wait for itself."""
