@@ -216,14 +216,14 @@ class Cache:
             leader.land(entry)
             return None
         if not indexed:
-            leader.land(entry)  # good for those who wait here, though an erase could not find it in a tier
+            leader.land(entry, kept=False)  # good for those who wait here, though an erase could not find it in a tier
             return Reason.NOT_INDEXED
         try:
             refused = self._table.put(entry)
         except TierUnavailable as unavailable:
             receipt.table_errors += 1
             leader.hopeless = not unavailable.transient
-            leader.land(entry)
+            leader.land(entry, kept=False)
             return Reason.STORE_FAILED
         if refused is None:
             self._memory.put(replace(entry, origin=()))  # as one read back: the table alone needs it

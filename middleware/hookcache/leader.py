@@ -15,7 +15,7 @@ from hookcache.bounded import within
 from hookcache.clock import Deadline
 from hookcache.entry import Entry, Fence
 from hookcache.errors import BackendFailed, BackendMalformed, HookCacheError
-from hookcache.lease import Lease, LeaseBook, State
+from hookcache.lease import UNKEPT, Lease, LeaseBook, State
 from hookcache.outcome import Reason
 from hookcache.value import value
 
@@ -87,10 +87,15 @@ class Leader:
         """What a store under this flight bears; None forbids storing."""
         return None if self.lease is None else self.lease.fence
 
-    def land(self, entry: Entry) -> None:
-        """The answer is kept, or at least good for those who wait here; those elsewhere need not queue in vain (P48)."""
+    def land(self, entry: Entry, *, kept: bool = True) -> None:
+        """
+        The answer is kept, or at least good for those who wait here. Those elsewhere need not queue in vain: where it
+        cannot be kept, or could not for the second time, nobody waits for a while (P48).
+        """
         self._ending = Landed(entry)
-        self._release = (State.REFUSED, State.REFUSED.value) if self.hopeless else (State.DONE, "")
+        self._release = (State.DONE, "" if kept else UNKEPT)
+        if not kept and (self.hopeless or (self.lease is not None and self.lease.unkept_lately)):
+            self._release = (State.REFUSED, State.REFUSED.value)
 
     def fail(self, error_type: str) -> None:
         """The backend failed: those who wait fail with us, nobody after them (P17)."""

@@ -28,6 +28,8 @@ OwnerId = NewType("OwnerId", str)
 
 SKEW_MS = 2_000
 REFUSAL_SECONDS = 60
+UNKEPT = "UNKEPT"
+"""Note of a leader that could not store its answer for the moment. If the next one cannot either, it is more than a moment."""
 NEGATIVE_SECONDS = 60
 TOMBSTONE_SECONDS = 24 * 3_600
 KIND = "LEASE"
@@ -59,7 +61,7 @@ class LeaseItem:
     """
     The item as read.
 
-    `note` is an error type under FAILED and `REFUSED` after a refusal, `note_ms` when it was made; `beat_ms` is when the
+    `note` is an error type under FAILED, `REFUSED` after a refusal and `UNKEPT` after a failed store, `note_ms` when it was made; `beat_ms` is when the
     holder last said that it lives, by the holder's clock.
     """
 
@@ -102,6 +104,9 @@ class LeaseItem:
     def refused_lately(self, now: EpochMillis) -> bool:
         return self.note == State.REFUSED and self.noted_within(REFUSAL_SECONDS, now)
 
+    def unkept_lately(self, now: EpochMillis) -> bool:
+        return self.note in {UNKEPT, State.REFUSED} and self.noted_within(REFUSAL_SECONDS, now)
+
     def noted_within(self, seconds: int, now: EpochMillis) -> bool:
         """A note from the future was made by a wrong clock: it would hold for as long as that clock was ahead."""
         return -SKEW_MS <= now - self.note_ms < seconds * 1000
@@ -112,7 +117,8 @@ class Lease:
     """
     The right to fetch `key`: `fence` is larger than that of every earlier holder and erase.
 
-    `refused_lately` is true in the minute after an answer was refused, when nobody waits for this key (P48).
+    `refused_lately` is true in the minute after an answer was refused, when nobody waits for this key (P48);
+    `unkept_lately` also in the minute after one could not be stored.
     """
 
     key: CacheKey
@@ -120,6 +126,7 @@ class Lease:
     fence: Fence
     end_ms: EpochMillis
     refused_lately: bool = False
+    unkept_lately: bool = False
 
 
 @value
@@ -164,7 +171,7 @@ def after_conflict(
     if old is None:
         return None
     if old.state is State.HELD and old.owner == owner:
-        return Lease(CacheKey(b""), owner, old.fence, old.end_ms, old.refused_lately(now))
+        return Lease(CacheKey(b""), owner, old.fence, old.end_ms, old.refused_lately(now), old.unkept_lately(now))
     if old.is_held(now, skew_ms):
         return Held(old)
     if old.state is State.FAILED and old.note in negative and old.noted_within(NEGATIVE_SECONDS, now):
@@ -355,7 +362,7 @@ class LeaseBook:
         done = self._items.exchange(key, KIND, _TAKE, condition, values, _NAMES)
         if isinstance(done, Conflict):
             return done
-        return Lease(key, owner, fence, end, done is not None and _refused_lately(done, now))
+        return Lease(key, owner, fence, end, *_lately(done, now))
 
     def _replace(self, key: CacheKey, owner: OwnerId, now: EpochMillis, damaged: Item) -> Lease | Conflict:
         """Take a lease that nobody of ours wrote, while it is as it was read: no other condition need ever hold for it."""
@@ -380,12 +387,13 @@ _READ = {"#state": "state", "#fence": "fence", "#end": "end_ms", "note_ms": "not
 _OURS = "#owner = :me AND #fence = :mine AND #state = :held"
 
 
-def _refused_lately(taken_over: Item, now: EpochMillis) -> bool:
-    """Whether the lease that was just taken over remembers a refusal. We hold it whatever that item was like before."""
+def _lately(taken_over: Item | None, now: EpochMillis) -> tuple[bool, bool]:
+    """What the lease just taken over remembers: a refusal, a failed store. We hold it whatever that item was like before."""
     try:
-        return LeaseItem.decode(taken_over).refused_lately(now)
+        before = LeaseItem.decode(taken_over or {})
     except TierUnavailable:
-        return False
+        return False, False
+    return before.refused_lately(now), before.unkept_lately(now)
 
 
 def _fence_in(item: Item) -> Fence:

@@ -605,6 +605,33 @@ class TestTable:
 
         assert hopeless == (rig.clock.slept == [])
 
+    @pytest.mark.parametrize(
+        ("operation", "error"),
+        [
+            ("batch_write_item", refusal("ThrottlingException")),
+            ("put_item", refusal("ProvisionedThroughputExceededException")),
+            ("put_item", EndpointConnectionError(endpoint_url="x")),
+        ],
+        ids=["index", "entry", "no connection"],
+    )
+    def test_where_storing_fails_twice_in_a_minute_nobody_queues(self, make_rig, operation, error):
+        """P28, P48: under a throttle that lasts, callers of one page took turns, and the last ones failed; a moment is none."""
+        rig = make_rig(HOOKCACHE_IDENTITY="pinned")
+        kind = "ENTRY" if operation == "put_item" else ""
+        rig.dynamodb.misbehave(error, operation=operation, kind=kind)
+        left = []
+        for seconds in (61, 1, 1, 61, 1):
+            rig.call(summarization_event(), rig.cold_start())
+            (lease,) = rig.dynamodb.of_kind("LEASE")
+            left.append((lease["state"]["S"], lease["note"]["S"]))
+            rig.clock.advance(seconds)
+        rig.dynamodb.behave()
+        rig.call(summarization_event(), rig.cold_start())
+        (lease,) = rig.dynamodb.of_kind("LEASE")
+
+        assert [("DONE", "UNKEPT")] * 2 + [("REFUSED", "REFUSED")] * 2 + [("DONE", "UNKEPT")] == left
+        assert ("DONE", False, 1) == (lease["state"]["S"], "note" in lease, len(rig.entries))
+
     def test_a_lost_overflow_object_is_a_miss(self, rig):
         """P49, S45, F10: missing, cut or swapped; refilled by the next caller."""
         rig.backend.handler = lambda event: token_answer(random_text(900_000))
