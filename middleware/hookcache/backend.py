@@ -12,8 +12,9 @@ import random
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from hookcache import percall
@@ -31,6 +32,16 @@ OVERRUN_SECONDS = 0.2
 """How much longer than the socket's own read timeout we wait, so that it speaks first where it speaks at all."""
 IDLE_SECONDS = 60.0
 """After this long unused, by wall clock, a connection is not trusted: the environment may have been frozen (F32)."""
+_THROTTLES: Mapping[str, str] = MappingProxyType(
+    {
+        "TooManyRequestsException": "its concurrency is used up",
+        "EC2ThrottledException": "Amazon EC2 throttled its start",
+    }
+)
+"""
+What says that the backend did not run, and might in a moment. Source: AWS Lambda API Reference, "Invoke", "Errors"; the host
+retries both, and others that may come after the function ran.
+"""
 _TEXT_OR_INFINITY = re.compile(r'"(?:[^"\\]|\\.)*"|Infinity')
 _TIMED_OUT = re.compile(r"Task timed out after \d")
 
@@ -187,8 +198,8 @@ def _spelt(event: Any) -> bytes:
 def _refused(error: Any) -> BackendFailed | BackendThrottled:
     code = error.response.get("Error", {}).get("Code", "ClientError")
     message = error.response.get("Error", {}).get("Message", "")
-    if code == "TooManyRequestsException":
-        return BackendThrottled("Lambda refused the backend's invocation: its concurrency is used up")
+    if code in _THROTTLES:
+        return BackendThrottled(f"Lambda refused the backend's invocation: {_THROTTLES[code]}")
     return backend_failed(f"{code}: {message}", code)
 
 

@@ -100,7 +100,7 @@ class BackendError(HookCacheError):
 
 
 class BackendThrottled(BackendError):
-    """Lambda refused the invocation for lack of concurrency, twice."""
+    """Lambda refused the invocation for lack of concurrency or of machines, twice."""
 
 
 class BackendMalformed(BackendError):

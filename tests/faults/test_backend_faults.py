@@ -131,9 +131,10 @@ class TestASlowBackend:
 class TestAThrottledInvoke:
     THROTTLED = refusal("TooManyRequestsException", "Rate Exceeded.", "Invoke")
 
-    def test_it_is_repeated_once(self, rig):
+    @pytest.mark.parametrize("code", ["TooManyRequestsException", "EC2ThrottledException"])
+    def test_it_is_repeated_once(self, rig, code):
         """F23, P22: with a pause, if the time allows."""
-        rig.backend.replies = [self.THROTTLED]
+        rig.backend.replies = [refusal(code, "Rate Exceeded.", "Invoke")]
         rig.call(EVENT)
 
         assert ["miss"] == rig.outcomes
@@ -178,10 +179,17 @@ class TestAThrottledInvoke:
 
         assert 8 == len(rig.backend.calls)
 
-    def test_any_other_failure_to_invoke_is_not_repeated(self, rig):
+    @pytest.mark.parametrize(
+        ("failure", "told"),
+        [
+            (ConnectTimeoutError(endpoint_url="https://lambda"), "cannot be invoked"),
+            (refusal("ServiceException", "internal error", "Invoke"), "ServiceException"),
+        ],
+    )
+    def test_any_other_failure_to_invoke_is_not_repeated(self, rig, failure, told):
         """P22: at most one invocation: what may have arrived is not sent again."""
-        rig.backend.replies = [ConnectTimeoutError(endpoint_url="https://lambda")] * 2
-        with pytest.raises(Exception, match="cannot be invoked"):
+        rig.backend.replies = [failure] * 2
+        with pytest.raises(Exception, match=told):
             rig.call(EVENT)
 
         assert 1 == len(rig.backend.calls)
