@@ -38,6 +38,8 @@ MOST_FIELDS = 20_000
 MOST_PATHS = 20
 MOST_CHARS = 200
 _MISSING = object()
+_OF_THE_SYSTEM = random.SystemRandom()
+"""Environments restored from one snapshot (SnapStart) share the state of Python's own, and would all check the same hits."""
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,63}")
 _WORD = re.compile(r"\w+")
 _DIGIT = re.compile(r"\d")
@@ -174,7 +176,7 @@ class TruthCheck:
     Source: Wald, "Sequential Tests of Statistical Hypotheses", 1945.
     """
 
-    def __init__(self, clock: Clock, draw: Callable[[], float] = random.random) -> None:
+    def __init__(self, clock: Clock, draw: Callable[[], float] = _OF_THE_SYSTEM.random) -> None:
         self._clock = clock
         self._draw = draw
         self._lock = threading.Lock()

@@ -154,6 +154,18 @@ class TestTrust:
         """P59: none unless the operator says so."""
         assert TruthCheck(FakeClock(), lambda: drawn).wanted(Rules(check_share=share)) is wanted
 
+    def test_environments_of_one_snapshot_check_other_hits(self):
+        """P59: restored with the same state of Python's own random numbers, each still draws for itself."""
+        checked_there = []
+        before = random.getstate()
+        for _ in range(2):
+            random.seed(7)
+            truth = TruthCheck(FakeClock())
+            checked_there.append([truth.wanted(Rules(check_share=0.5)) for _ in range(100)])
+        random.setstate(before)
+
+        assert checked_there[0] != checked_there[1]
+
 
 class TestInTheHook:
     def test_a_checked_hit_returns_the_stored_answer_with_the_usage_of_its_call(self, make_rig):
