@@ -135,6 +135,11 @@ def backend_failed(message: str, error_type: str, *, timed_out: bool = False, sh
     return own_type(message, error_type, timed_out=timed_out, shared=shared)
 
 
+def type_of(error: Exception) -> str:
+    """The type that the host reads of it. What a handler's own error has under such a name is not asked: it may raise."""
+    return error.error_type if isinstance(error, BackendFailed) else type(error).__name__
+
+
 def without_words(error: Exception) -> Exception:
     """A backend's error with its type and without its text, for operators who want no content in what we raise (P36)."""
     if isinstance(error, BackendFailed):

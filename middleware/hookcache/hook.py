@@ -29,7 +29,7 @@ from hookcache.bounded import within
 from hookcache.cache import Cache
 from hookcache.clock import Clock, Deadline
 from hookcache.entry import Entry
-from hookcache.errors import FollowerTimedOut, Unkeyable, backend_failed, without_words
+from hookcache.errors import FollowerTimedOut, HookCacheError, Unkeyable, backend_failed, type_of, without_words
 from hookcache.leader import Alone, Landed, Leader, Shared
 from hookcache.lease import OwnerId
 from hookcache.lookup import Lookup
@@ -158,7 +158,7 @@ class CachingHook:
             answer = self._invoke(call)
         except Exception as trouble:  # the check was our wish: its failure is not the caller's
             receipt.check = {"result": Finding.UNANSWERED.value}
-            receipt.error_type = getattr(trouble, "error_type", type(trouble).__name__)
+            receipt.error_type = type_of(trouble)
             return kept
         reply = self._note(call, answer)
         if isinstance(admit(lookup.request, lookup.rules, reply, len(answer.body)), Refuse):
@@ -250,9 +250,10 @@ class CachingHook:
 
     def _fail(self, call: Call, lookup: Lookup, error: Exception) -> Any:
         """A failed fetch: a stale answer where the operator allows one (P45), else the error."""
-        stale = lookup.stale if lookup.mode.serves and not getattr(error, "answer_begun", False) else None
+        begun = isinstance(error, HookCacheError) and error.answer_begun
+        stale = lookup.stale if lookup.mode.serves and not begun else None
         if lookup.rules.stale_if_error and stale is not None and self._clock.now_ms() < stale.hard_until_ms:
-            call.receipt.error_type = getattr(error, "error_type", type(error).__name__)
+            call.receipt.error_type = type_of(error)
             return self._replay(call, lookup, stale, Outcome.STALE)
         raise (without_words(error) if lookup.rules.error_detail == "type" else error) from error.__cause__
 

@@ -802,6 +802,38 @@ class TestFlights:
             (each["outcome"], each["reason"]) for each in rig.receipts
         ]
 
+    @pytest.mark.parametrize("stale", [False, True], ids=["", "stale if error"])
+    def test_a_handlers_own_error_is_not_asked_for_what_it_may_not_have(self, make_rig, stale):
+        """F20, P45: some errors hand unknown names on to what they wrap, and fail if there is nothing; the host reads their own type."""
+
+        class Wrapping(Exception):
+            def __getattr__(self, name):
+                if name.startswith("_"):
+                    raise AttributeError(name)  # or no test runner could print it
+                raise RuntimeError(name)
+
+        def handler(event, context):
+            if failing:
+                raise Wrapping("out of paper")
+            return answer("read")
+
+        failing = False
+        rules = {"fresh_seconds": 400, "stale_if_error": True, "hard_seconds": 4000} if stale else {}
+        rig = make_rig(**policy(OCR=rules))
+        hook = rig.first.assembly.hook(CallableBackend(handler), BackendIdentity(b"own"))
+        hook(ocr_event(), FakeContext(rig.clock))
+        rig.clock.advance(500 if stale else 8 * 86_400)
+        failing = True
+        rig.invocations += 2
+        if stale:
+            hook(ocr_event(), FakeContext(rig.clock))
+            assert ("stale", "Wrapping") == (rig.last["outcome"], rig.last["error_type"])
+        else:
+            with pytest.raises(Wrapping, match="out of paper") as raised:
+                hook(ocr_event(), FakeContext(rig.clock))
+            rig.errors.append(Exception(str(raised.value)))
+            assert ("failed", "Wrapping") == (rig.last["outcome"], rig.last["error_type"])
+
     def test_an_error_type_of_the_operators_list_is_not_repeated_for_a_minute(self, make_rig):
         """P17: negative notes hold the type and no message."""
         rig = make_rig(**policy(OCR={"negative_errors": ["ValidationException"]}))
