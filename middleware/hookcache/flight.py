@@ -101,12 +101,16 @@ class Flights:
             if manner is Manner.TRY:
                 return Alone(Reason.UNLEASED)
             if not flight.over.wait(max(0.0, give_up - self._clock.elapsed())):
-                raise FollowerTimedOut(f"no answer after {self._wait_seconds} s of waiting for the leader")
+                raise self._too_late()
             if isinstance(flight.ending, Alone) or (manner is Manner.FOLLOW and not isinstance(flight.ending, Left)):
                 return flight.ending
         notes = negative if manner is Manner.FOLLOW else ()  # who wants its own answer does ask the backend
         ask = None if unleased else lambda: self._among_all(key, owner, give_up, look, manner, notes)
         return self._lead(key, flight, deadline, ask, unleased or Reason.UNLEASED)
+
+    def _too_late(self) -> FollowerTimedOut:
+        bound = f"HOOKCACHE_WAIT_SECONDS ({self._wait_seconds:g})"
+        return FollowerTimedOut(f"no answer from the leader within {bound}, or within what was left of this invocation")
 
     @property
     def in_progress(self) -> int:
@@ -180,7 +184,7 @@ class Flights:
         while True:
             left = give_up - self._clock.elapsed()
             if left <= 0:
-                raise FollowerTimedOut(f"no answer after {self._wait_seconds} s of waiting for the leader")
+                raise self._too_late()
             self._clock.sleep(min(left, random.uniform(cap / 2, cap)))
             cap = min(cap * 2, POLL_CAP_SECONDS)
             item = self._book.read(key)

@@ -724,7 +724,7 @@ class TestFlights:
         leader = start(rig, ocr_event())
         for seconds, waited in ((300, 20), (10, 9)):
             before = rig.clock.elapsed()
-            with pytest.raises(FollowerTimedOut):
+            with pytest.raises(FollowerTimedOut, match="or within what was left"):
                 rig.call(ocr_event(), rig.second, seconds=seconds)
             assert waited == pytest.approx(rig.clock.elapsed() - before, abs=1.1)
             assert "follower_timed_out" == rig.last["reason"]
