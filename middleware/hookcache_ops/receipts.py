@@ -13,6 +13,7 @@ once: `seen.py` says how that stays exact in bounded memory.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -85,7 +86,7 @@ def read_receipts(
     """
     Each receipt of the sources once, in the order found; `reading` is kept up to date while the iterator is used.
 
-    `progress` hears of it every so many lines, and once more when it is `done`, however it ended.
+    `seen` is whose it is, and is not closed here. `progress` hears of it every so many lines, and once more when it is `done`, however it ended.
 
     Raises:
         SourceError: a source is missing, cut short, or no text at all.
@@ -93,7 +94,7 @@ def read_receipts(
     Promise: P31 (log extraction is at-least-once; a request id counts once).
     """
     try:
-        with seen or SeenRequests() as ids:
+        with SeenRequests() if seen is None else nullcontext(seen) as ids:
             for source in sources:
                 reading.sources.append(source)
                 for line in lines_of(source, stdin, period):

@@ -13,6 +13,7 @@ from hookcache.canonical import canonical_form
 from hookcache.key import Keyer, Secrets
 from hookcache.request import parse
 from hookcache.trace import components
+from hookcache_ops.cli import main
 from hookcache_ops.explain.findings import findings, switched
 from hookcache_ops.explain.losses import Losses
 from hookcache_ops.explain.screen import as_text
@@ -115,6 +116,82 @@ def test_a_failed_call_that_is_tried_again_is_no_loss(tmp_path):
     _, found, _ = explained([traced(page(0), "failed"), traced(page(0))], tmp_path)
 
     assert [] == found
+
+
+def test_a_mode_that_keeps_nothing_is_the_cause_of_the_next_miss(tmp_path):
+    """P50, P58: its answers were refused by nobody, and no lifetime would have made them last."""
+    log = [traced(page(0), mode="read_only", request_id=str(at)) for at in range(3)]
+    _, (only,), needed = explained(log, tmp_path)
+
+    assert ("refused", "read_only", 2, 1) == (only.cause.name, only.where, only.calls, needed.calls)
+    assert "hookcache mode" in only.remedy
+
+
+def _streams(folder, *, after=0):
+    """An export: a folder for each environment's stream. The one that asked first comes last by its name."""
+    for name, at, receipt in (
+        ("b", 0, lambda n: traced(page(n), environment="bb")),
+        ("a", 30 + after, lambda n: traced(page(n), "hit_table", environment="aa")),
+        ("c", 60, lambda n: traced(page(n), identity=b"2", environment="cc")),
+    ):
+        stream = folder / name
+        stream.mkdir(parents=True)
+        receipts = [receipt(n) | {"request_id": f"{name}{n}"} for n in range(20)]
+        for n, each in enumerate(receipts):
+            each["_aws"]["Timestamp"] = samples.START_MS + (at + n) * 60_000
+        (stream / "000000").write_text("".join(json.dumps(each) + "\n" for each in receipts))
+    return folder
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_streams_of_several_environments_are_read_in_the_order_of_their_times(tmp_path, capsys, overlapping):
+    """P58: an export has a file for each environment; who asked first was first, wherever its file stands."""
+    folder = _streams(tmp_path / "export", after=-25 if overlapping else 0)
+
+    assert 0 == main(["explain", str(folder), "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert (20, 20) == (told["first_sights"]["calls"], sum(each["calls"] for each in told["findings"]))
+    assert {"backend_deployed"} == {each["cause"] for each in told["findings"]}
+    assert all(each["examples"][0]["earlier"][0] in "ab" for each in told["findings"])
+
+
+def test_more_streams_than_files_may_be_open(tmp_path, capsys):
+    """P58: the streams of many environments overlap; each is open while its time lasts."""
+    resource = pytest.importorskip("resource")
+    for number in range(80):
+        log = [samples.receipt(request_id=f"{number} {at}", key_id=f"{number:016x}") for at in range(2)]
+        log[1]["_aws"]["Timestamp"] = samples.START_MS + HOUR_MS
+        (tmp_path / f"{number}.log").write_text("".join(json.dumps(each) + "\n" for each in log))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, before[1]))
+    try:
+        assert 0 == main(["explain", str(tmp_path), "--json"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert 160 == json.loads(capsys.readouterr().out)["requests"]
+
+
+def test_a_line_in_two_files_counts_once(tmp_path, capsys):
+    """P31: log extraction is at-least-once, across files too."""
+    for name in "ab":
+        (tmp_path / name).write_text(json.dumps(samples.receipt()) + "\n")
+
+    assert 0 == main(["explain", str(tmp_path), "--json"])
+    assert 1 == json.loads(capsys.readouterr().out)["requests"]
+
+
+def test_a_call_begun_before_its_key_was_known_is_a_first_sight(tmp_path):
+    """P58: another environment may serve an answer, and say so, before the receipt of the call that brought it."""
+    late = traced(page(0), Latency=5_000, BackendLatency=4_900) | {"request_id": "leader"}
+    early = traced(page(0), "hit_table") | {"request_id": "other"}
+    late["_aws"]["Timestamp"] = samples.START_MS + 20
+    log = tmp_path / "log"
+    log.write_text("".join(json.dumps(each) + "\n" for each in (early, late)))
+    losses = Losses()
+    for receipt in read_receipts([str(log)], Reading()):
+        losses.add(receipt)
+
+    assert ([], 1) == (findings(losses)[0], findings(losses)[1].calls)
 
 
 def test_a_bypass_that_somebody_asked_for_is_no_finding(tmp_path):

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 from hookcache_ops.explain import screen, told
 from hookcache_ops.explain.events import compare
 from hookcache_ops.explain.findings import MEMORY_BYTES, Finding, findings
+from hookcache_ops.explain.in_time import receipts_in_time
 from hookcache_ops.explain.inputs import Given, Images, InputError, given, payloads
 from hookcache_ops.explain.losses import Losses
 from hookcache_ops.explain.nearest import nearest
 from hookcache_ops.explain.traced import Trace, differences
 from hookcache_ops.ledger.period import parse_period
-from hookcache_ops.receipts import Reading, Receipt, SourceError, default_sources, read_receipts
+from hookcache_ops.receipts import Receipt, SourceError, default_sources
 from hookcache_ops.report import add_source_arguments, progress_to_terminal
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ def _from_payloads(args: argparse.Namespace, found: Sequence[Finding]) -> list[l
 
 def _read(args: argparse.Namespace, sources: Sequence[str]) -> Iterator[Receipt]:
     period = parse_period(args.since, args.until, int(time.time() * 1000))
-    return read_receipts(sources, Reading(), period=period, progress=progress_to_terminal("explain"))
+    return receipts_in_time(sources, period, progress_to_terminal("explain"))
 
 
 def _say(args: argparse.Namespace, lines: Iterator[str] | Sequence[str], body: Mapping[str, Any]) -> None:

@@ -165,6 +165,7 @@ REFUSALS = {
     "other_version": "the backend was deployed in between; call a published version",
     "image_changed": "the image was overwritten while it was read",
     "store_failed": "the table could not be written: see TableErrors",
+    "read_only": "mode read_only keeps no new answer: `hookcache mode --clear` takes the order back; else set HOOKCACHE_MODE=on",
     "refused_text": "an answer that is a failure in disguise; see refused_texts",
 }
 

@@ -32,6 +32,8 @@ HOLDERS = 8
 """Environments of which it is remembered that they took a copy of a key: the latest."""
 HITS = frozenset({"hit_memory", "hit_table", "collapsed"})
 ASKED = frozenset({"miss", "refresh", "observe", "stale"})
+READ_ONLY = "read_only"
+"""A mode that keeps no answer; its receipts bear no refusal."""
 CHOSEN = frozenset({"mode_off", "requested"})
 """Bypasses that somebody asked for."""
 FORGOTTEN_MS = 3_600_000
@@ -153,6 +155,8 @@ class Losses:
             self._tally("freshness" if expired else "reason", receipt.step, "" if expired else reason).add(
                 receipt, seen, 0, 0
             )
+        elif seen is not None and _began_ms(receipt) < seen.first_ms:
+            self.first_sights.add(receipt)  # whoever was answered sooner was answered by another fetch, or by this one
         elif seen is not None:
             self._add_return(receipt, seen)
 
@@ -176,11 +180,12 @@ class Losses:
         self._tally("memory", "", ("memory" if own in holders else "environments") if named else "").add(receipt, seen)
 
     def _remember(self, key: int, receipt: Receipt, seen: Seen | None) -> None:
-        outcome, refusal = receipt.outcome, str(receipt.members.get("refusal") or "")
+        outcome, refusal = receipt.outcome, _refusal(receipt)
         if seen is None:
             seen = Seen(receipt.time_ms, receipt.request_id, receipt.function)
             self._meet(receipt, seen)
             self._keys.put(key, seen)
+        seen.first_ms = min(seen.first_ms or receipt.time_ms, receipt.time_ms)
         seen.last_ms, seen.request_id = max(seen.last_ms, receipt.time_ms), receipt.request_id
         if outcome != "hit_memory":  # which does not prolong its copy's life
             own = _environment(receipt)
@@ -223,6 +228,17 @@ class Losses:
         if tally is None:
             tally = self.tallies[place] = Tally()
         return tally
+
+
+def _began_ms(receipt: Receipt) -> float:
+    return receipt.time_ms - receipt.metrics.get("Latency", 0)
+
+
+def _refusal(receipt: Receipt) -> str:
+    """Why its answer was not kept: the mode says so where nothing else does."""
+    told = str(receipt.members.get("refusal") or "")
+    unkept = receipt.outcome in ASKED and receipt.members.get("mode") == READ_ONLY
+    return told or (READ_ONLY if unkept else "")
 
 
 def _environment(receipt: Receipt) -> str:

@@ -34,6 +34,7 @@ class Seen:
     kept: bool = False
     refusal: str = ""
     failed: bool = False
+    first_ms: int = 0
     window: int = -1
     puts: tuple[tuple[str, int], ...] = ()
 

@@ -35,17 +35,28 @@ def lines_of(source: str, stdin: BinaryIO | None, period: Period) -> Iterator[by
         return
     if source.startswith("metrics:"):
         raise SourceError(f"{source}: metrics hold no receipts; draw them with hookcache dashboard, or give logs:GROUP")
-    path = Path(source)
-    if not path.exists():
-        raise SourceError(f"{source}: no such file or folder; give log exports, `-` for standard input or logs:GROUP")
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    for file in files:
+    for file in files_of(source):
         try:
-            with file.open("rb") as stream:
-                yield from _stream_lines(stream, str(file))
+            with Path(file).open("rb") as stream:
+                yield from _stream_lines(stream, file)
         except (OSError, EOFError, zlib.error) as error:
             why = "cut short" if isinstance(error, EOFError) else (getattr(error, "strerror", None) or str(error))
             raise SourceError(f"{file}: {why}; fetch the file again or leave it out") from error
+
+
+def files_of(source: str) -> list[str]:
+    """
+    The files of a folder, however deep, by name; any other source as it is.
+
+    Raises:
+        SourceError: it is missing.
+    """
+    path = Path(source)
+    if source == "-" or source.startswith(("logs:", "metrics:")):
+        return [source]
+    if not path.exists():
+        raise SourceError(f"{source}: no such file or folder; give log exports, `-` for standard input or logs:GROUP")
+    return [str(file) for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else [source]
 
 
 def _stream_lines(stream: BinaryIO, name: str) -> Iterator[bytes]:
