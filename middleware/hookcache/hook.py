@@ -153,14 +153,14 @@ class CachingHook:
     def _check(self, call: Call, lookup: Lookup, entry: Entry, outcome: Outcome) -> Any:
         """The stored answer, with the usage of a call that was made to compare it (P59): such a hit earns nothing (P57)."""
         kept, receipt = self._replay(call, lookup, entry, outcome), call.receipt
-        receipt.units_saved, receipt.units_charged, receipt.saved_cost = {}, {}, Decimal(0)
+        receipt.units_saved, receipt.saved_cost, receipt.unpriced = {}, Decimal(0), {}
         try:
             answer = self._invoke(call)
         except Exception as trouble:  # the check was our wish: its failure is not the caller's
             receipt.check = {"result": Finding.UNANSWERED.value}
             receipt.error_type = type_of(trouble)
             return kept
-        reply = self._note(call, answer)
+        reply, receipt.units_charged = self._note(call, answer), {}
         if isinstance(admit(lookup.request, lookup.rules, reply, len(answer.body)), Refuse):
             receipt.check = {"result": Finding.UNANSWERED.value}  # what would not be kept convicts nothing that is
         else:

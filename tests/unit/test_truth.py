@@ -197,6 +197,23 @@ class TestInTheHook:
         assert again["output"] == first["output"]
         assert (rig.receipts[-1]["outcome"], rig.receipts[-1]["check"]) == ("hit_memory", {"result": "unanswered"})
 
+    def test_a_check_that_fails_leaves_no_unit_without_its_place(self, make_rig):
+        """P32, P57: it neither spent nor saved, so it has no unit without a price; what was charged all the same is told."""
+        rig = make_rig(**checked(usage_on_hit="original"))
+        rig.charged_hits = True
+        event = ocr_event(rig.image(b"page"))
+        first = rig.call(event)
+        rig.backend.replies = [read_timeout()]
+        again, receipt = rig.call(event), rig.receipts[-1]
+
+        assert ({"result": "unanswered"}, {}, {}, {}) == (
+            receipt["check"],
+            receipt["units_spent"],
+            receipt["units_saved"],
+            receipt["unpriced_units"],
+        )
+        assert first["usage"] == again["usage"] == receipt["units_charged"]
+
     def test_a_comparison_that_fails_asks_nobody_twice(self, make_rig, monkeypatch):
         """P18, P22: one call for the check, the stored answer, and the units of that call."""
 
