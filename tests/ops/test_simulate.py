@@ -120,6 +120,31 @@ def test_net_savings_are_savings_less_own_cost(tmp_path, capsys):
     assert report["hits"] == round(actual["hit_ratio"] * told["log"]["requests"])
 
 
+def test_checked_hits_are_paid_for_in_every_scenario(tmp_path, capsys):
+    """P57, P59: a hit that also asked the backend spent and saved nothing, in the log and in its replay alike."""
+    key, log = "a" * 16, [_miss(0, "a" * 16, OwnCost=1e-6)]
+    for at in range(1, 11):
+        facts = {"age_seconds": at * 60, "OwnCost": 1e-6, **_facts(at, key)}
+        paid = {"Cost": 0.004, "units_spent": {"pages": 1}, "BackendLatency": 1_990, "Latency": 2_000}
+        free = {"SavedCost": 0.004, "units_saved": {"pages": 1}, "Latency": 5}
+        checked = {"check": {"result": "agrees"}, **paid} if at % 2 else free
+        log.append(receipt("hit_table", **facts | checked))
+    path = str(write_log(log, tmp_path / "log"))
+    told = simulate(capsys, path, "--fresh-seconds", "60")
+    capsys.readouterr()
+    assert 0 == cli.main(["report", path, "--json"])
+    report = json.loads(capsys.readouterr().out)["totals"]
+    deployed, short = told["scenarios"][0], told["scenarios"][1]
+    figures = ("cost", "saved_cost", "own_cost", "net_savings")
+
+    assert [report[name] for name in figures] == pytest.approx([deployed[name]["value"] for name in figures])
+    assert [report[name] for name in figures if name in told["actual"]] == pytest.approx(
+        [told["actual"][name] for name in figures if name in told["actual"]]
+    )
+    assert (6, 10) == (deployed["backend_calls"]["value"], deployed["hits"]["value"])
+    assert (11, 0.044) == (short["backend_calls"]["value"], pytest.approx(short["cost"]["value"]))  # what a miss costs
+
+
 # ------------------------------------------------------------ scenarios
 
 

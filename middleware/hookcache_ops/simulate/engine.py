@@ -159,7 +159,8 @@ class Replay:
             found, stale, from_memory = self._look_up(request, key, rules)
             if found is not None and mode.serves:
                 outcome = Outcome.HIT_MEMORY if from_memory else Outcome.HIT_TABLE
-                self._count(request, outcome, asked=False, worth=found.worth)
+                checked = request.checked
+                self._count(request, outcome, asked=checked, worth=None if checked else found.worth)
                 return
             if mode is Mode.ON and self._follow(request, key):
                 return

@@ -71,10 +71,12 @@ class Experience:
             if request.backend_ms is not None:
                 self._note(self._times, request.context, BACKEND, request.backend_ms)
             return
-        self._note(self._own, request.context, outcome.value, request.own_cost)
+        if not request.checked:  # whose time and cost are those of its check
+            self._note(self._own, request.context, outcome.value, request.own_cost)
         if request.latency_ms is not None:
-            self._note(self._times, request.context, outcome.value, request.latency_ms)
-            if outcome in _ASKING and request.backend_ms is not None:
+            if not request.checked:
+                self._note(self._times, request.context, outcome.value, request.latency_ms)
+            if (outcome in _ASKING or request.checked) and request.backend_ms is not None:
                 self._note(self._times, request.context, BACKEND, request.backend_ms)
                 self._note(self._times, request.context, LOOKUP, max(0.0, request.latency_ms - request.backend_ms))
         if request.size_bytes:
@@ -97,7 +99,7 @@ class Experience:
 
     def latency_ms(self, request: Request, outcome: Outcome) -> float | None:
         """How long it takes when it ends as `outcome`; None if nothing in the log says."""
-        if outcome is request.outcome and request.latency_ms is not None:
+        if (outcome is request.outcome or request.checked) and request.latency_ms is not None:
             return request.latency_ms
         if outcome in {Outcome.HIT_MEMORY, Outcome.HIT_TABLE}:
             return self._draw(request, outcome.value)
@@ -117,7 +119,7 @@ class Experience:
         return backend_ms + (self._draw(request, LOOKUP) or 0.0)
 
     def own_cost(self, request: Request, outcome: Outcome) -> float:
-        if outcome is request.outcome:
+        if outcome is request.outcome or request.checked:
             return request.own_cost
         told = self._means.get((request.context, outcome))
         if told is None:

@@ -47,6 +47,7 @@ class Request:
         created_ms: when the entry that answered it was made. `size_bytes`: what its entry holds in memory, 0 if unknown.
         cost: of the answer, spent or saved. `own_cost`: of hookcache for this request.
         temperature: None where the log does not say, NaN where the request has none.
+        checked: a hit that asked the backend as well (P59): paid for, and nothing saved.
     """
 
     start_ms: int
@@ -70,6 +71,7 @@ class Request:
     cost: float
     own_cost: float
     temperature: float | None = None
+    checked: bool = False
 
     @property
     def end_ms(self) -> int:
@@ -102,8 +104,10 @@ class ReceiptReader:
         key = _digest(members.get("key_id"))
         whole, images = _identified(members, receipt.step)
         from_cache = outcome.answered_from_cache
-        asked = outcome in _ASKS or (outcome not in _HITS and metrics.get("BackendLatency", 0.0) > 0)
-        units = members.get("units_saved" if from_cache else "units_spent") or {}
+        checked = outcome in _HITS and "check" in members
+        saves = from_cache and not checked
+        asked = outcome in _ASKS or checked or (outcome not in _HITS and metrics.get("BackendLatency", 0.0) > 0)
+        units = members.get("units_saved" if saves else "units_spent") or {}
         body_bytes = int(members.get("entry_bytes") or 0)
         age = members.get("age_seconds")
         return Request(
@@ -127,8 +131,9 @@ class ReceiptReader:
             size_bytes=held_bytes(body_bytes, receipt.step, str(members.get("backend_version") or ""), units)
             if body_bytes
             else 0,
-            cost=metrics.get("SavedCost" if from_cache else "Cost", 0.0),
+            cost=metrics.get("SavedCost" if saves else "Cost", 0.0),
             own_cost=metrics.get("OwnCost", 0.0),
+            checked=checked,
         )
 
 
