@@ -29,6 +29,9 @@ from hookcache.request import HookRequest
 SHAPED_CHARS = 256 * 1024
 """Texts of a request have shapes up to so many characters together; those beyond have none."""
 
+MOST_NUMBERS = 50
+"""Unknown members of `inferenceConfig` that have a digest each."""
+
 SHAPES = ("spacing", "values", "order")
 INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
 """Characters that show nothing: soft hyphen, zero widths, marks of direction, byte order mark."""
@@ -77,10 +80,7 @@ def components(
         "blocks": "".join("i" if "image" in block else "t" for block in content),
         "system": [shown("system", frame) for frame in system],
         "texts": [shown("text", _bytes(text)) for text in texts],
-        "numbers": {
-            name if name in _KNOWN_NUMBERS else shown("name", _bytes(name)): shown("number", value_form(value))
-            for name, value in event["inferenceConfig"].items()
-        },
+        "numbers": _numbers(keyer, event["inferenceConfig"]),
         "context": shown("context", _frame(event, "context")),
         "model": shown("model", _frame(event, "modelId")),
         "identity": shown("identity", identity),
@@ -105,6 +105,18 @@ def without_images(keyer: Keyer, request: HookRequest) -> dict[str, Any] | None:
         return components(keyer, request, None, b"", "")
     except Unkeyable:
         return None
+
+
+def _numbers(keyer: Keyer, numbers: Mapping[str, Any]) -> dict[str, str]:
+    """By name; the unknown ones together where they are many, for a line that is too long for a log is lost."""
+    known = {name: value for name, value in numbers.items() if name in _KNOWN_NUMBERS}
+    rest = {name: value for name, value in numbers.items() if name not in _KNOWN_NUMBERS}
+    told = {name: keyer.traced("number", value_form(value)) for name, value in known.items()}
+    if len(rest) > MOST_NUMBERS:
+        return told | {"*": keyer.traced("number", value_form(rest))}
+    return told | {
+        keyer.traced("name", _bytes(name)): keyer.traced("number", value_form(value)) for name, value in rest.items()
+    }
 
 
 class _Shapes:

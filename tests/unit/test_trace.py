@@ -1,5 +1,7 @@
 """The trace: what its components and shapes tell apart, and that they tell nothing else."""
 
+import json
+
 import pytest
 
 from fakes import event_of, extraction_event, ocr_event
@@ -115,6 +117,16 @@ class TestComponents:
         ]
         assert set() == set(mine["numbers"].values()) & set(other["numbers"].values())
         assert set() == set(mine["shapes"]["texts"][0]) & set(other["shapes"]["texts"][0])
+
+    def test_numbers_past_all_count_make_no_longer_line(self):
+        """P58, P31, B2: CloudWatch takes no line past 1 MB; all of them together still tell two requests apart."""
+        many = {f"unknown {number}": number for number in range(20_000)}
+        events = [event_of("OCR", [{"text": "Read."}], **many | more) for more in ({}, {"unknown 7": 8})]
+        one, other = (traced(event) for event in events)
+
+        assert len(json.dumps(one)) < 2_000
+        assert {"numbers"} == {name for name in one if one[name] != other[name]}
+        assert one["numbers"] == traced(event_of("OCR", [{"text": "Read."}], **dict(reversed(many.items()))))["numbers"]
 
     def test_the_deepest_event_that_has_a_key_has_a_trace(self):
         """P58, P18: the trace must not turn a request that is cached into one that is bypassed."""
