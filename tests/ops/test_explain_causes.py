@@ -194,6 +194,29 @@ def test_a_call_begun_before_its_key_was_known_is_a_first_sight(tmp_path):
     assert ([], 1) == (findings(losses)[0], findings(losses)[1].calls)
 
 
+def test_every_call_of_the_backend_is_counted_as_the_other_commands_do(tmp_path, capsys):
+    """P31, P59: failed calls and checks of hits asked the backend as well; neither is a loss."""
+    log = [
+        samples.receipt("miss", BackendLatency=900, Latency=910, Cost=0.01),
+        samples.receipt("failed", reason="backend_failed", BackendLatency=900, Latency=910),
+        samples.receipt("failed", reason="follower_timed_out", Latency=910),
+        samples.receipt("hit_memory", check={"result": "agrees"}, BackendLatency=900, Latency=910, Cost=0.01),
+        samples.receipt("hit_table", SavedCost=0.01, Latency=9),
+    ]
+    path = tmp_path / "log"
+    path.write_text("".join(json.dumps(each | {"request_id": str(at)}) + "\n" for at, each in enumerate(log)))
+    told = {}
+    for command in ("explain", "simulate", "report"):
+        assert 0 == main([command, str(path), "--json"])
+        told[command] = json.loads(capsys.readouterr().out)
+    actual, report = told["simulate"]["actual"], told["report"]["totals"]
+
+    assert (3, 3) == (told["explain"]["backend_calls"], actual["backend_calls"])
+    assert [0.02] * 3 == [told["explain"]["backend_cost"], actual["cost"], report["cost"]]
+    assert 2 == told["explain"]["hits"] == report["hits"]
+    assert all(each["cause"] in {"memory", "environments"} for each in told["explain"]["findings"])
+
+
 def test_a_bypass_that_somebody_asked_for_is_no_finding(tmp_path):
     """P50, P51: mode off and the caller's own bypass are choices; others are amounts that nobody can know exactly."""
     bypasses = [

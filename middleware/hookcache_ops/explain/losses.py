@@ -1,5 +1,6 @@
 """
-What each receipt of a log lost, and to what: every call of the backend is laid to one cause, or was needed.
+What each receipt of a log lost, and to what: every answer of the backend is laid to one cause, or was needed. Calls that
+failed, and those that checked a hit, count as calls and are no loss.
 
     key never seen before   near miss of an earlier request (`near.py`), else first sight: that call was needed
     key seen before         expired, refused the last time, or whatever reason the receipt gives
@@ -128,6 +129,8 @@ class Losses:
             self._add_bypass(receipt)
         elif receipt.outcome in ASKED:
             self._add_call(receipt, seen)
+        elif receipt.metrics.get("BackendLatency", 0) > 0:
+            self.asked.add(receipt)  # in vain, or to check a hit: a call all the same
         elif receipt.outcome == "hit_memory":
             self.memory_hits.add(receipt)
         elif receipt.outcome == "hit_table":
