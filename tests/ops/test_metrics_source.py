@@ -190,6 +190,12 @@ def test_a_source_that_makes_no_sense_is_refused(sources, said, cloudwatch, tmp_
     assert said in capsys.readouterr().err
 
 
+def test_a_period_that_has_not_begun_is_refused(cloudwatch, tmp_path, capsys):
+    """A slip in the year of --since is told as one."""
+    assert 2 == call(dashboard, f"metrics:{NAMESPACE}", "--since", "2030-01-01", "-o", str(tmp_path / "page.html"))
+    assert "--since lies ahead" in capsys.readouterr().err
+
+
 def test_an_empty_namespace_says_what_to_check(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(boto3, "client", lambda service: StubCloudWatch([]))
 

@@ -70,13 +70,15 @@ def fill_from_metrics(
     The ledger must be empty; its buckets get the finest width that CloudWatch still holds and that keeps to `row_limit`.
 
     Raises:
-        SourceError: CloudWatch cannot be asked, or has nothing in that namespace.
+        SourceError: CloudWatch cannot be asked, or has nothing in that namespace; the period has not begun.
     """
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
     until = math.ceil((now_ms if period.until_ms is None else period.until_ms) / 1000)
     since = until - DEFAULT_DAYS * DAY_SECONDS if period.since_ms is None else period.since_ms // 1000
+    if since >= until:
+        raise SourceError(f"{PREFIX}{namespace}: --since lies ahead of now; give a moment that has been")
     try:
         cloudwatch = client or boto3.client("cloudwatch")
         keys = _metering_keys(cloudwatch, namespace)
