@@ -14,6 +14,7 @@ from hookcache.metering import Meter
 from hookcache.outcome import Outcome
 from hookcache.prices import Prices
 from hookcache.spending import Spending
+from hookcache_ops.cli import main
 from hookcache_ops.ledger.seen import SeenRequests
 from hookcache_ops.receipts import Period, Reading, SourceError, read_receipts
 from ops import receipt_samples as samples
@@ -144,6 +145,17 @@ def test_lines_that_are_no_receipt_are_counted_and_skipped(tmp_path):
     assert (reading.receipts, reading.newer_schema) == (1, 1)
     assert reading.damaged == 6  # cut, negative, text, NaN, deep, and the lone mark
     assert reading.other_lines == 5
+
+
+@pytest.mark.parametrize("time", ["Infinity", "1e30", "-1", "NaN"])
+def test_a_time_that_is_none_is_damage(time, tmp_path, capsys):
+    """P31: counted as a damaged line, and the others are reported."""
+    good, bad = (json.dumps(samples.receipt(request_id=name)) for name in ("good", "bad"))
+    (tmp_path / "log").write_text(good + "\n" + bad.replace(str(samples.START_MS), time, 1) + "\n")
+
+    assert 0 == main(["report", str(tmp_path / "log"), "--json"])
+    reading = json.loads(capsys.readouterr().out)["reading"]
+    assert (1, 1) == (reading["receipts"], reading["damaged_lines"])
 
 
 def test_numbers_may_be_plain_or_lists(tmp_path):
