@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from dataclasses import dataclass
@@ -108,6 +109,7 @@ class CommandModule(Protocol):
 def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMANDS) -> int:
     """Run one command and return the exit status; `argv` without the program's name, default: that of the process."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_streams()
     try:
         parser, called = _parser(arguments, tuple(commands))
         args = parser.parse_args(arguments)
@@ -131,6 +133,16 @@ def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMAN
         _drop_output()
         return BAD_INPUT
     return status
+
+
+def _open_streams() -> None:
+    """Whatever a command may ask of its streams: they are there, and take every character."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the caller, as some schedulers do
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the process's life
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Terminals of other encodings, and halves of characters, which prompts and answers may hold.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,9 @@ from hookcache_ops.ledger.period import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+ERRORS = "backslashreplace"
+"""Half a character, which answers may hold, is written as JSON escapes it."""
 
 
 @contextmanager
@@ -27,15 +32,15 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
     part: Path | None = None
     try:
         if target.exists() and not target.is_file():  # to be replaced by a file would be the end of /dev/null
-            with target.open("w", encoding="utf-8") as file:
+            with target.open("w", encoding="utf-8", errors=ERRORS) as file:
                 yield file
             return
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", delete=False
+            "w", encoding="utf-8", errors=ERRORS, dir=target.parent, prefix=f".{target.name}.", delete=False
         ) as file:
             part = Path(file.name)
             yield file
-        part.chmod(0o644)
+        part.chmod(_mode_of(target))
         part.replace(target)
     except BaseException as error:
         if part is not None:
@@ -43,3 +48,12 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
         if isinstance(error, OSError):
             raise SourceError(f"{path}: {error.strerror}; choose a folder that exists and may be written") from error
         raise
+
+
+def _mode_of(target: Path) -> int:
+    """Who may read it: whoever may read the one that it replaces, else whom the caller's umask lets."""
+    if target.exists():
+        return stat.S_IMODE(target.stat().st_mode)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask

@@ -1,6 +1,7 @@
 """The command line: one command per module, imported when it is called; exit status 0, 1, 2."""
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -131,3 +132,39 @@ class TestRealCommands:
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1
         assert "No space left on device; make room" in done.stderr
+
+    @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+    def test_a_terminal_of_any_encoding_gets_every_line(self, encoding):
+        """B15: what it cannot show, half a character among it, is escaped; the command goes on."""
+        done = self.talk(r"print('bar \u2588 half \ud83d'); print('end')", PYTHONIOENCODING=encoding)
+        assert done.stdout.decode(encoding).splitlines() == [
+            "bar \u2588 half \\ud83d" if encoding == "utf-8" else "bar \\u2588 half \\ud83d",
+            "end",
+        ]
+        assert (done.stderr, done.returncode) == (b"", 0)
+
+    @pytest.mark.parametrize("closed", [0, 1, 2])
+    def test_a_closed_stream_is_no_traceback(self, closed):
+        """Schedulers start commands without standard input, or without any stream."""
+        code = "sys.stdin.isatty() or sys.stdin.read(); sys.stdout.isatty(); sys.stderr.isatty(); print('end')"
+        done = self.talk(code, closed=closed)
+        assert (done.stderr, done.returncode) == (b"", 0)
+
+    @staticmethod
+    def talk(code, closed=None, **variables):
+        """A process whose one command runs `code`."""
+        text = (
+            "import sys, types; from hookcache_ops.cli import main, Command\n"
+            "m = types.ModuleType('chatty'); m.add_arguments = lambda parser: None\n"
+            f"def run(args):\n    {code}\n    return 0\n"
+            "m.run = run; sys.modules['chatty'] = m; sys.exit(main(['chatty'], [Command('chatty', 'chatty', 'talks')]))"
+        )
+        return subprocess.run(
+            [sys.executable, "-c", text],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env={**os.environ, **variables},
+            preexec_fn=None if closed is None else lambda: os.close(closed),
+            timeout=30,
+            check=False,
+        )

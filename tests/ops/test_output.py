@@ -1,5 +1,6 @@
 """Files that commands write are whole or not there; what is no file is written into and left in its place."""
 
+import json
 import os
 import threading
 from pathlib import Path
@@ -67,3 +68,28 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path, place, told):
     with pytest.raises(SourceError, match=told), whole_file(tmp_path / Path(place)):
         pass
     assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("earlier", "umask", "mode"), [(None, 0o077, 0o600), (None, 0o022, 0o644), (0o640, 0o022, 0o640)]
+)
+def test_nobody_may_read_it_who_could_not_before(tmp_path, earlier, umask, mode):
+    """P36: a review file may quote answers; its reader is chosen by the umask, or by the file that it replaces."""
+    page = tmp_path / "page.html"
+    if earlier is not None:
+        page.write_text("old")
+        page.chmod(earlier)
+    before = os.umask(umask)
+    try:
+        with whole_file(page) as file:
+            file.write("new")
+    finally:
+        os.umask(before)
+    assert oct(page.stat().st_mode & 0o777) == oct(mode)
+
+
+def test_half_a_character_is_written_as_json_escapes_it(tmp_path):
+    """B15: answers may hold one, and a review file quotes them."""
+    with whole_file(tmp_path / "page") as file:
+        file.write('"cut \ud83d"')
+    assert json.loads((tmp_path / "page").read_text(encoding="utf-8")) == "cut \ud83d"
