@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,11 +51,33 @@ def read_pairs(sources: Iterable[str]) -> Iterator[Pair]:
             raise PairError(f"{source}: {error.strerror or error}; give a file of pairs, or a folder") from None
 
 
-def _of_folder(folder: Path) -> Iterator[Pair]:
+def check_sources(sources: Iterable[str]) -> None:
+    """
+    Whether every source is there and may be read, before anything is done with the first. A pipe is left unopened.
+
+    Raises:
+        PairError: one is not.
+    """
+    for source in sources:
+        path = Path(source)
+        try:
+            if stat.S_ISDIR(path.stat().st_mode):
+                _requests_in(path)
+            elif not os.access(path, os.R_OK):
+                raise PairError(f"{source}: it may not be read; give a file of pairs, or a folder")
+        except OSError as error:
+            raise PairError(f"{source}: {error.strerror or error}; give a file of pairs, or a folder") from None
+
+
+def _requests_in(folder: Path) -> list[Path]:
     requests = sorted(folder.glob(f"*{REQUEST}"))
     if not requests:
         raise PairError(f"{folder}: no NAME{REQUEST} in it; put each beside its NAME{ANSWER}")
-    for request in requests:
+    return requests
+
+
+def _of_folder(folder: Path) -> Iterator[Pair]:
+    for request in _requests_in(folder):
         answer = request.with_name(request.name.removesuffix(REQUEST) + ANSWER)
         if not answer.is_file():
             raise PairError(f"{request}: {answer.name} is not beside it")

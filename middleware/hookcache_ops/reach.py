@@ -26,7 +26,7 @@ from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionEr
 from hookcache.commands import RESERVE_SECONDS, Commands
 from hookcache.errors import ConfigurationError
 from hookcache.settings import PREFIX, Settings
-from hookcache_ops.ledger.period import told_by
+from hookcache_ops.ledger.period import cure, told_by
 
 if TYPE_CHECKING:
     import argparse
@@ -61,7 +61,9 @@ class Direct:
     where: str
 
     def ask(self, command: Mapping[str, Any]) -> dict[str, Any]:
-        return self.commands(dict(command), _Slice())
+        return _with_remedy(
+            self.commands(dict(command), _Slice()), "check your rights on its table and secret, and the region"
+        )
 
 
 class _Slice:
@@ -86,12 +88,24 @@ class Through:
         try:
             reply = self.client.invoke(FunctionName=self.function, Payload=json.dumps(dict(command)).encode())
         except (ClientError, BotoCoreError) as error:
-            raise ReachError(_remedy(error, self.function)) from None
+            raise ReachError(
+                _remedy(error, self.function, "ask for lambda:InvokeFunction on it, or add --direct")
+            ) from None
         report = json.loads(reply["Payload"].read() or b"null")
         if reply.get("FunctionError") or not isinstance(report, dict):
             kind = report.get("errorType", "no report") if isinstance(report, dict) else "no report"
             raise ReachError(f"{self.function} failed ({kind}); its log says why, or run again with --direct")
-        return report
+        return _with_remedy(report, f"check what the role of {self.function} may do on table and secret")
+
+
+def _with_remedy(report: dict[str, Any], rights: str) -> dict[str, Any]:
+    """A cache that could not be asked is told with what to do, where it does not say so itself."""
+    told = str(report.get("error", ""))
+    return (
+        {**report, "error": f"{told}; {cure(told, rights)}"}
+        if report.get("fault") == "cache" and ";" not in told
+        else report
+    )
 
 
 def add_reach_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,7 +132,7 @@ def reach_of(args: argparse.Namespace, client: Any = None, environ: Mapping[str,
         client = client if client is not None else _lambda_client()
         if args.through:
             return Through(client, args.through, f"through {args.through}")
-        variables = _variables(client, args.function)
+        variables = _variables(client, args.function, through=True)
         eraser = None if args.direct else _eraser_of(client, args.function)
         if eraser is not None:
             return Through(client, eraser, f"through {eraser}")
@@ -173,14 +187,19 @@ def _direct(variables: Mapping[str, str], whence: str) -> Direct:
     return Direct(Commands(settings), f"table {settings.table}, namespace {settings.namespace}")
 
 
-def _variables(client: Any, function: str) -> Mapping[str, str]:
+def _variables(client: Any, function: str, *, through: bool = False) -> Mapping[str, str]:
+    """The function's environment; `through`: the command has another way, its erase function."""
+    denied = "ask for lambda:GetFunctionConfiguration on it"
+    if through:
+        denied = "ask for lambda:InvokeFunction on the erase function, and --through it"
     try:
         reply = client.get_function_configuration(FunctionName=function)
     except ClientError as error:
-        raise ReachError(_remedy(error, function)) from None
+        raise ReachError(_remedy(error, function, denied)) from None
     environment: Mapping[str, Any] = reply.get("Environment") or {}
     if "Error" in environment:
-        raise ReachError(f"the environment of {function} cannot be read; you need kms:Decrypt on its key, or --through")
+        other = ", or --through" if through else ""
+        raise ReachError(f"the environment of {function} cannot be read; you need kms:Decrypt on its key{other}")
     variables: Mapping[str, str] = environment.get("Variables") or {}
     return variables
 
@@ -208,15 +227,16 @@ def _unasked(error: BotoCoreError) -> str:
     return f"{told_by(error)}; {remedy}"
 
 
-def _remedy(error: ClientError | BotoCoreError, function: str) -> str:
+def _remedy(error: ClientError | BotoCoreError, function: str, denied: str) -> str:
+    """What a function's refusal means; `denied` is what to do where a right is missing."""
     if isinstance(error, BotoCoreError):
         return _unasked(error)
     code = error.response.get("Error", {}).get("Code", "")
     if code == "ResourceNotFoundException":
         return f"there is no function {function} in this region; check the name and AWS_REGION"
     if code in {"AccessDeniedException", "AccessDenied"}:
-        return f"you may not use {function} ({code}); ask for lambda:InvokeFunction on the erase function, and --through it"
-    return f"{function} cannot be asked ({code}); check AWS_PROFILE, AWS_REGION and the network, or log in again"
+        return f"you may not use {function} ({code}); {denied}"
+    return f"{function} cannot be asked ({code}); {cure(code, 'check its name, AWS_PROFILE and AWS_REGION')}"
 
 
 def _lambda_client() -> Any:

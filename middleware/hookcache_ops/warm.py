@@ -39,8 +39,9 @@ from hookcache.policy import Bypass, Mode
 from hookcache.settings import Settings
 from hookcache.truth import TruthCheck
 from hookcache.value import replace
-from hookcache_ops.pairs import LocalImages, Pair, PairError, read_pairs
+from hookcache_ops.pairs import Pair, PairError, check_sources, read_pairs
 from hookcache_ops.reach import ReachError, variables_for
+from hookcache_ops.warm_clients import WarmClients
 
 EXAMPLE = """examples:
   hookcache warm pairs.jsonl --function GENAIIDP-cache-ocr --dry-run
@@ -54,6 +55,13 @@ PLENTY_MS = 840_000
 OTHER_WRITES = 5
 """Write units of a fill besides the entry's own: lease taken and released, three index items."""
 KB = 1024
+REMEDIES = {
+    "table_down": "the table does not answer: check your rights on it, the network and whether your login has expired",
+    "secret_unavailable": "the secret cannot be read: you need secretsmanager:GetSecretValue on it, and kms:Decrypt on its key",
+    "backend_unknown": "the backend cannot be looked up: you need lambda:GetFunctionConfiguration on it",
+}
+GIVE_UP = 100
+"""After so many pairs in a row that could not reach the cache the others are left for the next run."""
 
 
 @dataclass(slots=True)
@@ -110,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
         return _complain(f"--images {args.images} is no folder; give the one that holds the pages")
     warmed = Warmed()
     try:
+        check_sources(args.sources)
         warmer = Warmer(Settings.of(variables_for(args)), dry_run=args.dry_run, images=args.images)
         _walk(warmer, read_pairs(args.sources), warmed, args)
     except KeyboardInterrupt:
@@ -120,7 +129,11 @@ def run(args: argparse.Namespace) -> int:
         if warmed.pairs:
             _show(warmed, args)
         return _complain(str(error))
+    if not warmed.pairs:
+        return _complain(f"no pairs in {', '.join(args.sources)}; see hookcache warm --help for what a line of them is")
     _show(warmed, args)
+    for reason in warmed.bypassed.keys() & REMEDIES.keys():
+        _complain(f"{REMEDIES[reason]}; then run the same command again, what is kept is skipped")
     return int(warmed.kept + warmed.known < warmed.pairs)
 
 
@@ -129,11 +142,14 @@ def _walk(warmer: Warmer, pairs: Iterable[Pair], warmed: Warmed, args: argparse.
     columns = (TextColumn("Warming: {task.completed:,} pairs"), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("", total=None)
-        began = time.monotonic()
+        began, unreached = time.monotonic(), 0
         for number, pair in enumerate(pairs):
             time.sleep(max(0.0, began + number / args.rate - time.monotonic()))
-            warmer.fill(pair, warmed)
+            bypassed = warmer.fill(pair, warmed)
             progress.advance(task)
+            unreached = unreached + 1 if bypassed in REMEDIES else 0
+            if unreached == GIVE_UP:
+                return
 
 
 class Warmer:
@@ -157,7 +173,9 @@ class Warmer:
         clock: Clock | None = None,
     ) -> None:
         self._dry_run = dry_run
-        self._assembly = Assembly(settings, {}, _Clients(clients or Clients(), dry_run=dry_run, images=images), clock)
+        self._assembly = Assembly(
+            settings, {}, WarmClients(clients or Clients(), dry_run=dry_run, images=images), clock
+        )
         self._lines: list[str] = []
         self._pair: Pair | None = None
         assembly = self._assembly
@@ -170,14 +188,15 @@ class Warmer:
             self, self._cache, rules, assembly.prices, meter, TruthCheck(assembly.clock), assembly.clock
         )
 
-    def fill(self, pair: Pair, warmed: Warmed) -> None:
-        """Send one pair along the path, and count what became of it."""
+    def fill(self, pair: Pair, warmed: Warmed) -> str:
+        """Send one pair along the path, and count what became of it; why the cache was not used, if so."""
         self._pair = pair
         self._lines.clear()
         self._hook(pair.event, _Context())
         receipt = json.loads(self._lines[0])
         warmed.pairs += 1
         self._count(receipt, pair, warmed)
+        return str(receipt["reason"]) if receipt["outcome"] == "bypass" else ""
 
     def _count(self, receipt: Mapping[str, Any], pair: Pair, warmed: Warmed) -> None:
         units = {
@@ -224,34 +243,6 @@ class _Dated:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cache, name)
-
-
-class _Clients:
-    """The real clients; a folder of images in front of S3, and in a dry run a table that takes no write."""
-
-    def __init__(self, clients: Any, *, dry_run: bool, images: str | None) -> None:
-        self._clients, self._dry_run, self._images = clients, dry_run, images
-
-    def dynamodb(self) -> Any:
-        return _ReadOnly(self._clients.dynamodb()) if self._dry_run else self._clients.dynamodb()
-
-    def s3(self) -> Any:
-        return LocalImages(Path(self._images), self._clients.s3) if self._images else self._clients.s3()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._clients, name)
-
-
-class _ReadOnly:
-    """A table's client that can only read, whatever the CONTROL item orders."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith(("put_", "update_", "delete_", "batch_write", "transact_write")):
-            raise PermissionError("a dry run writes nothing")
-        return getattr(self._client, name)
 
 
 class _Context:

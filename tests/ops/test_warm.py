@@ -1,6 +1,7 @@
 """`hookcache warm`: finished work goes through the hook's own path, so that the next request hits."""
 
 import json
+import os
 import threading
 from itertools import pairwise
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from fakes import BACKEND, extraction_event, json_answer, ocr_event, page_answer
 from hookcache.settings import Settings
 from hookcache_ops import warm
 from hookcache_ops.cli import main
-from hookcache_ops.pairs import Pair, PairError, read_pairs
+from hookcache_ops.pairs import Pair, PairError, check_sources, read_pairs
 from hookcache_ops.warm import Warmed, Warmer
 
 DAY_MS = 86_400_000
@@ -159,6 +160,20 @@ class TestSources:
             list(read_pairs([str(lines)]))
 
 
+class Bypassing:
+    """A warmer whose pairs end for these reasons, one after the other; none: kept."""
+
+    def __init__(self, reasons):
+        self._reasons, self.asked = reasons, 0
+
+    def fill(self, _pair, warmed):
+        reason = self._reasons[self.asked]
+        self.asked += 1
+        warmed.pairs += 1
+        warmed.bypassed.update([reason] if reason else [])
+        return reason
+
+
 class TestCommand:
     @pytest.fixture(autouse=True)
     def shell(self, monkeypatch):
@@ -182,13 +197,62 @@ class TestCommand:
         assert remedy in captured.err
         assert captured.err.count("\n") == 1
 
+    @pytest.mark.parametrize("reason", warm.REMEDIES)
+    def test_a_cache_that_cannot_be_reached_ends_the_run_with_the_remedy(self, reason, pairs, capsys, monkeypatch):
+        """A million pairs past a login that has expired would be a day's work for nothing."""
+        filler = Bypassing([reason] * 300)
+        monkeypatch.setattr(warm, "Warmer", lambda *_, **__: filler)
+
+        assert main(["warm", pairs(300), "--rate", "1e6", "--json"]) == 1
+        captured = capsys.readouterr()
+        assert (json.loads(captured.out)["bypassed"], filler.asked) == ({reason: 100}, 100)
+        assert f"hookcache warm: {warm.REMEDIES[reason]}; then run the same command again" in captured.err
+        assert captured.err.count("\n") == 1
+
+    def test_a_spell_of_it_is_passed_over(self, pairs, capsys, monkeypatch):
+        """P18: 99 in a row, one that is kept, 99 again; and other bypasses without end."""
+        filler = Bypassing((["table_down"] * 99 + [""]) * 2 + ["sampling"] * 200)
+        monkeypatch.setattr(warm, "Warmer", lambda *_, **__: filler)
+
+        assert main(["warm", pairs(400), "--rate", "1e6"]) == 1
+        assert filler.asked == 400
+        assert capsys.readouterr().err.count("table") == 1
+
+    def test_a_file_without_pairs_is_no_success(self, tmp_path, capsys):
+        (tmp_path / "empty").write_text("\n")
+
+        assert main(["warm", str(tmp_path / "empty")]) == 2
+        assert "no pairs in" in capsys.readouterr().err
+
+    @pytest.fixture
+    def pairs(self, tmp_path):
+        def written(number):
+            path = tmp_path / "pairs.jsonl"
+            path.write_text('{"event": {}, "answer": {}}\n' * number)
+            return str(path)
+
+        return written
+
+    def test_the_second_source_is_looked_at_before_the_first_is_sent(self, pairs, tmp_path, capsys, monkeypatch):
+        filler = Bypassing([""] * 3)
+        monkeypatch.setattr(warm, "Warmer", lambda *_, **__: filler)
+
+        assert main(["warm", pairs(3), str(tmp_path / "none")]) == 2
+        assert (filler.asked, capsys.readouterr().out) == (0, "")
+
+    def test_a_pipe_is_not_opened_twice(self, tmp_path, monkeypatch):
+        """`<(zcat pairs.jsonl.gz)`: what the look took would be missing."""
+        os.mkfifo(tmp_path / "pipe")
+        check_sources([str(tmp_path / "pipe")])
+
     def test_ctrl_c_shows_what_was_done(self, tmp_path, capsys, monkeypatch):
         def interrupted(*_):
             raise KeyboardInterrupt
 
         monkeypatch.setattr(warm, "_walk", interrupted)
+        (tmp_path / "pairs.jsonl").touch()
 
-        assert main(["warm", str(tmp_path), "--json"]) == 1
+        assert main(["warm", str(tmp_path / "pairs.jsonl"), "--json"]) == 1
         captured = capsys.readouterr()
         assert json.loads(captured.out)["pairs"] == 0
         assert "run the same command again" in captured.err
@@ -201,7 +265,7 @@ def test_no_more_pairs_a_second_than_were_asked_for(monkeypatch, rate, seconds):
     clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda pause: now.__setitem__(0, now[0] + pause))
     monkeypatch.setattr(warm, "time", clock)
     told = SimpleNamespace(json=True, rate=rate)
-    filler = SimpleNamespace(fill=lambda *_: filled_at.append(now[0]))
+    filler = SimpleNamespace(fill=lambda *_: filled_at.append(now[0]) or "")
     warm._walk(filler, [pair({}, {})] * 21, Warmed(), told)
 
     assert 100.0 == filled_at[0]

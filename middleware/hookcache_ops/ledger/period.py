@@ -19,6 +19,22 @@ def told_by(error: Exception) -> str:
     return " ".join(str(error).split())[:300].rstrip(".")
 
 
+_CURES = (
+    (("AccessDenied", "not authorized"), ""),
+    (
+        ("credentials", "ExpiredToken", "UnrecognizedClient", "security token", "SSO", "specify a region"),
+        "set AWS_PROFILE and AWS_REGION, or log in",
+    ),
+    (("Throttl", "TooManyRequests", "LimitExceeded", "Rate exceeded"), "wait a moment and try again"),
+    (("Could not connect", "imeout", "timed out", "no reply"), "check the network and AWS_REGION"),
+)
+
+
+def cure(told: str, otherwise: str) -> str:
+    """What to do about what AWS or its SDK told; `otherwise` where it is a right that is missing, or nothing common."""
+    return next((remedy for words, remedy in _CURES if any(word in told for word in words)), "") or otherwise
+
+
 @dataclass(frozen=True, slots=True)
 class Period:
     """Half-open range of receipt times, epoch milliseconds; None is open."""
