@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,9 @@ from hookcache.errors import ConfigurationError, TierUnavailable
 from hookcache.overflow import Overflow
 from hookcache.settings import Settings
 from hookcache.spending import Spending
+from hookcache_ops.ledger.period import cure, told_by
 from hookcache_ops.reach import ReachError, variables_for
-from hookcache_ops.transfer import ExportFile, TransferError
+from hookcache_ops.transfer import ExportFile, TransferError, check_place
 
 EXAMPLE = """examples:
   hookcache export --function GENAIIDP-cache-ocr -o ocr.export
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 the export is whole, 1 interrupted or the table failed (run it again), 2 bad input."""
     try:
+        check_place(Path(args.output))
         settings = Settings.of(variables_for(args))
         file = ExportFile(Path(args.output), settings.table, settings.namespace)
         resumed = file.entries
@@ -54,11 +55,13 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         return _complain(f"{args.output}: {error.strerror or error}; choose a folder that exists and may be written", 2)
     except (ClientError, BotoCoreError, TierUnavailable) as error:
-        return _complain(f"{_named(error)}; run the same command again, it goes on where it stopped", 1)
+        remedy = cure(told_by(error), "you need dynamodb:Scan on the table and s3:GetObject on the overflow bucket")
+        return _complain(f"{told_by(error)}; {remedy}: the same command goes on where it stopped", 1)
     except KeyboardInterrupt:
         return _complain("interrupted; run the same command again, it goes on where it stopped", 1)
     figures = {"entries": file.entries, "resumed_after": resumed, "file": str(file.path)}
-    print(json.dumps(figures) if args.json else f"{file.entries:,} entries in {file.path}")
+    earlier = f", {resumed:,} of them written by the run that was cut short" if resumed else ""
+    print(json.dumps(figures) if args.json else f"{file.entries:,} entries in {file.path}{earlier}")
     return 0
 
 
@@ -71,6 +74,13 @@ def export(settings: Settings, file: ExportFile, clients: Any) -> None:
     """
     overflow = Overflow(clients.s3, settings.overflow_bucket, Spending()) if settings.overflow_bucket else None
     now_seconds = SystemClock().now_ms() // 1000
+    try:
+        _write(settings, file, clients, overflow, now_seconds)
+    finally:
+        file.close()
+
+
+def _write(settings: Settings, file: ExportFile, clients: Any, overflow: Overflow | None, now_seconds: int) -> None:
     begun = bool(file.entries or file.after)
     while file.after is not None or not begun:
         begun = True
@@ -93,11 +103,6 @@ def _body(item: Item, overflow: Overflow | None) -> bytes | None:
     if "overflow" not in item or overflow is None:
         return None
     return overflow.get(item["overflow"]["S"], int(item["stored_bytes"]["N"]))
-
-
-def _named(error: Exception) -> str:
-    details: Mapping[str, Any] = getattr(error, "response", {})
-    return str(details.get("Error", {}).get("Code") or type(error).__name__)
 
 
 def _complain(text: str, status: int) -> int:

@@ -36,8 +36,9 @@ from hookcache.secret import every_version
 from hookcache.settings import Settings
 from hookcache.table import Found, TableTier
 from hookcache.value import replace
+from hookcache_ops.ledger.period import cure, told_by
 from hookcache_ops.reach import ReachError, variables_for
-from hookcache_ops.transfer import TransferError, read_export
+from hookcache_ops.transfer import Export, TransferError, read_export
 
 EXAMPLE = """examples:
   hookcache import ocr.export --from-function GENAIIDP-cache-ocr --function GENAIIDP-cache-ocr-new
@@ -98,11 +99,14 @@ def run(args: argparse.Namespace) -> int:
     """0 every entry went one of its ways, 1 some are damaged, or interrupted, 2 bad input."""
     counts: Counter[str] = Counter()
     try:
-        sides = [
-            side_of(Settings.of(variables_for(argparse.Namespace(function=name))), Clients(slim=False))
+        export = read_export(Path(args.file))
+        settings = [
+            Settings.of(variables_for(argparse.Namespace(function=name)))
             for name in (args.from_function, args.function)
         ]
-        transfer(Path(args.file), sides[0], sides[1], counts, args.rollout)
+        _check_origin(export, settings[0], args.from_function)
+        old, new = (side_of(each, Clients(slim=False)) for each in settings)
+        transfer(export, old, new, counts, args.rollout)
     except KeyboardInterrupt:
         _show(counts, args)
         return _complain("interrupted; run the same command again, what is there already is skipped", 1)
@@ -110,9 +114,20 @@ def run(args: argparse.Namespace) -> int:
         return _complain(str(error), 2)
     except (TierUnavailable, ClientError, BotoCoreError) as error:
         _show(counts, args)
-        return _complain(f"{type(error).__name__}: run the same command again, what is there already is skipped", 1)
+        told = told_by(error)
+        remedy = cure(told, "see docs/analysis.md for the rights on both tables and secrets")
+        return _complain(f"{told}; {remedy}: the same command skips what is there already", 1)
     _show(counts, args)
     return int(any(counts[ending] for ending in SHORT_OF))
+
+
+def _check_origin(export: Export, settings: Settings, name: str) -> None:
+    """Under another wrapper's secret and namespace every entry would seem to be damaged."""
+    if settings.namespace != export.namespace:
+        raise TransferError(
+            f"{export.path} holds namespace {export.namespace}, and {name} keeps {settings.namespace}; "
+            "give --from-function with the wrapper that it was exported from"
+        )
 
 
 def side_of(settings: Settings, clients: Any, clock: Clock | None = None) -> Side:
@@ -143,16 +158,16 @@ def _sealer(secrets: Secrets, keyer: Keyer, settings: Settings) -> Sealer:
     return Sealer(secrets.tags, keyer.namespace, BodyCipher(secrets.bodies), encrypts=settings.encrypt)
 
 
-def transfer(path: Path, old: Side, new: Side, counts: Counter[str], rollouts: Sequence[str] = ()) -> None:
+def transfer(export: Export, old: Side, new: Side, counts: Counter[str], rollouts: Sequence[str] = ()) -> None:
     """
-    Take every entry of the file over, or count why not. `rollouts` are the words under which callers may have asked (P51).
+    Take every entry of the export over, or count why not. `rollouts` are the words under which callers may have asked (P51).
 
     Raises:
-        TransferError: the file is not whole.
+        TransferError: an entry is too large for the new stack.
         TierUnavailable: a table or bucket failed; what was imported stays good.
     """
     orders: list[Orders] = []
-    for item, body in read_export(path):
+    for item, body in export:
         orders = orders or [control.orders() for control in old.controls]
         counts[_ending(item, body, orders, old, new, ("", *rollouts))] += 1
         if sys.stderr.isatty():

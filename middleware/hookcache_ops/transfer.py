@@ -14,9 +14,12 @@ keep the answers. Nothing in it can be moved or changed unseen: each item is und
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +40,47 @@ class ExportFile:
         self._head = {"hookcache_export": FORMAT, "table": table, "namespace": namespace}
         self.entries = 0
         self.after: Any = None
-        if self._part.is_file() and self._position.is_file():
+        self._mine = self._part.open("ab")
+        self._take()
+        if self._position.is_file() and self._part.stat().st_size:
             self._resume()
         else:
             self._part.write_bytes(_line(self._head))
 
+    def _take(self) -> None:
+        """One export at a time: two would write between each other's lines."""
+        try:
+            fcntl.flock(self._mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Not where it was finished, and so renamed, between the two lines.
+            taken = self._part.is_file() and os.path.samestat(os.fstat(self._mine.fileno()), self._part.stat())
+        except BlockingIOError:
+            taken = False
+        if not taken:
+            raise TransferError(f"another export is writing {self._part}; let it end, or name another file")
+
     def _resume(self) -> None:
-        told = json.loads(self._position.read_text())
+        length = self._stands_at()
         with self._part.open("r+b") as file:
-            if json.loads(file.readline()) != self._head:
+            if length < 0 or file.seek(0, os.SEEK_END) < length:
                 raise TransferError(
-                    f"{self._part} is of another table or namespace; remove it, or name another file with --output"
+                    f"{self._part} and {self._position.name} do not belong together; remove both and export again"
                 )
-            file.truncate(told["bytes"])
-        self.entries, self.after = told["entries"], decoded(told["after"])
+            file.truncate(length)
+
+    def _stands_at(self) -> int:
+        """How long the file was after its last whole page; -1 where that cannot be read."""
+        try:
+            with self._part.open("rb") as file:
+                head = json.loads(file.readline())
+            told = json.loads(self._position.read_text())
+            length, self.entries, self.after = int(told["bytes"]), int(told["entries"]), decoded(told["after"])
+        except (ValueError, KeyError, TypeError):
+            return -1
+        if head != self._head:
+            raise TransferError(
+                f"{self._part} is of another table or namespace; remove it, or name another file with --output"
+            )
+        return length
 
     def add(self, page: list[tuple[Mapping[str, Any], bytes | None]], after: Any) -> None:
         """The items of one page with their overflow bodies; `after` is where the next page begins, None at the end."""
@@ -76,39 +106,64 @@ class ExportFile:
         self._part.replace(self.path)
         self._position.unlink(missing_ok=True)
 
+    def close(self) -> None:
+        """Let others write; what is there stays for the next export."""
+        self._mine.close()
 
-def read_export(path: Path) -> Iterator[tuple[dict[str, Any], bytes | None]]:
+
+def check_place(path: Path) -> None:
     """
-    Each item of a finished export with its overflow body.
+    Whether an export may lie there: known before anybody is asked for anything.
+
+    Raises:
+        TransferError: it may not.
+    """
+    if path.is_dir():
+        raise TransferError(f"{path}: a folder; name the file in it")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise TransferError(f"{path}: cannot be written; choose a folder that exists and may be written")
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A finished export; iterating gives each item with its overflow body."""
+
+    path: Path
+    namespace: str
+    entries: int
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], bytes | None]]:
+        with self.path.open("rb") as file:
+            file.readline()
+            for _ in range(self.entries):
+                line = json.loads(file.readline())
+                yield decoded(line["item"]), base64.b64decode(line["body"]) if "body" in line else None
+
+
+def read_export(path: Path) -> Export:
+    """
+    The export in a file, once every line is known to be as it was written.
 
     Raises:
         TransferError: the file is no export, is not finished, or was changed or cut since.
     """
-    count = _verified(path)
-    with path.open("rb") as file:
-        file.readline()
-        for _ in range(count):
-            line = json.loads(file.readline())
-            yield decoded(line["item"]), base64.b64decode(line["body"]) if "body" in line else None
-
-
-def _verified(path: Path) -> int:
-    """The number of entries, once every line is known to be as it was written."""
     digest, last, lines = hashlib.sha256(), b"", 0
+    head: dict[str, Any] = {}
     try:
         with path.open("rb") as file:
             for line in file:
                 digest.update(last)
                 last, lines = line, lines + 1
-                if lines == 1 and json.loads(line).get("hookcache_export") != FORMAT:
+                head = head or json.loads(line)
+                if lines == 1 and head.get("hookcache_export") != FORMAT:
                     raise TransferError(f"{path} is no export of this version; make one with `hookcache export`")
         told = json.loads(last)
         if told["sha256"] != digest.hexdigest() or told["entries"] != lines - 2:
             raise TransferError(f"{path} was changed or cut since it was made; export again")
-        return int(told["entries"])
+        return Export(path, str(head["namespace"]), int(told["entries"]))
     except OSError as error:
         raise TransferError(f"{path}: {error.strerror or error}; give the file of an export") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise TransferError(f"{path} is no finished export; run `hookcache export` again, it goes on") from None
 
 

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 
 import pytest
+from botocore.exceptions import ClientError
 
 from fakes import FakeSecrets, ocr_event, summarization_event, token_answer
 from hookcache.settings import Settings
@@ -57,7 +58,7 @@ def exported(rig, path, **scanning):
 def imported(path, old, new, rollouts=()):
     counts = Counter()
     sides = [importing.side_of(settings_of(rig), rig.clients, rig.clock) for rig in (old, new)]
-    importing.transfer(path, *sides, counts, rollouts)
+    importing.transfer(read_export(path), *sides, counts, rollouts)
     return +counts
 
 
@@ -318,5 +319,118 @@ def test_bad_input_is_one_line_and_status_2(arguments, remedy, monkeypatch, caps
 
     assert main(arguments) == 2
     captured = capsys.readouterr()
+    assert remedy in captured.err
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["warm", "{here}/missing.jsonl", "--function", "X"], "give a file of pairs"),
+        (["warm", "{here}", "--function", "X"], "put each beside its"),
+        (["export", "-o", "{here}", "--function", "X"], "name the file in it"),
+        (["export", "-o", "{here}/no/x", "--function", "X"], "choose a folder that exists"),
+        (["import", "{here}/missing", "--from-function", "X", "--function", "Y"], "give the file of an export"),
+        (["import", "{here}/cut", "--from-function", "X", "--function", "Y"], "is no finished export"),
+    ],
+)
+def test_the_file_is_looked_at_before_aws_is_asked(arguments, remedy, tmp_path, monkeypatch, capsys):
+    """Without credentials, and without a function of that name, the first word is of the file."""
+    monkeypatch.setattr("hookcache_ops.reach._lambda_client", lambda: pytest.fail("AWS was asked"))
+    (tmp_path / "cut").write_text('{"hookcache_export": 1}\n')
+
+    assert main([argument.format(here=tmp_path) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert (remedy in captured.err, captured.err.count("\n"), captured.out) == (True, 1, "")
+    assert ["cut"] == [path.name for path in tmp_path.iterdir()]
+
+
+class TestTwoAtOnce:
+    def test_the_second_is_told_and_harms_nothing(self, old, tmp_path):
+        path = tmp_path / "old.export"
+        first = ExportFile(path, settings_of(old).table, "old")
+        with pytest.raises(TransferError, match="another export is writing"):
+            ExportFile(path, settings_of(old).table, "old")
+        exporting.export(settings_of(old), first, Scanning(old))
+
+        assert len(list(read_export(path))) == 6
+
+    def test_one_that_began_when_the_first_had_just_ended_is_told_too(self, old, tmp_path, monkeypatch):
+        """Its handle is then that of the finished file, which it must not write into."""
+        path = tmp_path / "old.export"
+        first = ExportFile(path, settings_of(old).table, "old")
+
+        def ended(*_):
+            first.finish()
+
+        monkeypatch.setattr("hookcache_ops.transfer.fcntl.flock", ended)
+        with pytest.raises(TransferError, match="another export is writing"):
+            ExportFile(path, settings_of(old).table, "old")
+
+        assert list(read_export(path)) == []
+
+
+@pytest.mark.parametrize(
+    "position",
+    ["", "{}", "[1]", '{"bytes": 10, "entries": 0, "after": null', '{"bytes": 99999, "entries": 3, "after": null}'],
+)
+def test_an_interrupted_export_that_was_damaged_is_told(position, old, tmp_path):
+    """A machine that went down may have kept one of the two files and not the other."""
+    path = tmp_path / "old.export"
+    with pytest.raises(KeyboardInterrupt):
+        exported(old, path, cut_after=2)
+    (tmp_path / "old.export.position").write_text(position)
+
+    with pytest.raises(TransferError, match="remove both and export again"):
+        exported(old, path)
+
+
+def test_an_export_that_went_on_says_so(old, tmp_path, capsys, monkeypatch):
+    """What lies in it from before may be a week old."""
+    path = tmp_path / "old.export"
+    with pytest.raises(KeyboardInterrupt):
+        exported(old, path, cut_after=2)
+    monkeypatch.setattr(exporting, "variables_for", lambda _: settings_variables(old))
+    monkeypatch.setattr(exporting, "Clients", lambda **_: Scanning(old))
+
+    assert main(["export", "-o", str(path), "--function", "X"]) == 0
+    assert "6 entries in" in (said := capsys.readouterr().out)
+    assert "4 of them written by the run that was cut short" in said
+
+
+def test_the_wrong_wrapper_is_named_and_its_entries_are_not_called_damaged(old, new, tmp_path, capsys, monkeypatch):
+    exported(old, tmp_path / "old.export")
+    monkeypatch.setattr(importing, "variables_for", lambda _: settings_variables(new))
+
+    assert main(["import", str(tmp_path / "old.export"), "--from-function", "NEW", "--function", "OLD"]) == 2
+    captured = capsys.readouterr()
+    assert "holds namespace old, and NEW keeps new" in captured.err
+    assert captured.out == ""
+
+
+def settings_variables(rig):
+    return {name: value for name, value in rig.settings.items() if name.startswith("HOOKCACHE_")}
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        ("AccessDeniedException", "you need dynamodb:Scan"),
+        ("ExpiredTokenException", "or log in"),
+        ("ThrottlingException", "wait a moment"),
+    ],
+)
+def test_a_refused_scan_names_its_own_remedy(code, remedy, old, tmp_path, capsys, monkeypatch):
+    """Running again is no cure for a right that is missing."""
+
+    def refused(*_):
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "Scan")
+
+    monkeypatch.setattr(exporting, "variables_for", lambda _: settings_variables(old))
+    monkeypatch.setattr(exporting, "export", refused)
+
+    assert main(["export", "-o", str(tmp_path / "x"), "--function", "X"]) == 1
+    captured = capsys.readouterr()
+    assert code in captured.err
     assert remedy in captured.err
     assert captured.err.count("\n") == 1
