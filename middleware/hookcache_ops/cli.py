@@ -14,11 +14,12 @@ import importlib
 import io
 import os
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 INTERRUPTED = 1
 BAD_INPUT = 2
@@ -106,6 +107,21 @@ class CommandModule(Protocol):
     def run(self, args: argparse.Namespace) -> int: ...
 
 
+@contextmanager
+def _region_as_told() -> Iterator[None]:
+    """AWS_REGION goes before AWS_DEFAULT_REGION and the profile, as in AWS's own command line; boto3 alone never reads it."""
+    told, before = os.environ.get("AWS_REGION"), os.environ.get("AWS_DEFAULT_REGION")
+    if told:
+        os.environ["AWS_DEFAULT_REGION"] = told
+    try:
+        yield
+    finally:
+        if told:
+            os.environ.pop("AWS_DEFAULT_REGION")
+            os.environ.update({} if before is None else {"AWS_DEFAULT_REGION": before})
+
+
+@_region_as_told()
 def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMANDS) -> int:
     """Run one command and return the exit status; `argv` without the program's name, default: that of the process."""
     arguments = list(sys.argv[1:] if argv is None else argv)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import boto3
 import pytest
 
 from hookcache_ops.cli import COMMANDS, Command, main
@@ -62,6 +63,22 @@ class TestCommands:
             main(arguments, REGISTRY)
         assert ended.value.code == 2
         assert "hookcache" in capsys.readouterr().err.splitlines()[-1]
+
+    @pytest.mark.parametrize("default", [None, "us-east-1"])
+    @pytest.mark.parametrize("told", ["eu-west-1", "", None])
+    def test_the_region_is_the_one_that_every_remedy_names(self, told, default, greet, monkeypatch):
+        """boto3 reads AWS_DEFAULT_REGION alone: an erase would go to the other region's stack of the same name."""
+        for name, value in (("AWS_REGION", told), ("AWS_DEFAULT_REGION", default)):
+            monkeypatch.delenv(name, raising=False)
+            if value is not None:
+                monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+        seen = []
+        greet.run = lambda _: seen.append(boto3.session.Session().region_name) or 0
+
+        assert main(["greet", "world"], REGISTRY) == 0
+        assert seen == [told or default]
+        assert os.environ.get("AWS_DEFAULT_REGION") == default
 
     def test_ctrl_c_is_a_word_and_status_1(self, greet, capsys):
         def run(args: argparse.Namespace) -> int:
