@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -74,3 +75,21 @@ def arguments(module: Any, *argv: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="hookcache")
     module.add_arguments(parser)
     return parser.parse_args(argv)
+
+
+class Slow:
+    """Clients whose table takes its time for the first read."""
+
+    def __init__(self, clients: Any, seconds: float) -> None:
+        self._clients, self._seconds = clients, seconds
+
+    def dynamodb(self) -> Any:
+        return self if self._seconds else self._clients.dynamodb()
+
+    def get_item(self, **arguments: Any) -> Any:
+        time.sleep(self._seconds)
+        self._seconds = 0
+        return self._clients.dynamodb().get_item(**arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._clients.dynamodb() if name.endswith("_item") else self._clients, name)

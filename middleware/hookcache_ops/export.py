@@ -15,8 +15,8 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from hookcache.clients import Clients
 from hookcache.clock import SystemClock
+from hookcache.commands import OperatorClients
 from hookcache.entry import Item
 from hookcache.errors import ConfigurationError, TierUnavailable
 from hookcache.overflow import Overflow
@@ -49,14 +49,14 @@ def run(args: argparse.Namespace) -> int:
         settings = Settings.of(variables_for(args))
         file = ExportFile(Path(args.output), settings.table, settings.namespace)
         resumed = file.entries
-        export(settings, file, Clients(slim=False))
+        export(settings, file, OperatorClients(slim=False))
     except (TransferError, ReachError, ConfigurationError) as error:
         return _complain(str(error), 2)
-    except OSError as error:
-        return _complain(f"{args.output}: {error.strerror or error}; choose a folder that exists and may be written", 2)
     except (ClientError, BotoCoreError, TierUnavailable) as error:
         remedy = cure(told_by(error), "you need dynamodb:Scan on the table and s3:GetObject on the overflow bucket")
         return _complain(f"{told_by(error)}; {remedy}: the same command goes on where it stopped", 1)
+    except OSError as error:
+        return _complain(f"{args.output}: {error.strerror or error}; choose a folder that exists and may be written", 2)
     except KeyboardInterrupt:
         return _complain("interrupted; run the same command again, it goes on where it stopped", 1)
     figures = {"entries": file.entries, "resumed_after": resumed, "file": str(file.path)}

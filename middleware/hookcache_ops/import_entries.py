@@ -21,8 +21,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from hookcache.assembly import Assembly
 from hookcache.cipher import BodyCipher
-from hookcache.clients import Clients
 from hookcache.clock import Clock
+from hookcache.commands import OperatorClients
 from hookcache.control import Control
 from hookcache.entry import Entry, Item, Sealer, Tombstone
 from hookcache.errors import ConfigurationError, EntryRejected, TierUnavailable
@@ -37,7 +37,7 @@ from hookcache.settings import Settings
 from hookcache.table import Found, TableTier
 from hookcache.value import replace
 from hookcache_ops.ledger.period import cure, told_by
-from hookcache_ops.reach import ReachError, variables_for
+from hookcache_ops.reach import ReachError, patient_assembly, variables_for
 from hookcache_ops.transfer import Export, TransferError, read_export
 
 EXAMPLE = """examples:
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
             for name in (args.from_function, args.function)
         ]
         _check_origin(export, settings[0], args.from_function)
-        old, new = (side_of(each, Clients(slim=False)) for each in settings)
+        old, new = (side_of(each, OperatorClients(slim=False)) for each in settings)
         transfer(export, old, new, counts, args.rollout)
     except KeyboardInterrupt:
         _show(counts, args)
@@ -137,7 +137,7 @@ def side_of(settings: Settings, clients: Any, clock: Clock | None = None) -> Sid
     Raises:
         TransferError: its secret or its backend's identity cannot be had.
     """
-    assembly = Assembly(settings, {}, clients, clock)
+    assembly = patient_assembly(settings, {}, clients, clock)
     texts = every_version(clients.secrets_manager, settings.secret_arn) if settings.secret_arn else [settings.secret]
     secrets = [Secrets.derive(text.encode()) for text in texts]
     keyers = tuple((keyer := Keyer(each, settings.namespace), _sealer(each, keyer, settings)) for each in secrets)

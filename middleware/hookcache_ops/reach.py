@@ -23,13 +23,17 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 
+from hookcache.assembly import Assembly
 from hookcache.commands import RESERVE_SECONDS, Commands
+from hookcache.erasable import ErasableItems
 from hookcache.errors import ConfigurationError
 from hookcache.settings import PREFIX, Settings
 from hookcache_ops.ledger.period import cure, told_by
 
 if TYPE_CHECKING:
     import argparse
+
+    from hookcache.clock import Clock
 
 WRAPPER_PREFIX, ERASE_PREFIX = "GENAIIDP-cache-", "hookcache-erase-"
 SLICE_SECONDS = 5.0
@@ -174,6 +178,15 @@ def variables_for(
         whence = f"the variables of {args.function}" if args.function else "this shell's HOOKCACHE_* variables"
         raise ReachError(f"{whence} name no table; give --function with the wrapper's name, or set {PREFIX}TABLE")
     return own
+
+
+def patient_assembly(
+    settings: Settings, environ: Mapping[str, str], clients: Any, clock: Clock | None = None
+) -> Assembly:
+    """A function's parts as an operator uses them: from far away, and through a spell of throttling (F3 is about requests)."""
+    assembly = Assembly(settings, environ, clients, clock)
+    assembly.items = ErasableItems(clients.dynamodb, settings.table, assembly.clock, assembly.spending)
+    return assembly
 
 
 def _direct(variables: Mapping[str, str], whence: str) -> Direct:

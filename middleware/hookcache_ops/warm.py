@@ -25,11 +25,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from hookcache.assembly import Assembly
 from hookcache.backend import Answer, spelt
 from hookcache.cache import Cache
-from hookcache.clients import Clients
 from hookcache.clock import Clock, Deadline, EpochMillis
+from hookcache.commands import OperatorClients
 from hookcache.errors import ConfigurationError
 from hookcache.hook import CachingHook
 from hookcache.lookup import Lookup
@@ -40,7 +39,7 @@ from hookcache.settings import Settings
 from hookcache.truth import TruthCheck
 from hookcache.value import replace
 from hookcache_ops.pairs import Pair, PairError, check_sources, read_pairs
-from hookcache_ops.reach import ReachError, variables_for
+from hookcache_ops.reach import ReachError, patient_assembly, variables_for
 from hookcache_ops.warm_clients import WarmClients
 
 EXAMPLE = """examples:
@@ -60,7 +59,7 @@ REMEDIES = {
     "secret_unavailable": "the secret cannot be read: you need secretsmanager:GetSecretValue on it, and kms:Decrypt on its key",
     "backend_unknown": "the backend cannot be looked up: you need lambda:GetFunctionConfiguration on it",
 }
-GIVE_UP = 100
+GIVE_UP = 10
 """After so many pairs in a row that could not reach the cache the others are left for the next run."""
 
 
@@ -173,8 +172,8 @@ class Warmer:
         clock: Clock | None = None,
     ) -> None:
         self._dry_run = dry_run
-        self._assembly = Assembly(
-            settings, {}, WarmClients(clients or Clients(), dry_run=dry_run, images=images), clock
+        self._assembly = patient_assembly(
+            settings, {}, WarmClients(clients or OperatorClients(), dry_run=dry_run, images=images), clock
         )
         self._lines: list[str] = []
         self._pair: Pair | None = None

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from fakes import FakeSecrets, ocr_event, summarization_event, token_answer
 from hookcache.settings import Settings
@@ -14,7 +14,7 @@ from hookcache_ops import export as exporting
 from hookcache_ops import import_entries as importing
 from hookcache_ops.cli import main
 from hookcache_ops.transfer import ExportFile, TransferError, decoded, encoded, read_export
-from operator_rig import operator_of
+from operator_rig import Slow, operator_of
 
 
 class Scanning:
@@ -391,7 +391,7 @@ def test_an_export_that_went_on_says_so(old, tmp_path, capsys, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         exported(old, path, cut_after=2)
     monkeypatch.setattr(exporting, "variables_for", lambda _: settings_variables(old))
-    monkeypatch.setattr(exporting, "Clients", lambda **_: Scanning(old))
+    monkeypatch.setattr(exporting, "OperatorClients", lambda **_: Scanning(old))
 
     assert main(["export", "-o", str(path), "--function", "X"]) == 0
     assert "6 entries in" in (said := capsys.readouterr().out)
@@ -434,3 +434,36 @@ def test_a_refused_scan_names_its_own_remedy(code, remedy, old, tmp_path, capsys
     assert code in captured.err
     assert remedy in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_a_page_of_the_table_may_take_seconds(old, tmp_path, monkeypatch):
+    """A page of a scan holds up to 1 MB; half a second, a request's bound, would end each export at its first page."""
+    given = []
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setattr(exporting, "variables_for", lambda _: settings_variables(old))
+    monkeypatch.setattr(exporting, "export", lambda _settings, _file, clients: given.append(clients.dynamodb()))
+
+    assert main(["export", "-o", str(tmp_path / "x"), "--function", "X"]) == 0
+    config = given[0].meta.config
+    assert (config.read_timeout, config.retries["total_max_attempts"]) == (10, 5)
+
+
+def test_a_table_that_timed_out_is_not_taken_for_the_file(old, tmp_path, monkeypatch, capsys):
+    """The SDK's timeouts are OSErrors as well."""
+
+    def late(*_):
+        raise ReadTimeoutError(endpoint_url="https://table")
+
+    monkeypatch.setattr(exporting, "variables_for", lambda _: settings_variables(old))
+    monkeypatch.setattr(exporting, "export", late)
+
+    assert main(["export", "-o", str(tmp_path / "x"), "--function", "X"]) == 1
+    assert "check the network and AWS_REGION" in capsys.readouterr().err
+
+
+def test_an_import_waits_for_a_slow_table(old, new, tmp_path):
+    """F3 bounds what a request waits for the table, and nobody's request waits for this."""
+    exported(old, tmp_path / "old.export")
+    new.clients = Slow(new.clients, 1.1)
+
+    assert imported(tmp_path / "old.export", old, new) == {"imported": 6}

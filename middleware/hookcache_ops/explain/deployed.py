@@ -26,6 +26,7 @@ from hookcache.request import metered_context
 from hookcache.settings import Settings
 from hookcache.spending import Spending
 from hookcache.value import replace
+from hookcache_ops.reach import patient_assembly
 
 
 class DeployedError(Exception):
@@ -73,7 +74,7 @@ def look_up(
     try:
         settings = Settings.of({name: value for name, value in variables.items() if name.startswith("HOOKCACHE_")})
         clients = clients if clients is not None else OperatorClients()
-        assembly = Assembly(settings, variables, clients, clock if clock is not None else SystemClock())
+        assembly = patient_assembly(settings, variables, clients, clock if clock is not None else SystemClock())
         return _verdict(event, assembly, settings)
     except ConfigurationError as error:
         raise DeployedError(str(error)) from None
