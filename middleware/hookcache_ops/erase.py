@@ -222,7 +222,7 @@ def _form_digest(name: str, s3: Callable[[], Any] | None) -> str:
         # request is never cached, so that nothing is missed by resolving it here.
         named = [name for name, value in request.event.items() if isinstance(value, str) and value.startswith("s3://")]
         request = with_references(request, sorted(set(named) - {"context", "modelId"}))
-        buckets = sorted({image.uri.split("/")[2] for image in request.images if image.uri.startswith("s3://")})
+        buckets = sorted({image.uri.split("/")[2] for image in request.images if image.uri.startswith("s3://")} - {""})
         reader = ImageReader(
             s3 or Clients(slim=False).s3, [f"s3://{bucket}" for bucket in buckets], SystemClock(), Spending()
         )
@@ -230,7 +230,7 @@ def _form_digest(name: str, s3: Callable[[], Any] | None) -> str:
     except Unkeyable as unkeyable:
         if unkeyable.reason is Reason.IMAGE_UNREADABLE:
             raise InputError(
-                f"--event {name}: its images cannot be read from S3 any more; give the pages themselves with --image"
+                f"--event {name}: its images cannot be read from S3, any more or by you; give the pages themselves with --image"
             ) from None
         raise InputError(
             f"--event {name} is never cached ({unkeyable.reason.value}), so nothing is kept of it"

@@ -23,6 +23,7 @@ import yaml
 
 from hookcache.errors import ConfigurationError
 from hookcache.prices import PriceTable, price_text
+from hookcache_ops.ledger.period import cure, told_by
 from hookcache_ops.price_check import check_function, check_rows
 
 EXAMPLE = """examples:
@@ -131,13 +132,12 @@ def _text(reference: str) -> str:
 
     try:
         return price_text(reference, partial(boto3.client, "s3"), partial(boto3.client, "ssm"))
+    except (BotoCoreError, ClientError) as error:
+        told = told_by(error)
+        raise InputError(f"{reference}: {told}; {cure(told, 'check name, region and the right to read it')}") from error
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "no text, or s3:// without bucket and key"
         raise InputError(f"{reference}: {why}; give a price table in the host's format") from error
-    except (BotoCoreError, ClientError) as error:
-        raise InputError(
-            f"{reference}: {str(error).rstrip('.')}; check name, region and the right to read it"
-        ) from error
 
 
 def _table(reference: str) -> PriceTable:

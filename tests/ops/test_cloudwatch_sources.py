@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from botocore.exceptions import ClientError
 
 from hookcache_ops.cli import main
 from hookcache_ops.ledger.book import Ledger
@@ -162,3 +163,22 @@ def test_what_is_not_there_is_one_line_with_the_remedy(source, said, log_file, c
 
     assert (1, True) == (error.count("\n"), said in error)
     assert ".;" not in error
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        ("ExpiredTokenException", "; set AWS_PROFILE and AWS_REGION, or log in"),
+        ("ThrottlingException", "; wait a moment and try again"),
+        ("AccessDeniedException", "; check name, region and the right logs:FilterLogEvents"),
+    ],
+)
+def test_what_aws_refuses_is_told_with_its_own_remedy(code, remedy, capsys, monkeypatch):
+    """Who waits or logs in need not look for a right that is there."""
+
+    def refused(_service):
+        raise ClientError({"Error": {"Code": code, "Message": "no"}}, "FilterLogEvents")
+
+    monkeypatch.setattr("boto3.client", refused)
+    assert main(["report", "logs:/x"]) == 2
+    assert capsys.readouterr().err.endswith(remedy + "\n")

@@ -676,6 +676,8 @@ def test_a_misspelt_variable_is_found_however_little_its_function_logs(name: str
         (["--function", "GENAIIDP-gone"], "check the name and AWS_REGION"),
         (["--function", WRAPPER, "--prices", "no-such-file"], "give a price table in the host's format"),
         (["--function", WRAPPER, "--host-timeout", "0"], "--host-timeout must be"),
+        (["--function", WRAPPER, "--host-timeout", "nan"], "--host-timeout must be"),
+        (["--function", WRAPPER, "--host-timeout", "inf"], "--host-timeout must be"),
     ],
 )
 def test_what_cannot_be_examined_is_status_2_and_one_line(

@@ -229,6 +229,8 @@ def test_bad_input_is_one_line_that_names_the_remedy(argv, remedy, capsys, monke
         ("[" * 100_000, "is not JSON"),
         ("[]", "never cached (event_shape)"),
         (json.dumps(ocr_event("https://elsewhere/page.jpeg")), "never cached (image_not_allowed)"),
+        (json.dumps(ocr_event("s3://")), "never cached (image_not_allowed)"),
+        (json.dumps(ocr_event("s3:///x.jpeg")), "never cached (image_not_allowed)"),
         (json.dumps(ocr_event("s3://bucket/gone.jpeg")), "give the pages themselves with --image"),
     ],
 )

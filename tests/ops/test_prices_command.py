@@ -10,6 +10,7 @@ from pathlib import Path
 import boto3
 import pytest
 import yaml
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from fakes import FakeS3, FakeSecrets
 from hookcache.prices import OWN_PRICES, OWN_ROW, PriceTable
@@ -65,6 +66,28 @@ def test_a_table_is_read_from_where_the_function_reads_it(reference, run, monkey
         ssm.parameters["/idp/pricing"] = text
         status, _, err = run("--check", reference)
         assert (wanted, wanted == 2) == (status, reference in err)
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (ReadTimeoutError(endpoint_url="https://ssm"), "; check the network and AWS_REGION"),
+        (
+            ClientError({"Error": {"Code": "ExpiredTokenException", "Message": "It\nis over."}}, "GetParameter"),
+            "or log in",
+        ),
+        (ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetParameter"), "the right to read it"),
+    ],
+)
+def test_a_table_that_aws_does_not_give_is_one_line_with_its_own_remedy(error, remedy, run, monkeypatch):
+    """The SDK's timeouts are OSErrors as well, and its words may have several lines."""
+
+    def refused(_service):
+        raise error
+
+    monkeypatch.setattr(boto3, "client", refused)
+    status, _, err = run("--check", "ssm:/idp/pricing")
+    assert (status, err.count("\n"), err.strip().endswith(remedy)) == (2, 1, True)
 
 
 def test_the_shipped_example_is_a_sound_table(run):

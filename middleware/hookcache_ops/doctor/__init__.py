@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -150,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
 def _patient(args: argparse.Namespace, ask: Asker) -> Patient:
     if bool(args.stack) == bool(args.function):
         raise NotExamined("name either the stack or, with --function, the function; see hookcache doctor --help")
-    if args.host_timeout <= 0:
+    if not 0 < args.host_timeout < math.inf:
         raise NotExamined("--host-timeout must be a number of seconds above 0, such as 840 or 60")
     rows = None if args.prices is None else _price_rows(args.prices)
     function, bucket = (args.function, "") if args.function else _of_stack(ask, args.stack)

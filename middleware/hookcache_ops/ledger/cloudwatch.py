@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hookcache_ops.ledger.book import DAY_SECONDS, PICO, WIDTHS, Ledger, RowKey, Sums
 from hookcache_ops.ledger.histogram import Histogram, bin_of
 from hookcache_ops.ledger.metrics import METRICS
-from hookcache_ops.ledger.period import Period, SourceError, told_by
+from hookcache_ops.ledger.period import Period, SourceError, cure, told_by
 
 if TYPE_CHECKING:
     from hookcache_ops.receipts import Reading
@@ -86,9 +86,9 @@ def fill_from_metrics(
         since, until = since - since % width, until + -until % width
         found = _fetched(cloudwatch, namespace, keys, since, until, width)
     except (BotoCoreError, ClientError) as error:
-        raise SourceError(
-            f"{PREFIX}{namespace}: {told_by(error)}; check region and the rights cloudwatch:ListMetrics, cloudwatch:GetMetricData"
-        ) from error
+        told = told_by(error)
+        rights = "check region and the rights cloudwatch:ListMetrics, cloudwatch:GetMetricData"
+        raise SourceError(f"{PREFIX}{namespace}: {told}; {cure(told, rights)}") from error
     for (metering_key, start), values in sorted(found.items()):
         step, _, rest = metering_key.partition("/")
         sums = _sums(values)

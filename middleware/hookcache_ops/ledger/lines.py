@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from hookcache_ops.ledger.period import Period, SourceError, told_by
+from hookcache_ops.ledger.period import Period, SourceError, cure, told_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,8 +113,9 @@ def _log_group_lines(group: str, period: Period) -> Iterator[bytes]:
             for event in page["events"]:
                 yield event["message"].encode("utf-8", "replace")
     except (BotoCoreError, ClientError) as error:
+        told = told_by(error)
         raise SourceError(
-            f"logs:{group}: {told_by(error)}; check name, region and the right logs:FilterLogEvents"
+            f"logs:{group}: {told}; {cure(told, 'check name, region and the right logs:FilterLogEvents')}"
         ) from error
 
 
