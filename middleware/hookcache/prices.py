@@ -12,7 +12,7 @@ is read when the first cost is needed, which a hit never does: its entry carries
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +24,9 @@ from hookcache.value import value
 
 LOAD_SECONDS = 2.0
 """Bound on reading the table: the answer is there by then and waits for it (P34)."""
+
+MOST_DEPTH, MOST_BYTES = 32, 8 * 1024 * 1024
+"""A table nests five deep. A deeper text could end the process in the YAML library's C code; a longer one is no table."""
 
 RETRY_SECONDS, MOST_RETRY_SECONDS = 30.0, 900.0
 """A table that could not be had is asked for again after so long, then after twice as long each time, up to the most."""
@@ -72,12 +75,15 @@ class PriceTable:
         import yaml  # 20 ms, paid by the first miss of an environment and by no hit (docs/adr/0004)
 
         try:
-            listed = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            _refuse_depth(yaml.parse(text, Loader=loader))
+            listed = yaml.load(text, Loader=loader)  # noqa: S506 - both are safe
             rows: dict[str, dict[str, Decimal]] = {}
             for row in listed["pricing"]:
-                units = rows.setdefault(str(row["name"]), {})
+                name = _word(row["name"])
+                units = rows.setdefault(name, {})
                 for unit in row["units"]:
-                    units[str(unit["name"])] = _price(unit["price"], f"{row['name']}, {unit['name']}")
+                    units[_word(unit["name"])] = _price(_word(unit["price"]), f"{name}, {unit['name']}")
         except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
             raise ConfigurationError(
                 f"the price table is not in the host's format (pricing: [{{name, units: [{{name, price}}]}}]): {error}"
@@ -89,9 +95,25 @@ class PriceTable:
         return self.rows.get(name, {}).get(unit)
 
 
-def _price(told: Any, where: str) -> Decimal:
+def _refuse_depth(events: Iterable[Any]) -> None:
+    depth = 0
+    for event in events:
+        kind = type(event).__name__
+        depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+        if depth > MOST_DEPTH:
+            raise ValueError(f"nested deeper than {MOST_DEPTH}")
+
+
+def _word(told: Any) -> str:
+    """A name or a price; a list in its place may be a small text that spells out endless (YAML aliases)."""
+    if isinstance(told, list | dict):
+        raise TypeError("a list or an object in place of a name or a price")
+    return str(told)
+
+
+def _price(told: str, where: str) -> Decimal:
     try:
-        price = Decimal(str(told))
+        price = Decimal(told)
     except InvalidOperation:
         price = Decimal("NaN")
     if not price.is_finite() or price < 0:
@@ -166,12 +188,14 @@ def price_text(reference: str, s3: Callable[[], Any], ssm: Callable[[], Any]) ->
     The text that `HOOKCACHE_PRICES` names: a file's path, `s3://bucket/key`, or `ssm:name` of a parameter.
 
     Raises:
-        ValueError: an `s3://` reference without a key, or no text.
+        ValueError: an `s3://` reference without a key, no text, or more of it than a table ever has.
         OSError, botocore errors: it cannot be read.
     """
     if reference.startswith("s3://"):
         _, _, bucket, key = reference.split("/", 3)
-        body: bytes = s3().get_object(Bucket=bucket, Key=key)["Body"].read()
+        body: bytes = s3().get_object(Bucket=bucket, Key=key)["Body"].read(MOST_BYTES + 1)
+        if len(body) > MOST_BYTES:
+            raise ValueError(f"{reference} is no price table: it is larger than {MOST_BYTES // 2**20} MB")
         return body.decode()
     if reference.startswith("ssm:"):
         reply = ssm().get_parameter(Name=reference.removeprefix("ssm:"), WithDecryption=True)

@@ -6,7 +6,7 @@ import pytest
 
 from fakes import BUCKET, FakeClock, FakeS3, FakeSecrets
 from hookcache.errors import ConfigurationError
-from hookcache.prices import OWN_PRICES, Prices, PriceTable, table_from
+from hookcache.prices import MOST_BYTES, OWN_PRICES, Prices, PriceTable, table_from
 
 TEXT = """
 pricing:
@@ -140,12 +140,33 @@ def test_own_units_have_prices_that_an_operator_may_replace():
         "pricing: [{name: a, units: [{name: b, price: .nan}]}]",
         "pricing: [",
         "pricing: !!python/object/apply:os.system [true]",
+        "pricing: " + "[" * 100_000,
+        "- " * 100_000,
+        "pricing: [{name: " + "[" * 40 + "]" * 40 + ", units: []}]",
+        "a: &a [x, x]\nb: &b [*a, *a]\npricing: [{name: *b, units: []}]",
+        "a: &a [x, x]\npricing: [{name: a, units: [{name: b, price: *a}]}]",
     ],
+    ids=range(17),
 )
 def test_a_table_in_another_format_is_refused(text):
     """P55, B22: with the format in the message; nothing in it is executed."""
     with pytest.raises(ConfigurationError, match="pricing"):
         PriceTable.parse(text)
+
+
+def test_a_table_as_deep_as_any_is_read():
+    """B22, control: the bound on depth leaves far more than the host's format has."""
+    deep = "more: " + "[" * 20 + "]" * 20 + "\n" + TEXT
+    assert PriceTable.parse(TEXT) == PriceTable.parse(deep)
+
+
+def test_an_object_that_is_far_too_large_for_a_table_is_not_read_whole():
+    """B22: an environment's memory must not go to an object that somebody named by mistake."""
+    s3 = FakeS3()
+    s3.put_object(Bucket=BUCKET, Key="config/prices.yaml", Body=b" " * (MOST_BYTES + 1))
+
+    with pytest.raises(ValueError, match="larger than 8 MB"):
+        table_from(f"s3://{BUCKET}/config/prices.yaml", lambda: s3, FakeSecrets)
 
 
 def test_a_table_may_lie_in_a_file_in_s3_or_in_a_parameter(tmp_path):
