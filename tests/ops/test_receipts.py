@@ -236,15 +236,17 @@ def test_a_log_group_of_the_account_is_a_source(monkeypatch):
     assert asked == [wanted, wanted | {"startTime": samples.START_MS - 900_000}]
 
 
-@pytest.mark.parametrize("source", ["logs:", "logs:/no/such/group"])
-def test_a_log_group_that_cannot_be_read_is_named_with_the_remedy(source, monkeypatch):
+@pytest.mark.parametrize(
+    ("source", "remedy"), [("logs:", "give the stack"), ("logs:/no/such/group", "check the network and AWS_REGION")]
+)
+def test_a_log_group_that_cannot_be_read_is_named_with_the_remedy(source, remedy, monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_LOGS", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
 
-    with pytest.raises(SourceError, match=r"logs:.*(give the stack|check name, region and the right)"):
+    with pytest.raises(SourceError, match=f"logs:.*{remedy}"):
         read(source)
 
 
