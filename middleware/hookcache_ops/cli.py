@@ -132,6 +132,9 @@ def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMAN
         if called is None:
             parser.print_help()
             return 0
+        if read := _read_and_written(args):
+            print(f"hookcache: -o would replace {read}, which is read: name another file", file=sys.stderr)
+            return BAD_INPUT
         status = called(args)
         print(end="", flush=True)
     except KeyboardInterrupt:
@@ -149,6 +152,20 @@ def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMAN
         _drop_output()
         return BAD_INPUT
     return status
+
+
+def _read_and_written(args: argparse.Namespace) -> str | None:
+    """The file among the other arguments that `--output` names as well: a log would be gone for the report on it."""
+    given = vars(args)
+    output = given.get("output")
+    if not isinstance(output, str) or not os.path.isfile(output):
+        return None
+    others = [value for name, value in given.items() if name != "output"]
+    told = [each for value in others for each in (value if isinstance(value, list) else [value])]
+    return next(
+        (each for each in told if isinstance(each, str) and os.path.isfile(each) and os.path.samefile(each, output)),
+        None,
+    )
 
 
 def _open_streams() -> None:

@@ -44,6 +44,26 @@ class TestCommands:
         with pytest.raises(ModuleNotFoundError):
             main(["other"], REGISTRY)
 
+    @pytest.mark.parametrize(("output", "status"), [("log", 2), ("link", 2), ("page", 0), ("new", 0)])
+    def test_a_log_is_not_replaced_by_what_is_said_of_it(self, tmp_path, capsys, monkeypatch, output, status):
+        """B22: under any name that the file has."""
+        module = ModuleType("reader_command")
+
+        def add_arguments(parser: argparse.ArgumentParser) -> None:
+            parser.add_argument("sources", nargs="*")
+            parser.add_argument("-o", "--output")
+
+        module.add_arguments, module.run = add_arguments, lambda args: Path(args.output).write_text("said") * 0
+        monkeypatch.setitem(sys.modules, "reader_command", module)
+        (tmp_path / "log").write_text("receipts")
+        (tmp_path / "link").symlink_to(tmp_path / "log")
+        (tmp_path / "page").write_text("of before")
+        arguments = ["read", "-", str(tmp_path / "log"), "-o", str(tmp_path / output)]
+
+        assert main(arguments, (Command("read", "reader_command", "read"),)) == status
+        assert (tmp_path / "log").read_text() == "receipts"
+        assert bool(status) == ("name another file" in capsys.readouterr().err)
+
     def test_help_lists_every_command_and_imports_none(self, capsys):
         with pytest.raises(SystemExit) as ended:
             main(["--help"], REGISTRY)
