@@ -7,12 +7,13 @@ import pytest
 from contract.tables import LEASE_SECONDS, TABLE, items_on
 from hookcache.entry import Fence
 from hookcache.errors import TierUnavailable
-from hookcache.items import Throttled
+from hookcache.items import Conflict, Throttled
 from hookcache.lease import (
     KIND,
     NEGATIVE_SECONDS,
     REFUSAL_SECONDS,
     SKEW_MS,
+    TOMBSTONE_SECONDS,
     Held,
     Lease,
     LeaseBook,
@@ -138,6 +139,7 @@ class TestAcquire:
         {"state": {"S": "HELD"}, "fence": {"N": "7"}, "owner": {"S": "else"}},
         {"state": {"N": "1"}, "fence": {"N": "1" + "0" * 50}, "end_ms": {"N": "8"}},
         {"state": {"S": "DONE"}, "fence": {"N": "9" * 38}, "end_ms": {"N": "8"}, "note": {"S": "REFUSED"}},
+        {"state": {"S": "DONE"}, "fence": {"N": "7"}, "end_ms": {"N": "8"}, "note_ms": {"S": "late"}},
     )
 
     @pytest.mark.parametrize("damaged", DAMAGED, ids=str)
@@ -146,7 +148,10 @@ class TestAcquire:
         items.put({"pk": {"B": key}, "kind": {"S": KIND}, **damaged})
         lease = book.acquire(key, ME)
 
+        ttl = (clock.now_ms() + LEASE_MS) // 1000 + TOMBSTONE_SECONDS
+
         assert Lease(key, ME, Fence(clock.now_ms()), clock.now_ms() + LEASE_MS) == lease
+        assert {"N": str(ttl)} == items.get(key, KIND, consistent=True)["ttl"]
         assert isinstance(book.acquire(key, OTHER), Held)
         assert book.renew(lease)
         assert book.release(lease, State.DONE)
@@ -174,6 +179,20 @@ class TestAcquire:
 
         assert (OTHER, True) == (leaders[0].owner, isinstance(second, Held))
         assert book.renew(leaders[0])
+
+    def test_an_item_that_goes_between_two_tries_stands_in_nobodys_way(self, items, key, clock):
+        """P29: what was seen of it says nothing about the next one."""
+        stood = {"state": {"S": "DONE"}, "fence": {"N": str(clock.now_ms() + 7)}, "end_ms": {"N": "8"}}
+
+        class Vanishing(LeaseBook):
+            told = [Conflict(stood), Conflict(None)]  # noqa: RUF012
+
+            def _try(self, *how):
+                return self.told.pop(0) if self.told else super()._try(*how)
+
+        lease = Vanishing(items, clock, LEASE_SECONDS).acquire(key, ME)
+
+        assert (ME, clock.now_ms()) == (lease.owner, lease.fence)
 
     def test_one_that_is_damaged_anew_at_every_try_is_table_trouble(self, items, key, clock):
         """P29: three tries, then the caller fetches without a lease."""

@@ -130,6 +130,7 @@ class TestAfterAConflict:
             (held(owner="me", fence=5, note="REFUSED", note_ms=NOW), Lease(b"", "me", 5, NOW + 30_000, True, True)),
             (held(owner="me", fence=5, note="UNKEPT", note_ms=NOW), Lease(b"", "me", 5, NOW + 30_000, False, True)),
             (held(owner="me", fence=5, note="UNKEPT", note_ms=NOW - 60_000), Lease(b"", "me", 5, NOW + 30_000)),
+            (held(owner="me", fence=5, note="Timeout", note_ms=NOW), Lease(b"", "me", 5, NOW + 30_000)),
             (held(-SKEW - 1, owner="me", fence=5), Lease(b"", "me", 5, NOW - SKEW - 1)),
             (held(), Held(held())),
             (held(-SKEW), Held(held(-SKEW))),
