@@ -86,7 +86,7 @@ class LeaseItem:
                 _fence_in(item),
                 EpochMillis(int(item["end_ms"]["N"])),
                 item.get("note", {}).get("S", ""),
-                EpochMillis(int(item.get("note_ms", {}).get("N", "0"))),
+                _noted_ms(item),
                 EpochMillis(int(item.get("beat_ms", {}).get("N", "0"))),
             )
         except (KeyError, ValueError, TypeError, AttributeError):
@@ -382,7 +382,7 @@ class LeaseBook:
 
 
 _TAKE = "SET #state = :held, #owner = :me, #fence = :new, #end = :end, beat_ms = :now, #ttl = :ttl"
-_READ = {"#state": "state", "#fence": "fence", "#end": "end_ms", "note_ms": "note_ms", "beat_ms": "beat_ms"}
+_READ = {"#state": "state", "#fence": "fence", "#end": "end_ms", "beat_ms": "beat_ms"}
 """What may keep a lease item from being read: one in which none of these changed is as damaged as before."""
 _OURS = "#owner = :me AND #fence = :mine AND #state = :held"
 
@@ -401,6 +401,14 @@ def _fence_in(item: Item) -> Fence:
     if fence >= MOST_FENCE:
         raise ValueError
     return Fence(fence)
+
+
+def _noted_ms(item: Item) -> EpochMillis:
+    """Long ago where it cannot be read: who takes the lease over leaves its note, and must not look damaged while it is held."""
+    try:
+        return EpochMillis(int(item["note_ms"]["N"]))
+    except (KeyError, ValueError, TypeError):
+        return EpochMillis(0)
 
 
 def _ours(lease: Lease) -> dict[str, dict[str, str]]:

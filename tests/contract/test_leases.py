@@ -139,7 +139,6 @@ class TestAcquire:
         {"state": {"S": "HELD"}, "fence": {"N": "7"}, "owner": {"S": "else"}},
         {"state": {"N": "1"}, "fence": {"N": "1" + "0" * 50}, "end_ms": {"N": "8"}},
         {"state": {"S": "DONE"}, "fence": {"N": "9" * 38}, "end_ms": {"N": "8"}, "note": {"S": "REFUSED"}},
-        {"state": {"S": "DONE"}, "fence": {"N": "7"}, "end_ms": {"N": "8"}, "note_ms": {"S": "late"}},
     )
 
     @pytest.mark.parametrize("damaged", DAMAGED, ids=str)
@@ -179,6 +178,25 @@ class TestAcquire:
 
         assert (OTHER, True) == (leaders[0].owner, isinstance(second, Held))
         assert book.renew(leaders[0])
+
+    @pytest.mark.parametrize(
+        "damage", [{"note_ms": {"S": "late"}}, {"note_ms": {"N": "7"}, "note": {"N": "9"}}], ids=str
+    )
+    def test_a_damaged_note_is_none_and_costs_nobody_a_lease(self, book, items, key, damage):
+        """P23, P25: who took the lease over left the note as it was; it must not look damaged while it is held."""
+        item = {
+            "pk": {"B": key},
+            "kind": {"S": KIND},
+            "state": {"S": "DONE"},
+            "fence": {"N": "7"},
+            "end_ms": {"N": "8"},
+        }
+        items.put({**item, "note": {"S": "REFUSED"}, **damage})
+        lease = book.acquire(key, ME)
+
+        assert (ME, False) == (lease.owner, lease.refused_lately)
+        assert isinstance(book.acquire(key, OTHER), Held)
+        assert book.renew(lease)
 
     def test_an_item_that_goes_between_two_tries_stands_in_nobodys_way(self, items, key, clock):
         """P29: what was seen of it says nothing about the next one."""

@@ -55,10 +55,15 @@ class TestTheItem:
 
         assert LeaseItem(State.HELD, "", 7, 8, "", 0, 0) == LeaseItem.decode(least)
 
+    @pytest.mark.parametrize("damage", [None, {}, "9", {"N": "late"}, {"S": "9"}], ids=str)
+    def test_a_note_without_a_time_holds_for_nobody(self, damage):
+        """P23: it is no reason to take the item for damaged: whoever takes the lease over leaves it there."""
+        assert LeaseItem(State.HELD, "me", 7, 8, "Timeout", 0, 10) == LeaseItem.decode(WHOLE | {"note_ms": damage})
+
     @pytest.mark.parametrize(
         "change",
         [
-            *({name: None} for name in WHOLE),
+            *({name: None} for name in WHOLE if name != "note_ms"),
             *({name: {}} for name in ("state", "fence", "end_ms")),
             {"state": {"S": "NOVEL"}},
             {"state": "HELD"},
