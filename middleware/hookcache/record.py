@@ -47,7 +47,7 @@ class Recorder:
     def __init__(self, namespace: str, service: str) -> None:
         self._service = service
         self._shape = EmfShape(namespace, ("MeteringKey", "Service"))
-        self._beginning = lru_cache(maxsize=256)(self._spell_beginning)
+        self._words = lru_cache(maxsize=256)(self._spell_words)
         self._units: dict[tuple[int, ...], tuple[tuple[str, str], object]] = {}
 
     def line(self, timestamp_ms: int, receipt: Receipt) -> str:
@@ -62,35 +62,54 @@ class Recorder:
         return self._shape.line(timestamp_ms, dimensions, _members(receipt), _metrics(receipt))
 
     def _usual_line(self, timestamp_ms: int, receipt: Receipt) -> str:
-        word, latency, unpriced = encode_basestring_ascii, float(receipt.total_ms), bool(receipt.unpriced)
-        beginning = self._beginning(
-            receipt.outcome, receipt.reason, receipt.error_type, receipt.context, receipt.function, unpriced
+        word, latency, unpriced = encode_basestring_ascii, repr(float(receipt.total_ms)), bool(receipt.unpriced)
+        beginning, mode, version, end = self._words(
+            receipt.outcome,
+            receipt.reason,
+            receipt.error_type,
+            receipt.context,
+            receipt.function,
+            receipt.mode,
+            receipt.backend_version,
+            receipt.environment,
+            receipt.cold_start,
+            unpriced,
         )
         units, values = self._spelt_units(
             receipt.units_spent, receipt.units_saved, receipt.unpriced, receipt.cost, receipt.saved_cost
         )
         age = "null" if receipt.age_seconds is None else repr(receipt.age_seconds)
         return (
-            f'{{"_aws":{{"Timestamp":{timestamp_ms},{beginning}{word(receipt.request_id)},"mode":{word(receipt.mode)},'
-            f'"key_id":{word(receipt.key_id)},"age_seconds":{age},"entry_bytes":{receipt.entry_bytes},'
-            f'"backend_version":{word(receipt.backend_version)},"images":{receipt.images},'
-            f'"image_bytes":{receipt.image_bytes},{units}"own_units":{_units(receipt.own_units)},'
-            f'"cold_start":{"true" if receipt.cold_start else "false"},"environment":{word(receipt.environment)},'
-            f'{_COUNTS[receipt.outcome]}{values}"OwnCost":[{float(receipt.own_cost)!r}],'
-            f'"Latency":[{latency!r}],"LookupLatency":[{max(0.0, latency)!r}]{_UNPRICED if unpriced else "}"}'
+            f'{{"_aws":{{"Timestamp":{timestamp_ms},{beginning}{word(receipt.request_id)}{mode}{word(receipt.key_id)},'
+            f'"age_seconds":{age},"entry_bytes":{receipt.entry_bytes}{version}"images":{receipt.images},'
+            f'"image_bytes":{receipt.image_bytes},{units}"own_units":{_own_units(receipt.own_units)}{end}{values}'
+            f'"OwnCost":[{float(receipt.own_cost)!r}],"Latency":[{latency}],'
+            f'"LookupLatency":[{latency if receipt.total_ms >= 0 else "0.0"}]{_UNPRICED if unpriced else "}"}'
         )
 
-    def _spell_beginning(
-        self, outcome: Outcome, reason: Reason | None, error_type: str, context: str, function: str, unpriced: bool
-    ) -> str:
-        """From the definitions of the metrics to the request's id: few ends and functions, and the same all day."""
+    def _spell_words(
+        self,
+        outcome: Outcome,
+        reason: Reason | None,
+        error_type: str,
+        context: str,
+        function: str,
+        mode: str,
+        version: str,
+        environment: str,
+        cold_start: bool,
+        unpriced: bool,
+    ) -> tuple[str, str, str, str]:
+        """What stands between the numbers and ids of a line: few ends and functions, and the same all day."""
         word = encode_basestring_ascii
-        return (
+        beginning = (
             f"{self._shape.head(_UNPRICED_SHAPE if unpriced else _USUAL_SHAPE)}"
             f'"MeteringKey":{word(f"{context}/lambda_hook/{function}")},"Service":{word(self._service)},'
             f'"schema":{RECEIPT_SCHEMA},"outcome":"{outcome}","reason":"{reason or ""}","refusal":"",'
             f'"error_type":{word(error_type)},"context":{word(context)},"function":{word(function)},"request_id":'
         )
+        end = f',"cold_start":{"true" if cold_start else "false"},"environment":{word(environment)},{_COUNTS[outcome]}'
+        return beginning, f',"mode":{word(mode)},"key_id":', f',"backend_version":{word(version)},', end
 
     def _spelt_units(self, *told: Any) -> tuple[str, str]:
         """
@@ -135,6 +154,13 @@ def _units(units: Mapping[str, float]) -> str:
     if len(units) > MOST_UNITS or not all(map(plain_unit, units)):
         return _encode(shown_units(units))
     return "{" + ",".join([f'"{name}":{0 + count!r}' for name, count in units.items()]) + "}"
+
+
+def _own_units(units: Mapping[str, float]) -> str:
+    """The JSON of our own units, whose names are words of ours."""
+    if tuple(units) == _LEAST_OWN_UNITS:  # a memory hit's
+        return _LEAST_OWN % tuple(units.values())
+    return "{" + ",".join([f'"{name}":{count!r}' for name, count in units.items()]) + "}"
 
 
 def _bounded(value: float | Decimal) -> float:
@@ -227,3 +253,5 @@ _UNITS_AND_MONEY = (
 _USUAL_SHAPE = tuple((name, unit) for name, unit, _ in _metrics(Receipt("", "", "")))
 _UNPRICED_SHAPE = (*_USUAL_SHAPE, ("Unpriced", _COUNT))
 _UNPRICED = ',"Unpriced":[1.0]}'
+_LEAST_OWN_UNITS = ("lambda_requests", "lambda_gb_seconds", "log_bytes")
+_LEAST_OWN = "{" + ",".join([f'"{name}":%r' for name in _LEAST_OWN_UNITS]) + "}"

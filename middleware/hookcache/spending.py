@@ -34,6 +34,8 @@ class Spending:
 
     def take(self) -> dict[str, float]:
         """What has gathered since the last call; the pot is empty afterwards."""
+        if not self._units:
+            return {}  # as of every memory hit; what is added at this moment is the next receipt's
         with self._lock:
             taken, self._units = self._units, defaultdict(float)
         return dict(taken)
