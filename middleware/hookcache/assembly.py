@@ -85,6 +85,8 @@ class Assembly:
 
     def cache(self, pinned: BackendIdentity | None = None) -> Cache | None:
         """The cache, made when the secret is first known; None until then."""
+        if self._cache is not None:
+            return self._cache
         with self._lock:
             if self._cache is None:
                 secrets = self.secrets.get()
@@ -103,7 +105,7 @@ class Assembly:
             settings.generation,
             self.control(keyer, secrets, pinned),
             ImageReader(self.clients.s3, settings.image_prefixes, clock, spending),
-            ReplayMemo(secrets.index, clock),
+            ReplayMemo(clock),
             MemoryTier(settings.memory_bytes, settings.memory_seconds, clock),
             TableTier(
                 self.items,

@@ -6,6 +6,7 @@ how an answer is kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from hookcache.backend import Answer
@@ -15,14 +16,14 @@ from hookcache.control import Control
 from hookcache.entry import Entry, Fence
 from hookcache.errors import TierUnavailable
 from hookcache.flight import Flights
-from hookcache.images import READ_SECONDS, ImageDigest, ImageReader, account_of
+from hookcache.images import READ_SECONDS, ImageReader, account_of
 from hookcache.index import index_item
 from hookcache.items import Items, Throttled
-from hookcache.key import Keyer, form_digest
+from hookcache.key import CacheKey, Keyer, form_digest
 from hookcache.leader import Leader
 from hookcache.lease import TOMBSTONE_SECONDS
 from hookcache.lookup import Lookup
-from hookcache.memo import ReplayMemo
+from hookcache.memo import REPLAY_EVENTS, ReplayMemo
 from hookcache.memory import MemoryTier
 from hookcache.outcome import Reason
 from hookcache.percall import CallControl, call_control, says_more
@@ -65,6 +66,7 @@ class Cache:
         clock: Clock,
     ) -> None:
         self._keyer = keyer
+        self._key_of = lru_cache(maxsize=REPLAY_EVENTS)(self._make_key)  # of equal requests it is asked again
         self._generation = generation
         self.control = control
         self._images = images
@@ -90,7 +92,9 @@ class Cache:
         Raises:
             Unkeyable: no key may be made of it.
         """
-        request = parse(event)
+        name = None if rules.resolve_references else self._memo.name_of(event)
+        known = self._memo.recall(name)
+        request = parse(event) if known is None else known.request(event)
         wishes = call_control(context)
         receipt.control_ignored = wishes.ignored
         standing = self.control.now(request.context, share=rules.mode is not Mode.READ_ONLY)
@@ -102,32 +106,30 @@ class Cache:
         if decision is not None or standing.identity is None:
             receipt.components = without_images(self._keyer, request) if rules.trace else None
             return decision or Bypass(Reason.BACKEND_UNKNOWN)
-        request = with_references(request, rules.resolve_references)
         account: str | None = None
-        digests: tuple[ImageDigest, ...] = ()
+        request = with_references(request, rules.resolve_references)
         if request.images:
             account = account_of(context)
-            digests = self._digests(request, account, receipt, seconds())
-            receipt.images, receipt.image_bytes = len(digests), sum(digest.size_bytes for digest in digests)
-        origin = (form_digest(canonical_pieces(request, digests)), *[digest.sha256 for digest in digests])
+            if known is not None and not self._images.unchanged(request.images, known.digests, account):
+                known = None  # written once by the host, and yet somebody wrote it again
+            receipt.replay = known is not None
+        if known is None:
+            digests = self._images.digest(request.images, account, seconds()) if request.images else ()
+            origin = (form_digest(canonical_pieces(request, digests)), *[digest.sha256 for digest in digests])
+            self._memo.remember(name, request, digests, origin)
+        else:
+            digests, origin = known.digests, known.origin
+        if digests:
+            receipt.images, receipt.image_bytes = len(digests), sum([digest.size_bytes for digest in digests])
         generation, identity = standing.orders.generation or self._generation, standing.identity.digest
-        key = self._keyer.key_of_digest(origin[0], identity, generation, wishes.rollout)
-        receipt.key_id = self._keyer.shown(key)
+        key, receipt.key_id = self._key_of(origin[0], identity, generation, wishes.rollout)
         if rules.trace:
             receipt.components = components(self._keyer, request, digests, identity, generation, wishes.rollout)
         return Lookup(request, rules, mode, wishes, standing, account, digests, origin, key, self._clock.now_ms())
 
-    def _digests(
-        self, request: HookRequest, account: str | None, receipt: Receipt, seconds: float
-    ) -> tuple[ImageDigest, ...]:
-        known = self._memo.recall(name := self._memo.name_of(request))
-        if known is not None and not self._images.unchanged(request.images, known, account):
-            known = None  # written once by the host, and yet somebody wrote it again
-        receipt.replay = known is not None
-        if known is None:
-            known = self._images.digest(request.images, account, seconds)
-            self._memo.remember(name, known)
-        return known
+    def _make_key(self, *made_of: Any) -> tuple[CacheKey, str]:
+        key = self._keyer.key_of_digest(*made_of)
+        return key, self._keyer.shown(key)
 
     def recall(self, lookup: Lookup, receipt: Receipt, *, again: bool = False) -> Recalled:
         """
@@ -203,7 +205,7 @@ class Cache:
         Without a lease it is handed to those who wait in this process, and to no tier (P54).
         """
         if lookup.observed is not None:
-            receipt.agrees = same_answer(lookup.observed.body, answer.response)
+            receipt.agrees = same_answer(lookup.observed.as_json(), answer.response)
         decision = self._may_keep(lookup, answer, reply)
         if isinstance(decision, Refuse):
             if leader is not None:
@@ -228,7 +230,7 @@ class Cache:
         if refused is None:
             self._memory.put(replace(entry, origin=()))  # as one read back: the table alone needs it
             leader.land(entry)
-            receipt.entry_bytes = len(entry.body)
+            receipt.entry_bytes = entry.body_bytes()
         elif refused is Reason.ANSWER_SIZE:
             leader.refuse()  # the next one's would be as large: nobody need wait for it (P48)
         return refused

@@ -21,16 +21,20 @@ Any change of these rules raises `SCHEMA`; tests/unit/golden_keys.json pins them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations, islice
 from typing import TYPE_CHECKING, Any
 
 from hookcache.errors import Unkeyable
 from hookcache.frames import (
+    APART,
     REFERENCE,
     WORD,
+    Form,
+    Piece,
     count_frame,
+    joined,
     name_frame,
     number_frame,
     plain_word_frame,
@@ -53,15 +57,7 @@ CACHE_POINT = "<<CACHEPOINT>>"
 
 _DIGESTED = frozenset({"uri", "bucketOwner"})
 
-Piece = bytes | str
-"""Part of a canonical form, several frames. A long text of plain ASCII stands for its own bytes, to be encoded in parts."""
-
-APART = 4_096
-"""From here on a text is a piece of its own, which spares a copy."""
-LONG_TEXT = 65_536
-"""From here on it is not even encoded whole: copies of a page's 4 MB take as long as their digest."""
-
-Writer = Callable[["_Form", Any, int], None]
+Writer = Callable[["Form", Any, int], None]
 
 
 def canonical_form(request: HookRequest, digests: Sequence[ImageDigest]) -> bytes:
@@ -83,7 +79,7 @@ def canonical_pieces(request: HookRequest, digests: Sequence[ImageDigest]) -> li
 
     Promises: P2, P3, P4, P43.
     """
-    form = _Form(digests)
+    form = Form(digests)
     if request.references:  # these members count by the objects they name: one list of digests each (P41)
         behind = islice(digests, len(digests) - len(PAGE_FILES) * len(request.references), None)
         resolved = {name: _objects([next(behind) for _ in PAGE_FILES]) for name in request.references}
@@ -95,51 +91,20 @@ def canonical_pieces(request: HookRequest, digests: Sequence[ImageDigest]) -> li
 
 def value_form(value: Any) -> bytes:
     """The canonical bytes of one JSON value by itself, for the trace. Raises `Unkeyable` as `canonical_form` does."""
-    form = _Form(())
+    form = Form(())
     _value(form, value, 0)
     return joined(form.end())
 
 
-def joined(pieces: Iterable[Piece]) -> bytes:
-    """The pieces as one."""
-    return b"".join([piece if isinstance(piece, bytes) else piece.encode("ascii") for piece in pieces])
-
-
 def image_form(image: Any, digest: ImageDigest) -> bytes:
     """The canonical bytes of one `image` member by itself, for the trace. Raises `Unkeyable` as `canonical_form` does."""
-    form = _Form((digest,))
+    form = Form((digest,))
     _IMAGE_BLOCK(form, {"image": image}, 0)
     return joined(form.end())
 
 
-class _Form:
-    """One walk over one event. `out` collects frames for the next piece; `images` are consumed in order of position."""
-
-    __slots__ = ("_pieces", "images", "out")
-
-    def __init__(self, digests: Sequence[ImageDigest]) -> None:
-        self.out: list[bytes] = []
-        self.images = iter(digests)
-        self._pieces: list[Piece] = []
-
-    def apart(self, text: str) -> None:
-        """A text as a piece of its own."""
-        content = text if len(text) >= LONG_TEXT and text.isascii() else utf8(text)
-        self.out.append(count_frame(b"s", len(content)))
-        self._pieces += (b"".join(self.out), content)
-        self.out.clear()
-
-    def pause(self, *_: Any) -> None:
-        """What comes next is part of another piece."""
-        self._pieces.append(b"".join(self.out))
-        self.out.clear()
-
-    def end(self) -> list[Piece]:
-        return [*self._pieces, b"".join(self.out)]
-
-
 def _objects(objects: Sequence[ImageDigest]) -> Writer:
-    def write(form: _Form, _value: Any, _depth: int) -> None:
+    def write(form: Form, _value: Any, _depth: int) -> None:
         form.out.append(count_frame(b"l", len(objects)))
         form.out.extend([_image_frame(digest) for digest in objects])
 
@@ -163,7 +128,7 @@ class _Place:
         self._known = known
         self._steps = {names: self._spelt(names) for names in usual}
 
-    def __call__(self, form: _Form, members: Any, depth: int) -> None:
+    def __call__(self, form: Form, members: Any, depth: int) -> None:
         if depth >= MAX_DEPTH:
             raise Unkeyable(Reason.EVENT_SIZE)
         append = form.out.append
@@ -183,7 +148,7 @@ class _Place:
         return steps
 
 
-def _list(form: _Form, items: Sequence[Any], depth: int, item: Writer) -> None:
+def _list(form: Form, items: Sequence[Any], depth: int, item: Writer) -> None:
     if depth >= MAX_DEPTH:
         raise Unkeyable(Reason.EVENT_SIZE)
     form.out.append(count_frame(b"l", len(items)))
@@ -195,22 +160,22 @@ def _list_of(item: Writer) -> Writer:
     return lambda form, items, depth: _list(form, items, depth, item)
 
 
-def _block(form: _Form, block: Any, depth: int) -> None:
+def _block(form: Form, block: Any, depth: int) -> None:
     (_IMAGE_BLOCK if "image" in block else _TEXT_BLOCK)(form, block, depth)
 
 
-def _location(form: _Form, location: Any, depth: int) -> None:
+def _location(form: Form, location: Any, depth: int) -> None:
     """An image's bytes stand for its place; a member we do not know may select part of it, then the place counts too."""
     form.out.append(_image_frame(next(form.images)))
     plain = location.keys() <= _DIGESTED
     _LOCATION(form, {} if plain else location, depth)
 
 
-def _system_text(form: _Form, text: Any, depth: int) -> None:
+def _system_text(form: Form, text: Any, depth: int) -> None:
     _text(form, text.replace(CACHE_POINT, "") if isinstance(text, str) else text, depth)
 
 
-def _text(form: _Form, text: Any, depth: int) -> None:
+def _text(form: Form, text: Any, depth: int) -> None:
     if not isinstance(text, str):
         _value(form, text, depth)
     elif len(text) <= WORD:
@@ -222,7 +187,7 @@ def _text(form: _Form, text: Any, depth: int) -> None:
         form.out += (count_frame(b"s", len(encoded)), encoded)
 
 
-def _value(form: _Form, value: Any, depth: int) -> None:
+def _value(form: Form, value: Any, depth: int) -> None:
     match value:
         case str() if len(value) <= WORD:
             form.out.append(plain_word_frame(value))
@@ -244,7 +209,7 @@ def _value(form: _Form, value: Any, depth: int) -> None:
             raise Unkeyable(Reason.EVENT_SHAPE)
 
 
-def _host_event(form: _Form, event: Any) -> bool:
+def _host_event(form: Form, event: Any) -> bool:
     """Spell an event with the host's members, in the host's order and of the host's kinds; False, and nothing, for others."""
     message, numbers = event["messages"][0], event["inferenceConfig"]
     names = tuple(numbers)
@@ -257,16 +222,28 @@ def _host_event(form: _Form, event: Any) -> bool:
         return False  # longer texts are never remembered
     before, between = _around_blocks(model, role, context, names, *values)
     form.out.append(before)
-    _list(form, message["content"], 3, _block)
+    _blocks(form, message["content"], 3, _block, "")
     form.out.append(between)
-    _list(form, event["system"], 1, _SYSTEM)  # of the host's names the last: nothing stands behind it
+    _blocks(form, event["system"], 1, _SYSTEM, CACHE_POINT)  # of the host's names the last: nothing stands behind it
     return True
+
+
+def _blocks(form: Form, blocks: Sequence[Any], depth: int, other: Writer, left_out: str) -> None:
+    """As `_list(form, blocks, depth, other)`, in which a block of nothing but a text, as most are, is spelt at once."""
+    form.out.append(count_frame(b"l", len(blocks)))
+    for block in blocks:
+        text = block.get("text")
+        if type(text) is not str or len(block) != 1:
+            other(form, block, depth + 1)
+            continue
+        form.out.append(_TEXT_ALONE)
+        _text(form, text.replace(left_out, ""), depth)
 
 
 @lru_cache(maxsize=128, typed=True)  # true equals 1, and is another request
 def _around_blocks(model: str, role: str, context: str, names: tuple[str, ...], *values: float) -> list[bytes]:
     """What stands before and between the two lists of blocks of the host's event: the same for most requests."""
-    form, numbers = _Form(()), dict(zip(names, values, strict=True))
+    form, numbers = Form(()), dict(zip(names, values, strict=True))
     members = (model, [{"role": role, "content": ()}], (), numbers, context)
     _PAUSING_EVENT(form, dict(zip(_NAMES, members, strict=True)), 0)
     return [joined([piece]) for piece in form.end()[:2]]
@@ -275,7 +252,7 @@ def _around_blocks(model: str, role: str, context: str, names: tuple[str, ...], 
 _NAMES = ("modelId", "messages", "system", "inferenceConfig", "context")
 _MESSAGE_NAMES = ("role", "content")
 _MORE_NUMBERS = [names for count in range(4) for names in combinations(("topP", "topK", "maxTokens"), count)]
-_NUMBER_NAMES = tuple([("temperature", *names) for names in _MORE_NUMBERS])
+_NUMBER_NAMES = frozenset([("temperature", *names) for names in _MORE_NUMBERS])
 _NUMBER_TYPES = frozenset({int, float, bool})
 
 _ANYWHERE = _Place({})
@@ -284,6 +261,7 @@ _SOURCE = _Place({"s3Location": _location}, ("s3Location",))
 _IMAGE_BLOCK = _Place({"image": _Place({"source": _SOURCE}, ("format", "source"))}, ("image",))
 _TEXT_BLOCK = _Place({"text": _text}, ("text",))
 _SYSTEM = _Place({"text": _system_text}, ("text",))
+_TEXT_ALONE = count_frame(b"o", 1) + name_frame("text")
 _KNOWN: Mapping[str, Writer] = {
     "messages": _list_of(_Place({"content": _list_of(_block)}, _MESSAGE_NAMES)),
     "system": _list_of(_SYSTEM),
@@ -292,5 +270,5 @@ _KNOWN: Mapping[str, Writer] = {
     "modelId": _text,
 }
 _EVENT = _Place(_KNOWN, _NAMES)
-_PAUSES = {"messages": _list_of(_Place({"content": _Form.pause}, _MESSAGE_NAMES)), "system": _Form.pause}
+_PAUSES = {"messages": _list_of(_Place({"content": Form.pause}, _MESSAGE_NAMES)), "system": Form.pause}
 _PAUSING_EVENT = _Place({**_KNOWN, **_PAUSES}, _NAMES)

@@ -22,21 +22,21 @@ from hookcache.canonical import SCHEMA
 from hookcache.cipher import EXTRA_BYTES, BodyCipher
 from hookcache.cipher import NAME as CIPHER
 from hookcache.clock import EpochMillis
-from hookcache.codec import compress, inflate
+from hookcache.codec import compress, inflate, quick, unquick
 from hookcache.errors import EntryRejected
 from hookcache.frames import framed
 from hookcache.key import CacheKey
 from hookcache.outcome import Reason
 from hookcache.postable import may_be_unpostable
 from hookcache.prices import needs_price
-from hookcache.value import value
+from hookcache.usage import Response, parsed
+from hookcache.value import replace, value
 
 Fence = NewType("Fence", int)
 Item = dict[str, dict[str, Any]]
 """A DynamoDB item as the low-level client has it: `{"fence": {"N": "17"}}`."""
 
-ANSWER_BYTES = int(5.9 * 1024 * 1024)
-INLINE_BYTES = 350 * 1024
+ANSWER_BYTES, INLINE_BYTES = int(5.9 * 1024 * 1024), 350 * 1024
 DIGEST_BYTES, HOUR_SECONDS = 32, 3_600
 EMPTY_BYTES, UNIT_BYTES = 900, 180  # the objects of an entry; name, count and price of a unit (tracemalloc)
 
@@ -48,7 +48,8 @@ class Entry:
 
     `body` is the backend's reply as received, in bytes; `usage` its well-formed numbers; `cost` what they cost when it was
     made, by unit, in currency (units without a price are absent); times are epoch milliseconds; `origin` is the SHA-256 of
-    its request's canonical form and of each image, known to its writer only (what is read back leaves it out).
+    its request's canonical form and of each image, known to its writer only (what is read back leaves it out);
+    `received_bytes` is the length of a body that `quickened` has spelt anew.
     """
 
     key: CacheKey
@@ -62,8 +63,25 @@ class Entry:
     backend_version: str
     cost: Mapping[str, str]
     origin: tuple[bytes, ...] = ()
+    received_bytes: int | None = None
     _saved: tuple[Decimal, Mapping[str, float]] | None = None
     _odd: bool | None = None
+
+    def response(self) -> Response:
+        """The answer, parsed anew: what the caller does to it changes no later one (P8)."""
+        return parsed(self.body) if self.received_bytes is None else unquick(self.body)
+
+    def as_json(self) -> bytes:
+        """The body as received; of one that was spelt anew, JSON that says the same."""
+        return self.body if self.received_bytes is None else json.dumps(unquick(self.body)).encode()
+
+    def body_bytes(self) -> int:
+        return len(self.body) if self.received_bytes is None else self.received_bytes
+
+    def quickened(self) -> Entry:
+        """The same for this process's memory: its answer is parsed several times quicker, and takes no more room."""
+        spelt = None if self.may_be_unpostable() else quick(self.body)
+        return self if spelt is None else replace(self, body=spelt, received_bytes=len(self.body))
 
     def saved(self) -> tuple[Decimal, Mapping[str, float]]:
         """What serving it saves, at the prices frozen when it was made, and the units that had none then (P55)."""
@@ -77,12 +95,12 @@ class Entry:
     def may_be_unpostable(self) -> bool:
         """Is the body one that not every runtime can post (`postable.py`)? Searched by the first hit for all."""
         if self._odd is None:
-            object.__setattr__(self, "_odd", may_be_unpostable(self.body))
+            object.__setattr__(self, "_odd", self.received_bytes is None and may_be_unpostable(self.body))
         return bool(self._odd)
 
     def held_bytes(self) -> int:
         """Bytes that it keeps in memory, its own objects included (P30, S44)."""
-        return held_bytes(len(self.body), self.context, self.backend_version, self.usage)
+        return held_bytes(self.body_bytes(), self.context, self.backend_version, self.usage)
 
 
 def held_bytes(body_bytes: int, context: str, version: str, units: Mapping[str, float]) -> int:

@@ -1,5 +1,5 @@
 """
-Frames of single values: the smallest parts of a canonical form (`canonical.py` lists them all).
+Frames of single values, the smallest parts of a canonical form (`canonical.py` lists them all), and the form they add up to.
 
 Words and numbers that come again are looked up and not spelt again: roles, contexts, names and settings make up most
 frames of an event. Longer texts are never remembered.
@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hookcache.errors import Unkeyable
 from hookcache.outcome import Reason
+
+if TYPE_CHECKING:
+    from hookcache.images import ImageDigest
 
 MAX_INTEGER_BITS = 1_024
 """Whole floats reach 2**1024; a longer integer is no number that a model is asked for (B4)."""
@@ -85,3 +88,43 @@ def framed(part: bytes) -> bytes:
 
 def count_frame(kind: bytes, count: int) -> bytes:
     return kind + count.to_bytes(8, "big")
+
+
+Piece = bytes | str
+"""Part of a canonical form, several frames. A long text of plain ASCII stands for its own bytes, to be encoded in parts."""
+
+APART = 4_096
+"""From here on a text is a piece of its own, which spares a copy."""
+LONG_TEXT = 65_536
+"""From here on it is not even encoded whole: copies of a page's 4 MB take as long as their digest."""
+
+
+def joined(pieces: Iterable[Piece]) -> bytes:
+    """The pieces as one."""
+    return b"".join([piece if isinstance(piece, bytes) else piece.encode("ascii") for piece in pieces])
+
+
+class Form:
+    """One walk over one event. `out` collects frames for the next piece; `images` are consumed in order of position."""
+
+    __slots__ = ("_pieces", "images", "out")
+
+    def __init__(self, digests: Sequence[ImageDigest]) -> None:
+        self.out: list[bytes] = []
+        self.images = iter(digests)
+        self._pieces: list[Piece] = []
+
+    def apart(self, text: str) -> None:
+        """A text as a piece of its own."""
+        content = text if len(text) >= LONG_TEXT and text.isascii() else utf8(text)
+        self.out.append(count_frame(b"s", len(content)))
+        self._pieces += (b"".join(self.out), content)
+        self.out.clear()
+
+    def pause(self, *_: Any) -> None:
+        """What comes next is part of another piece."""
+        self._pieces.append(b"".join(self.out))
+        self.out.clear()
+
+    def end(self) -> list[Piece]:
+        return [*self._pieces, b"".join(self.out)]

@@ -41,7 +41,7 @@ from hookcache.prices import Prices
 from hookcache.receipt import Receipt
 from hookcache.request import metered_context
 from hookcache.truth import Finding, TruthCheck
-from hookcache.usage import Metered, metered, parsed, with_usage_of, without_charge
+from hookcache.usage import Metered, metered, with_usage_of, without_charge
 from hookcache.value import value
 
 KEEP_SECONDS = 10.0  # more than storing can take when S3 and table both hang; with less left it is bounded from outside
@@ -164,8 +164,9 @@ class CachingHook:
         if isinstance(admit(lookup.request, lookup.rules, reply, len(answer.body)), Refuse):
             receipt.check = {"result": Finding.UNANSWERED.value}  # what would not be kept convicts nothing that is
         else:
-            receipt.check = self._truth.judge(lookup.request.context, lookup.rules, entry.body, answer.response)
-        return postable(with_usage_of(parsed(entry.body), reply.response), entry.body)
+            receipt.check = self._truth.judge(lookup.request.context, lookup.rules, entry.as_json(), answer.response)
+        charged = with_usage_of(entry.response(), reply.response)
+        return postable(charged, entry.body) if entry.may_be_unpostable() else charged
 
     def _fetch(self, call: Call, cache: Cache, lookup: Lookup) -> Any:
         """Steps 6-9: ask the backend, once for all who want the same."""
@@ -282,11 +283,11 @@ class CachingHook:
 
     def _replay(self, call: Call, lookup: Lookup, entry: Entry, outcome: Outcome) -> Any:
         """A stored answer as the host gets it: parsed anew (P8), verbatim (P9), its usage zeros (P32)."""
-        response = parsed(entry.body)
+        response = entry.response()
         receipt = call.receipt
         receipt.end(outcome, lookup.miss if outcome is Outcome.STALE else None)
-        receipt.age_seconds = round(max(0, self._clock.now_ms() - entry.created_ms) / 1000, 3)
-        receipt.entry_bytes = len(entry.body)
+        receipt.age_seconds = max(0, self._clock.now_ms() - entry.created_ms) / 1000
+        receipt.entry_bytes = entry.body_bytes()
         receipt.backend_version = entry.backend_version
         if outcome is not Outcome.STALE:  # no credit for an answer that was served for want of a better one (P57)
             receipt.units_saved = entry.usage
@@ -295,5 +296,5 @@ class CachingHook:
             charged = metered(response)
             receipt.units_charged, response = charged.units, charged.response
         else:
-            response = without_charge(response)
+            response = without_charge(response, entry.usage)
         return postable(response, entry.body) if entry.may_be_unpostable() else response

@@ -9,7 +9,7 @@ from cachetools import LRUCache
 from hookcache.clock import Clock, EpochMillis
 from hookcache.entry import Entry
 from hookcache.key import CacheKey
-from hookcache.value import value
+from hookcache.value import replace, value
 
 SLOT_BYTES = 400
 """What the table of the LRU itself costs per entry: two dictionary slots, a link and its key, measured with tracemalloc."""
@@ -20,6 +20,7 @@ class _Copy:
     entry: Entry
     until_ms: EpochMillis
     held_bytes: int
+    was_asked: bool = False
 
 
 class MemoryTier:
@@ -28,6 +29,7 @@ class MemoryTier:
 
     A copy lives at most `seconds`, by wall clock: a monotonic clock stands still while Lambda freezes the environment,
     and starts near 0 on a cold start (P11, S31). Freshness of the entry itself is judged by the caller, on every read.
+    An entry that is asked for once will be asked for again: then it is kept in the spelling that is read quickest.
     """
 
     def __init__(self, size_bytes: int, seconds: float, clock: Clock) -> None:
@@ -39,12 +41,15 @@ class MemoryTier:
     def get(self, key: CacheKey) -> Entry | None:
         """The copy under `key`, or None; one that outlived its time is dropped."""
         with self._lock:
-            copy = self._copies.get(key)
-            if copy is None:
+            try:
+                copy = self._copies[key]
+            except KeyError:
                 return None
             now = self._clock.now_ms()
             # A copy that seems to end later than any copy may was made by a clock since set back: its time says nothing.
             if now < copy.until_ms <= now + self._life_ms:
+                if not copy.was_asked:
+                    self._copies[key] = replace(copy, entry=copy.entry.quickened(), was_asked=True)
                 return copy.entry
             del self._copies[key]
             return None

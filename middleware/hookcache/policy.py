@@ -37,13 +37,9 @@ class Mode(StrEnum):
     READ_ONLY = "read_only"
     WRITE_ONLY = "write_only"
 
-    @property
-    def serves(self) -> bool:
-        return self is Mode.ON or self is Mode.READ_ONLY
-
-    @property
-    def looks_up(self) -> bool:
-        return self.serves or self is Mode.OBSERVE
+    def __init__(self, word: str) -> None:
+        self.serves = word in {"on", "read_only"}
+        self.looks_up = self.serves or word == "observe"
 
 
 _JSON_CONTEXTS = frozenset({"Classification", "Extraction", "Assessment"})
@@ -146,13 +142,16 @@ class Refuse:
     reason: Reason
 
 
+_LOOK_UP, _FRESH = LookUp(), Fresh()  # values that say nothing more: one of each will do
+
+
 def may_look_up(request: HookRequest, rules: Rules) -> LookUp | Bypass:
     """Sampling requests are bypassed: their caller asked for a different answer each time (P16, S3)."""
     if rules.temperature_ceiling is None:
-        return LookUp()
+        return _LOOK_UP
     if request.temperature is None or not 0 <= request.temperature <= rules.temperature_ceiling:
         return Bypass(Reason.SAMPLING)
-    return LookUp()
+    return _LOOK_UP
 
 
 def judge(
@@ -182,7 +181,7 @@ def judge(
         return Unusable(Reason.EXPIRED)
     if entry.created_ms < stale_before:
         return Stale(Reason.INVALIDATED)
-    return Fresh() if now < entry.fresh_until_ms else Stale()
+    return _FRESH if now < entry.fresh_until_ms else Stale()
 
 
 _GOOD_STOPS = frozenset({"end_turn", "stop_sequence"})

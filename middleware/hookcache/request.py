@@ -99,13 +99,8 @@ def parse(event: object) -> HookRequest:
             raise Unkeyable(Reason.BLOCK_TYPE)
     if len(images) > MAX_IMAGES:
         raise Unkeyable(Reason.EVENT_SIZE)
-    return HookRequest(
-        event=event,
-        context=metered_context(event),
-        temperature=_number(numbers.get("temperature")),
-        max_tokens=_number(numbers.get("maxTokens")),
-        images=tuple(images),
-    )
+    temperature, max_tokens = _number(numbers.get("temperature")), _number(numbers.get("maxTokens"))
+    return HookRequest(event, metered_context(event), temperature, max_tokens, tuple(images))
 
 
 def _image(image: object) -> ImageRef:

@@ -17,13 +17,11 @@ from typing import Any
 from hookcache.value import value
 
 MOST_UNITS = 50
-_LARGE = 2**53
 _UNIT = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 Response = Any
 """A parsed JSON reply of the backend."""
 
-_INTEGER = frozenset({int})
 _raw_decode = json.JSONDecoder().raw_decode
 
 
@@ -74,15 +72,16 @@ def metered(response: Response) -> Metered:
     return Metered(response, units, sound=len(units) == len(numbers), removed=removed)
 
 
-def without_charge(response: Response) -> Response:
-    """A kept answer as a hit returns it: every number of `usage` is 0 under its own name, none added, none dropped (P32)."""
+def without_charge(response: Response, units: Mapping[str, float] | None = None) -> Response:
+    """
+    A kept answer as a hit returns it: every number of `usage` is 0 under its own name, none added, none dropped (P32).
+
+    Args:
+        units: what `metered` found in it, where that is known: if that is all of its usage, nothing is to repair.
+    """
     usage = response.get("usage") if type(response) is dict else None
-    if (
-        type(usage) is dict
-        and _INTEGER.issuperset(map(type, counts := usage.values()))
-        and (not counts or (min(counts) >= 0 and max(counts) < _LARGE))
-    ):
-        return {**response, "usage": dict.fromkeys(usage, 0)}  # as nearly every answer has it: nothing to repair
+    if type(usage) is dict and units is not None and usage == units:
+        return {**response, "usage": dict.fromkeys(usage, 0)}
     repaired = metered(response).response
     if not isinstance(repaired, dict) or "usage" not in repaired:
         return repaired

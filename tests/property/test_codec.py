@@ -3,13 +3,16 @@
 import json
 import math
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fakes import START_MS
+from hookcache.codec import quick, unquick
 from hookcache.entry import Entry, Sealer
 from hookcache.errors import EntryRejected
 from hookcache.usage import metered, without_charge
+from property.requests import values
 
 SEALER = Sealer(b"tag secret", "default/1")
 KEY = b"k" * 32
@@ -135,3 +138,29 @@ def test_a_hit_returns_the_same_names_as_the_miss_with_zeros(response):
     assert list(miss) == list(hit)
     assert dict.fromkeys(miss.get("usage", {}), 0) == hit.get("usage", {})
     assert "0" * len(hit.get("usage", {})) == "".join(json.dumps(count) for count in hit.get("usage", {}).values())
+
+
+@given(values)
+def test_an_answer_spelt_for_this_process_is_the_same_answer(value):
+    """P8, P9: to the type of each number and the order of members; what is no shorter stays as received."""
+    body = json.dumps(value).encode()
+    spelt = quick(body)
+
+    assert spelt is None or (repr(json.loads(body)), True) == (repr(unquick(spelt)), len(spelt) <= len(body))
+
+
+@pytest.mark.parametrize(
+    ("body", "is_spelt"), [(b"{}", True), (b"[1,1,1,1]", False), (b"[" * 100_000, False), (b"", False)]
+)
+def test_only_what_takes_no_more_room_is_spelt_anew(body, is_spelt):
+    """P30, B6: exactly as long is well; and a hundred thousand levels are no crash."""
+    assert is_spelt == (quick(body) is not None)
+
+
+@given(st.binary(max_size=40))
+def test_what_is_no_json_is_not_spelt_anew(body):
+    """P18: whatever bytes there are, nothing is raised."""
+    try:
+        json.loads(body)
+    except ValueError:
+        assert quick(body) is None

@@ -291,7 +291,7 @@ class _Weakened:
         return canonical_pieces(request, [ImageDigest(b"\0" * 32, 1, "", "")] * len(digests))
 
     @staticmethod
-    def hits_are_charged(response: Any) -> Any:
+    def hits_are_charged(response: Any, _units: Any) -> Any:
         return response
 
 

@@ -13,15 +13,21 @@ from hypothesis import given
 import hookcache.canonical
 from fakes import image_block, ocr_event
 from hookcache.canonical import (
-    APART,
-    LONG_TEXT,
     canonical_form,
     canonical_pieces,
     image_form,
     value_form,
 )
 from hookcache.errors import Unkeyable
-from hookcache.frames import WORD, number_frame, plain_word_frame, text_frame, word_frame
+from hookcache.frames import (
+    APART,
+    LONG_TEXT,
+    WORD,
+    number_frame,
+    plain_word_frame,
+    text_frame,
+    word_frame,
+)
 from hookcache.images import ImageDigest
 from hookcache.outcome import Reason
 from hookcache.references import with_references

@@ -9,8 +9,6 @@ import pytest
 from fakes import STEPS, extraction_event, image_block, ocr_event
 from hookcache import canonical
 from hookcache.canonical import (
-    APART,
-    LONG_TEXT,
     MAX_DEPTH,
     canonical_form,
     canonical_pieces,
@@ -18,7 +16,7 @@ from hookcache.canonical import (
     value_form,
 )
 from hookcache.errors import Unkeyable
-from hookcache.frames import WORD
+from hookcache.frames import APART, LONG_TEXT, WORD
 from hookcache.images import ImageDigest
 from hookcache.key import Keyer, Secrets
 from hookcache.outcome import Reason

@@ -1,5 +1,6 @@
 """The memory tier: bounded in real bytes, judged by wall clock."""
 
+import json
 import sys
 import tracemalloc
 
@@ -173,3 +174,66 @@ def test_the_length_of_the_body_alone_would_be_too_little(clock):
     small = entry("a")
 
     assert held_by(small, clock) > sys.getsizeof(small.body) + 200
+
+
+ANSWER = b'{"usage": {"pages": 1}, "text": "caf\\u00e9 \\ud83d", "n": [1, 1.0, true, null, -0.0, 12345678901234567890]}'
+
+
+class TestAskedForAgain:
+    """What is asked for once is spelt for the next time, and says the same."""
+
+    @pytest.mark.parametrize("body", [ANSWER.replace(b" \\ud83d", b""), ANSWER, b"[1, 2, 3]", b"no JSON", b"{}"])
+    def test_every_hit_gives_the_same_answer(self, tier, body):
+        """P8, P9: values, types and order; each time anew, of the length that was received."""
+        tier.put(entry("a", body))
+        found = [tier.get(b"a") for _ in range(3)]
+
+        assert 1 == len({each.as_json() if body == b"no JSON" else repr(json.loads(each.as_json())) for each in found})
+        assert [len(body)] * 3 == [each.body_bytes() for each in found]
+        if body != b"no JSON":
+            assert [repr(json.loads(body))] * 3 == [repr(each.response()) for each in found]
+            assert found[2].response() is not found[2].response()
+
+    def test_the_second_is_spelt_for_python(self, tier):
+        """G1: control: else nothing would be gained; and it takes no more room."""
+        body = ANSWER.replace(b" \\ud83d", b"")
+        tier.put(entry("a", body))
+        first, second = tier.get(b"a"), tier.get(b"a")
+
+        assert (body, True) == (first.body, second.body != body)
+        assert len(second.body) <= len(body)
+        assert second is tier.get(b"a")
+        assert first.held_bytes() == second.held_bytes()
+
+    def test_its_time_does_not_begin_anew(self, tier, clock):
+        """P11: who asks does not lengthen a copy's life."""
+        tier.put(entry("a", ANSWER))
+        clock.advance(LIFE_SECONDS - 0.001)
+        assert tier.get(b"a") is not None
+        clock.advance(0.001)
+
+        assert tier.get(b"a") is None
+
+    def test_all_else_of_an_entry_stays(self, tier):
+        """P55: its times, units and prices."""
+        kept = entry("a", ANSWER.replace(b" \\ud83d", b""))
+        tier.put(kept)
+        tier.get(b"a")
+        again = tier.get(b"a")
+
+        assert kept == replace(again, body=kept.body, received_bytes=None)
+        assert kept.saved() == again.saved()
+
+    def test_half_a_character_stays_as_it_was_received(self, tier):
+        """B15: what not every runtime can post is judged by its bytes (postable.py)."""
+        tier.put(entry("a", ANSWER))
+
+        assert [ANSWER] * 2 == [tier.get(b"a").body for _ in range(2)]
+        assert tier.get(b"a").may_be_unpostable()
+
+    def test_an_answer_that_would_grow_stays(self, tier):
+        """P30, S44: small numbers take more room in Python's spelling than in JSON."""
+        body = b"[" + b",".join([b"1"] * 500) + b"]"
+        tier.put(entry("a", body))
+
+        assert [body] * 2 == [tier.get(b"a").body for _ in range(2)]

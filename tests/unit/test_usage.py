@@ -134,6 +134,19 @@ def test_an_answer_without_units_is_returned_as_it_is():
         repaired = metered({"usage": usage}).response["usage"]
 
         assert {"usage": dict.fromkeys(repaired, 0)} == without_charge({"usage": usage})
+        assert {"usage": dict.fromkeys(repaired, 0)} == without_charge(
+            {"usage": usage}, metered({"usage": usage}).units
+        )
+
+
+@pytest.mark.parametrize("usage", [{"pages": 1}, {"pages": 1, "note": "x"}, {"pages": True}, {}, [1], None, 1])
+def test_what_is_known_of_the_units_changes_no_answer(usage):
+    """P32, P33: they say when there is nothing to repair, and nothing else; nothing known is nothing said."""
+    response = {"a": 1, "usage": usage, "b": 2}
+    known = metered(response).units
+
+    assert repr(without_charge(response)) == repr(without_charge(response, known)) == repr(without_charge(response, {}))
+    assert {"a": 1, "usage": usage, "b": 2} == response
 
 
 def test_who_changes_a_repaired_answer_changes_no_receipt():

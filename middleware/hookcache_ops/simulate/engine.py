@@ -75,6 +75,9 @@ class StandIn(Entry):
     def held_bytes(self) -> int:
         return self.size_bytes
 
+    def quickened(self) -> Entry:
+        return self
+
 
 @dataclass(slots=True)
 class Flight:
