@@ -548,3 +548,17 @@ class TestPieces:
         event["messages"][0]["content"].append(image_block("s3://b/temp/1"))
 
         assert form(event) == form(turned(event))
+
+
+@pytest.mark.parametrize("place", ["messages", "system"])
+def test_every_letter_of_a_text_counts(place):
+    """P2, B14: whichever it is; nothing but the host's own marker is taken out of a text, and that of `system` alone."""
+    letters = [chr(code) for code in (*range(0x180), 0x2028, 0xFEFF, 0xFFFF, 0x1F600)]
+    forms = set()
+    for letter in ["", *letters]:
+        event = extraction_event()
+        blocks = event["system"] if place == "system" else event["messages"][0]["content"]
+        blocks[0]["text"] = f"a{letter}b"
+        forms.add(form(event))
+
+    assert 1 + len(letters) == len(forms)
