@@ -18,10 +18,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from cachetools import LRUCache
-
 from hookcache.clock import Clock, EpochMillis
 from hookcache.images import ImageDigest
+from hookcache.lru import LRUCache
 from hookcache.request import Event, HookRequest, ImageRef
 from hookcache.value import value
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 
-from cachetools import LRUCache
-
 from hookcache.clock import Clock, EpochMillis
 from hookcache.entry import Entry
 from hookcache.key import CacheKey
+from hookcache.lru import LRUCache
 from hookcache.value import replace, value
 
-SLOT_BYTES = 400
-"""What the table of the LRU itself costs per entry: two dictionary slots, a link and its key, measured with tracemalloc."""
+SLOT_BYTES = 300
+"""What the table of the LRU itself costs per entry: a dictionary slot, a link, its key and the copy, measured with tracemalloc."""
 
 
 @value
