@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import re
 import sys
 import threading
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 
 from hookcache import percall
 from hookcache.bounded import NotInTime, within
+from hookcache.chance import between
 from hookcache.clock import MARGIN_SECONDS, Clock, Deadline, SystemClock
 from hookcache.errors import BackendFailed, BackendMalformed, BackendThrottled, DeadlineTooClose, backend_failed
 from hookcache.spending import Spending
@@ -124,7 +124,7 @@ class LambdaBackend:
         try:
             reply = self._ask(payload, client_context, deadline)
         except BackendThrottled:
-            pause = random.uniform(THROTTLED_PAUSE_SECONDS / 2, THROTTLED_PAUSE_SECONDS)
+            pause = between(THROTTLED_PAUSE_SECONDS / 2, THROTTLED_PAUSE_SECONDS)
             if deadline.usable_seconds() < pause + MARGIN_SECONDS:
                 raise
             self._clock.sleep(pause)

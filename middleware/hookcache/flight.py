@@ -11,11 +11,11 @@ Only the current flight of a key is ever removed, and a leader that dies in any 
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable, Collection
 from enum import Enum
 
+from hookcache.chance import between
 from hookcache.clock import Clock, Deadline
 from hookcache.entry import Entry, Fence
 from hookcache.errors import FollowerTimedOut, TierUnavailable
@@ -185,7 +185,7 @@ class Flights:
             left = give_up - self._clock.elapsed()
             if left <= 0:
                 raise self._too_late()
-            self._clock.sleep(min(left, random.uniform(cap / 2, cap)))
+            self._clock.sleep(min(left, between(cap / 2, cap)))
             cap = min(cap * 2, POLL_CAP_SECONDS)
             item = self._book.read(key)
             sight = observed(item, self._clock.now_ms(), self._book.skew_ms, since=since)

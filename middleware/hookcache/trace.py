@@ -15,7 +15,6 @@ and share one are known to differ in that alone.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -135,6 +134,8 @@ class _Shapes:
 
 def shape_forms(text: str) -> tuple[str, str, str]:
     """What the three shapes of a text are digests of."""
+    import unicodedata  # 0.1 MB, and few functions trace
+
     visible = INVISIBLE.sub("", unicodedata.normalize("NFC", text.replace(CACHE_POINT, "")))
     spaced = " ".join(visible.split())
     words = _WORD.findall(spaced)

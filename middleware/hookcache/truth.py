@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import re
 import threading
 from collections import Counter
@@ -22,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
+from hookcache.chance import drawn
 from hookcache.clock import Clock
 from hookcache.embedded import json_in
 from hookcache.policy import Rules
@@ -38,8 +38,6 @@ MOST_FIELDS = 20_000
 MOST_PATHS = 20
 MOST_CHARS = 200
 _MISSING = object()
-_OF_THE_SYSTEM = random.SystemRandom()
-"""Environments restored from one snapshot (SnapStart) share the state of Python's own, and would all check the same hits."""
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_ -]{0,63}")
 _WORD = re.compile(r"\w+")
 _DIGIT = re.compile(r"\d")
@@ -176,7 +174,7 @@ class TruthCheck:
     Source: Wald, "Sequential Tests of Statistical Hypotheses", 1945.
     """
 
-    def __init__(self, clock: Clock, draw: Callable[[], float] = _OF_THE_SYSTEM.random) -> None:
+    def __init__(self, clock: Clock, draw: Callable[[], float] = drawn) -> None:
         self._clock = clock
         self._draw = draw
         self._lock = threading.Lock()

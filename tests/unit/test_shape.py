@@ -16,7 +16,7 @@ TOP_LEVEL = sorted(RUNTIME.glob("*.py"))
 
 # From the leaves up: a module imports only from rows above its own, or from its own row where no circle arises.
 LAYERS = (
-    ("value", "outcome", "clock", "refusals", "readers", "emf", "log", "lru"),
+    ("value", "outcome", "clock", "refusals", "readers", "emf", "log", "lru", "chance"),
     ("errors",),
     ("spending", "request", "percall", "bounded", "slim", "postable", "embedded"),
     ("references", "frames"),
@@ -262,3 +262,21 @@ def test_a_cold_start_does_not_import_what_it_does_not_need(loaded, name):
 def test_no_start_loads_dataclasses_or_what_they_load(program, expected):
     """G13: values are made by `value`, since `dataclasses` and 40 classes of its making took a quarter of a cold start."""
     assert expected == HEAVY & modules_after(program)
+
+
+UNUSED_BY_HITS = {"cachetools", "random", "unicodedata"}
+"""What a hit can do without, and why it does: docs/cold-start.md, "Where the memory is"."""
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        (LOADED_FOR_HITS, set()),
+        ("import hookcache.decorator" + LOADED_FOR_HITS, set()),
+        ("".join(f"import {name}\n" for name in sorted(UNUSED_BY_HITS)) + LOADED_FOR_HITS, UNUSED_BY_HITS),
+    ],
+    ids=["wrapper", "decorator", "control"],
+)
+def test_no_start_loads_what_a_hit_can_do_without(program, expected):
+    """G13: counted in modules and not in megabytes, which depend on how Python was built."""
+    assert expected == UNUSED_BY_HITS & modules_after(program)

@@ -4,12 +4,12 @@ One way of asking a service: signed, over kept connections, repeated where its c
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hookcache.chance import between
 from hookcache.slim.connection import Reply
 from hookcache.slim.place import Place
 from hookcache.slim.signing import Signer
@@ -101,7 +101,7 @@ class Slim:
                 if reply.status < 500 or not left:
                     return reply
                 reply.close()
-            time.sleep(random.uniform(0, _PAUSE_SECONDS))
+            time.sleep(between(0, _PAUSE_SECONDS))
         raise AssertionError("a call is attempted at least once")  # pragma: no cover
 
     def _signed(
