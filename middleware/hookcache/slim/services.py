@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any
 
 from hookcache.slim.asking import Slim, metadata, refusal
+from hookcache.slim.connection import Reply
 from hookcache.slim.unusual import Unusual
 
 
@@ -42,26 +43,25 @@ class _JsonService(Slim):
         if self.refused:
             return None
         try:
-            return self._post(_pascal(operation), arguments, seconds)
-        except Unusual as unusual:
-            self.refused = unusual.lasting
-            return None
-
-    def _post(self, operation: str, arguments: Mapping[str, Any], seconds: float | None = None) -> Any:
-        headers = {
-            "content-type": f"application/x-amz-json-{self.VERSION}",
-            "x-amz-target": f"{self.TARGET}.{operation}",
-        }
-        body = _encode(arguments).encode()
-        if seconds is None:
-            reply = self._send("POST", self._url, "/", headers, body)
-        else:
+            name, body = _pascal(operation), _encode(arguments).encode()
             wire = self._wire(self._url)
             connection = wire.kept(seconds)
             if connection is None:
                 return None
-            signed = self._signed(wire, "POST", "/", "", headers, body)
-            reply = wire.exchange("POST", "/", signed, body, connection)
+            return self._read(name, wire.send(self._filled(wire, name, self._headers, body), connection))
+        except Unusual as unusual:
+            self.refused = unusual.lasting
+            return None
+
+    def _post(self, operation: str, arguments: Mapping[str, Any]) -> Any:
+        body = _encode(arguments).encode()
+        return self._read(operation, self._send("POST", self._url, "/", self._headers(operation), body))
+
+    def _headers(self, operation: str) -> dict[str, str]:
+        version, target = f"application/x-amz-json-{self.VERSION}", f"{self.TARGET}.{operation}"
+        return {"content-type": version, "x-amz-target": target}
+
+    def _read(self, operation: str, reply: Reply) -> Any:
         try:
             content = reply.read()
         finally:
@@ -75,7 +75,9 @@ class _JsonService(Slim):
             )
         parsed = _parsed(content)
         if reply.status == 200:
-            return {**self._decoded(parsed), "ResponseMetadata": metadata(reply)}
+            decoded = self._decoded(parsed)
+            decoded["ResponseMetadata"] = metadata(reply)
+            return decoded
         code = str(parsed.get("__type") or parsed.get("code") or reply.status).rsplit("#", 1)[-1]
         message = str(parsed.get("message") or parsed.get("Message") or "")
         more = {"Item": self._decoded(parsed)["Item"]} if isinstance(parsed.get("Item"), dict) else {}
@@ -236,9 +238,18 @@ def _as_base64(value: object) -> str:
 _encode = json.JSONEncoder(separators=(",", ":"), default=_as_base64).encode
 
 
+_scan = json.JSONDecoder().raw_decode
+
+
 def _parsed(content: bytes) -> dict[str, Any]:
+    """The object in a reply; an empty one where there is none."""
     try:
-        parsed = json.loads(content.decode()) if content else {}
+        text = content.decode()
+        if text.startswith("{"):  # as all do: `json.loads` would look for blanks at both ends
+            parsed, end = _scan(text)
+            if end == len(text):
+                return parsed  # type: ignore[no-any-return]
+        parsed = json.loads(text)
     except ValueError:
         return {}
     return parsed if isinstance(parsed, dict) else {}
