@@ -60,6 +60,9 @@ class Clients:
         return self._make("lambda", connect_timeout=CONNECT_SECONDS, read_timeout=read_seconds, attempts=1)
 
     def _client(self, service: str, *, connect_timeout: float, read_timeout: float, attempts: int) -> Any:
+        made = self._made.get(service)
+        if made is not None:  # as nearly always: no lock for it
+            return made
         limits = {"connect_timeout": connect_timeout, "read_timeout": read_timeout}
 
         def plain() -> Any:

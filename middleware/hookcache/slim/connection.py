@@ -140,9 +140,7 @@ class Connection:
         status = int(first.split(None, 2)[1]) if first.startswith("HTTP/1.1 ") else 0
         headers: dict[str, str] = {}
         for line in lines:
-            name, colon, value = line.partition(":")
-            if not colon:
-                raise ValueError
+            name, value = line.split(":", 1)
             headers[name.lower()] = value.strip()
         if status < 200 or "transfer-encoding" in headers:
             raise ValueError
