@@ -41,6 +41,9 @@ class Clients:
         self.lambda_by_timeout = ClientPool(self._lambda)
 
     def dynamodb(self) -> Any:
+        made = self._made.get("dynamodb")  # as nearly always, six times in a miss: no lock for it
+        if made is not None:
+            return made
         return self._client("dynamodb", connect_timeout=ATTEMPT_SECONDS, read_timeout=ATTEMPT_SECONDS, attempts=1)
 
     def s3(self) -> Any:
@@ -60,9 +63,6 @@ class Clients:
         return self._make("lambda", connect_timeout=CONNECT_SECONDS, read_timeout=read_seconds, attempts=1)
 
     def _client(self, service: str, *, connect_timeout: float, read_timeout: float, attempts: int) -> Any:
-        made = self._made.get(service)
-        if made is not None:  # as nearly always: no lock for it
-            return made
         limits = {"connect_timeout": connect_timeout, "read_timeout": read_timeout}
 
         def plain() -> Any:

@@ -191,9 +191,10 @@ class Sealer:
 
     def _masked(self, key: CacheKey, digests: bytes) -> bytes:
         """The digests, exclusive-or a stream that only the secret's holder can make; twice is once. One stream per key."""
-        blocks = range(len(digests) // DIGEST_BYTES + 1)
-        stream = b"".join(hmac.digest(self._secret, b"origin" + key + b"%d" % each, "sha256") for each in blocks)
-        return bytes(mine ^ theirs for mine, theirs in zip(digests, stream, strict=False))
+        blocks = range(len(digests) // DIGEST_BYTES)
+        stream = b"".join([hmac.digest(self._secret, b"origin" + key + b"%d" % each, "sha256") for each in blocks])
+        mixed = int.from_bytes(digests, "big") ^ int.from_bytes(stream, "big")
+        return mixed.to_bytes(len(digests), "big")
 
     def is_damaged(self, key: CacheKey, item: Item) -> bool:
         """True for an item of our schema that nobody of ours sealed; one of another schema is not ours to judge (F39)."""

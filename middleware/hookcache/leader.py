@@ -138,7 +138,7 @@ class Leader:
         self._ending: Ending = Left()
         self._release = (State.FREE, "")
         self._pulse = pulse
-        self._stop = threading.Event()
+        self._stop: threading.Event
         self._beats: threading.Thread | None = None
 
     @property
@@ -187,6 +187,7 @@ class Leader:
 
         Where none can be started the lease ends early, which costs a call and no answer (F18).
         """
+        self._stop = threading.Event()
         beats = threading.Thread(target=self._beat, name="hookcache-lease", daemon=True)
         with contextlib.suppress(RuntimeError):
             beats.start()

@@ -59,6 +59,13 @@ class Reply:
         self.readinto(memoryview(space))
         return bytes(space)
 
+    def whole(self) -> bytes:
+        """All of the body, and the connection given back. Raises as `read` does."""
+        try:
+            return self.read()
+        finally:
+            self.close()
+
     def readinto(self, space: memoryview) -> int:
         """As `read`, into a buffer of the caller's: how many bytes came, 0 at the end. Raises as `read` does."""
         wanted = min(len(space), self._left)

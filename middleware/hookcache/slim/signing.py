@@ -47,7 +47,7 @@ class Signer:
         self._region = region
         self._service = service
         self._known: tuple[tuple[str, str], bytes] | None = None
-        self._spelt: tuple[int, str, str] = (-1, "", "")
+        self._now: tuple[int, str, str] = (-1, "", "")
 
     def sign(
         self,
@@ -93,11 +93,11 @@ class Signer:
     ) -> tuple[str, str]:
         """The headers `x-amz-date` and `authorization` of a request whose body has the SHA-256 `digest`."""
         second = int(time.time() if at_seconds is None else at_seconds)
-        known, stamp, scope = self._spelt
+        known, stamp, scope = self._now
         if known != second:
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
             scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
-            self._spelt = second, stamp, scope
+            self._now = second, stamp, scope
         canonical = hashlib.sha256(f"{form.before}{stamp}{form.behind}{digest}".encode()).hexdigest()
         text = f"{ALGORITHM}\n{stamp}\n{scope}\n{canonical}".encode()
         signature = hmac.digest(self._key(credentials.secret_key, stamp[:8]), text, "sha256").hex()
