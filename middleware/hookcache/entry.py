@@ -26,6 +26,7 @@ from hookcache.codec import compress, inflate
 from hookcache.errors import EntryRejected
 from hookcache.frames import framed
 from hookcache.key import CacheKey
+from hookcache.mac import Mac
 from hookcache.outcome import Reason
 from hookcache.postable import may_be_unpostable
 from hookcache.prices import needs_price
@@ -118,7 +119,7 @@ class Sealer:
     def __init__(
         self, tag_secret: bytes, namespace: str, cipher: BodyCipher | None = None, *, encrypts: bool = False
     ) -> None:
-        self._secret = tag_secret
+        self._mac = Mac(tag_secret)
         self._namespace = namespace
         self._cipher = cipher
         self._encrypts = encrypts
@@ -192,7 +193,7 @@ class Sealer:
     def _masked(self, key: CacheKey, digests: bytes) -> bytes:
         """The digests, exclusive-or a stream that only the secret's holder can make; twice is once. One stream per key."""
         blocks = range(len(digests) // DIGEST_BYTES)
-        stream = b"".join([hmac.digest(self._secret, b"origin" + key + b"%d" % each, "sha256") for each in blocks])
+        stream = b"".join([self._mac.digest(b"origin" + key + b"%d" % each) for each in blocks])
         mixed = int.from_bytes(digests, "big") ^ int.from_bytes(stream, "big")
         return mixed.to_bytes(len(digests), "big")
 
@@ -262,7 +263,7 @@ class Sealer:
             ((kind, value),) = item[name].items()
             raw = bytes(value) if kind == "B" else str(value).encode()
             parts += (_heading(name, kind), len(raw).to_bytes(8, "big"), raw)
-        return hmac.digest(self._secret, b"".join(parts), "sha256")
+        return self._mac.digest(b"".join(parts))
 
 
 @lru_cache(maxsize=64)  # the attributes of our items are few

@@ -77,13 +77,14 @@ class Pulse:
         self._closed = threading.Event()
 
     def add(self, leader: Leader) -> None:
-        """From now on `leader` leads. Raises RuntimeError if no thread can be started to count for it."""
+        """From now on `leader` leads. Where no thread can be started to count, its lease ends early (F18)."""
         with self._lock:
             self._leading[leader] = 0
             if self._counts or self._closed.is_set():
                 return
-            threading.Thread(target=self._count, name="hookcache-pulse", daemon=True).start()
-            self._counts = True
+            with contextlib.suppress(RuntimeError):
+                threading.Thread(target=self._count, name="hookcache-pulse", daemon=True).start()
+                self._counts = True
 
     def drop(self, leader: Leader) -> None:
         """It leads no longer: once this returns its renewals are under way or will never be begun."""
@@ -177,8 +178,7 @@ class Leader:
 
     def __enter__(self) -> Leader:
         if self.lease is not None and self._pulse is not None:
-            with contextlib.suppress(RuntimeError):  # no thread to be had: as in `renew_from_now_on`
-                self._pulse.add(self)
+            self._pulse.add(self)
         return self
 
     def renew_from_now_on(self) -> None:

@@ -4,13 +4,13 @@ One way of asking a service: signed, over kept connections, repeated where its c
 
 from __future__ import annotations
 
-import hashlib
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hookcache.mac import sha256_hex
 from hookcache.slim.connection import Reply
 from hookcache.slim.place import Place
 from hookcache.slim.signing import Credentials, Form, Signer
@@ -129,8 +129,7 @@ class Slim:
         credentials, blank = self._place.credentials(), self._blanks.get(operation)
         if blank is None or (blank.credentials is not credentials and blank.credentials != credentials):
             blank = self._blanks[operation] = self._blank(credentials, {"host": wire.host, **headers(operation)})
-        digest = hashlib.sha256(body).hexdigest()
-        stamp, told = self._signer.authorize(credentials, blank.form, digest)
+        stamp, told = self._signer.authorize(credentials, blank.form, sha256_hex(body))
         head = f"{blank.head}{len(body)}\r\nx-amz-date: {stamp}\r\nauthorization: {told}\r\n\r\n"
         return head.encode("latin-1") + body
 

@@ -8,11 +8,10 @@ Source: AWS Identity and Access Management User Guide, "Create a signed AWS API 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import time
 from collections.abc import Mapping
 
+from hookcache.mac import Mac, sha256_hex
 from hookcache.value import value
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -46,7 +45,7 @@ class Signer:
     def __init__(self, region: str, service: str) -> None:
         self._region = region
         self._service = service
-        self._known: tuple[tuple[str, str], bytes] | None = None
+        self._known: tuple[tuple[str, str], Mac] | None = None
         self._now: tuple[int, str, str] = (-1, "", "")
 
     def sign(
@@ -66,7 +65,7 @@ class Signer:
             path: as on the request line, percent-encoded; `query` is likewise, its members sorted.
             headers: every header that is to be signed, lower-case names, `host` among them.
         """
-        digest = hashlib.sha256(body).hexdigest()
+        digest = sha256_hex(body)
         signed = dict(headers)
         if credentials.token:
             signed["x-amz-security-token"] = credentials.token
@@ -98,17 +97,17 @@ class Signer:
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
             scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
             self._now = second, stamp, scope
-        canonical = hashlib.sha256(f"{form.before}{stamp}{form.behind}{digest}".encode()).hexdigest()
+        canonical = sha256_hex(f"{form.before}{stamp}{form.behind}{digest}".encode())
         text = f"{ALGORITHM}\n{stamp}\n{scope}\n{canonical}".encode()
-        signature = hmac.digest(self._key(credentials.secret_key, stamp[:8]), text, "sha256").hex()
+        signature = self._key(credentials.secret_key, stamp[:8]).digest(text).hex()
         who = f"{ALGORITHM} Credential={credentials.access_key}/{scope}"
         return stamp, f"{who}, SignedHeaders={form.listed}, Signature={signature}"
 
-    def _key(self, secret_key: str, day: str) -> bytes:
+    def _key(self, secret_key: str, day: str) -> Mac:
         known = self._known
         if known is None or known[0] != (secret_key, day):
             key = f"AWS4{secret_key}".encode()
             for part in (day, self._region, self._service, "aws4_request"):
-                key = hmac.digest(key, part.encode(), "sha256")
-            self._known = known = (secret_key, day), key
+                key = Mac(key).digest(part.encode())
+            self._known = known = (secret_key, day), Mac(key)
         return known[1]
