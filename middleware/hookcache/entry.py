@@ -271,13 +271,16 @@ def _heading(name: str, kind: str) -> bytes:
     return framed(name.encode()) + framed(kind.encode())
 
 
+_spelt = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def _place(key: CacheKey, fence: int) -> bytes:
     return key + b"%d" % fence
 
 
 def _about(entry: Entry) -> str:
     about = {"usage": dict(entry.usage), "context": entry.context, "backend_version": entry.backend_version}
-    return json.dumps(about | {"cost": dict(entry.cost)}, separators=(",", ":"))
+    return _spelt(about | {"cost": dict(entry.cost)})
 
 
 def _number(item: Item, name: str) -> int:

@@ -39,7 +39,7 @@ class ErasableItems(Items):
             **self._single,
         }
         while True:
-            reply = self._call("query", "table_read_units", arguments)
+            reply = self._call("query", "table_read_units", **arguments)
             yield from reply["Items"]
             if not reply.get("LastEvaluatedKey"):
                 return
@@ -47,16 +47,17 @@ class ErasableItems(Items):
 
     def delete(self, key: bytes, kind: str) -> None:
         """Delete an item, whatever it holds."""
-        arguments = {"Key": {"pk": {"B": key}, "kind": {"S": kind}}}
-        self._call("delete_item", "table_write_units", arguments | self._single)
+        self._call("delete_item", "table_write_units", Key={"pk": {"B": key}, "kind": {"S": kind}}, **self._single)
 
     def delete_unchanged(self, index: bytes, key: CacheKey, ttl: str) -> bool:
         """Delete an index item unless it was written again since it was read with this `ttl`; False if it was."""
-        arguments = {
-            "Key": {"pk": {"B": index}, "kind": {"S": index_kind(key)}},
-            "ConditionExpression": "#ttl = :seen",
-            "ExpressionAttributeNames": {"#ttl": "ttl"},
-            "ExpressionAttributeValues": {":seen": {"N": ttl}},
-        }
-        reply = self._call("delete_item", "table_write_units", arguments | self._single)
+        reply = self._call(
+            "delete_item",
+            "table_write_units",
+            Key={"pk": {"B": index}, "kind": {"S": index_kind(key)}},
+            ConditionExpression="#ttl = :seen",
+            ExpressionAttributeNames={"#ttl": "ttl"},
+            ExpressionAttributeValues={":seen": {"N": ttl}},
+            **self._single,
+        )
         return not isinstance(reply, Conflict)

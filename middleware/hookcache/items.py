@@ -80,15 +80,15 @@ class Items:
 
         A reply without `ConsumedCapacity` is a truncated one, which botocore turns into "no such item": it is an error.
         """
-        arguments = {"Key": {"pk": {"B": key}, "kind": {"S": kind}}, "ConsistentRead": consistent}
-        reply = self._call("get_item", "table_read_units", arguments | self._single)
+        place = {"pk": {"B": key}, "kind": {"S": kind}}
+        reply = self._call("get_item", "table_read_units", Key=place, ConsistentRead=consistent, **self._single)
         item: Item | None = reply.get("Item")
         return item
 
     def put(self, item: Item, condition: str = "", values: Mapping[str, Any] | None = None) -> Item | Conflict | None:
         """Write a whole item if `condition` holds; gives the item it replaced, None if there was none."""
-        arguments = {"Item": item, "ReturnValues": "ALL_OLD", **_conditional(condition, values)}
-        reply = self._call("put_item", "table_write_units", arguments | self._single)
+        arguments = {"Item": item, "ReturnValues": "ALL_OLD", **_conditional(condition, values), **self._single}
+        reply = self._call("put_item", "table_write_units", **arguments)
         return reply if isinstance(reply, Conflict) else reply.get("Attributes")
 
     def update(
@@ -108,17 +108,16 @@ class Items:
             "ExpressionAttributeNames": dict(names),
             "ReturnValues": "ALL_OLD",
             **_conditional(condition, values),
+            **self._single,
         }
-        reply = self._call("update_item", "table_write_units", arguments | self._single)
+        reply = self._call("update_item", "table_write_units", **arguments)
         return reply if isinstance(reply, Conflict) else reply.get("Attributes")
 
     def put_all(self, items: Sequence[Item]) -> None:
         """Write up to 25 items per request, unconditionally. What the table left undone is an error."""
         for start in range(0, len(items), 25):
             batch = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
-            reply = self._call(
-                "batch_write_item", "table_write_units", {"RequestItems": {self._table: batch}, **_COUNTED}
-            )
+            reply = self._call("batch_write_item", "table_write_units", RequestItems={self._table: batch}, **_COUNTED)
             if reply.get("UnprocessedItems"):
                 raise Throttled("the table left a batch unfinished")
 
@@ -126,7 +125,7 @@ class Items:
         """Let the worker threads end."""
         self._workers.close()
 
-    def _call(self, operation: str, unit: str, arguments: dict[str, Any]) -> Any:
+    def _call(self, operation: str, unit: str, **arguments: Any) -> Any:
         allowed = self._breaker.ask()
         if allowed is not Pass.GO:
             if allowed is Pass.PROBE:

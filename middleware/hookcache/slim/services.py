@@ -230,12 +230,17 @@ def _as_base64(value: object) -> str:
 
 
 def _encoder() -> Callable[[Any], str]:
-    """`JSONEncoder.encode`, less what it makes anew for every text and what looks for circles, which no item has."""
+    """
+    `JSONEncoder.encode`, less what it makes anew for every text and what looks for circles, which no item has.
+
+    What it is made of has no promise of Python's; where that is missing, or is another, the encoder is Python's own.
+    """
     plain = json.JSONEncoder(separators=(",", ":"), default=_as_base64)
-    make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    try:
+        parts = make(None, plain.default, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, True)
+    except TypeError:
         return plain.encode
-    parts = make(None, plain.default, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, True)
     return lambda told: "".join(parts(told, 0))
 
 
