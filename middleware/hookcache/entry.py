@@ -237,7 +237,7 @@ class Sealer:
             if self._cipher is None or item["cipher"]["S"] != CIPHER:
                 raise EntryRejected(Reason.SCHEMA)
             stored = self._cipher.open(stored, _place(key, _number(item, "fence")))
-        about = json.loads(item["about"]["S"])
+        about = _told(item["about"]["S"])
         return Entry(
             key=key,
             fence=Fence(_number(item, "fence")),
@@ -271,7 +271,7 @@ def _heading(name: str, kind: str) -> bytes:
     return framed(name.encode()) + framed(kind.encode())
 
 
-_spelt = json.JSONEncoder(separators=(",", ":")).encode
+_spelt, _told = json.JSONEncoder(separators=(",", ":")).encode, json.JSONDecoder().decode
 
 
 def _place(key: CacheKey, fence: int) -> bytes:

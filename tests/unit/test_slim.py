@@ -588,6 +588,25 @@ class TestAtOnce:
         with pytest.raises(ReadTimeoutError):
             dynamodb.at_once("get_item", GET, 0.0)
 
+    @pytest.mark.parametrize(("told", "kept"), [("keep-alive", 1), ("Keep-Alive", 1), ("close", 0), ("Close", 0)])
+    def test_a_connection_stays_open_as_the_reply_says(self, serve, told, kept):
+        """F32: one that the other side is about to close would fail the next call."""
+        server = serve(reply(b"{}"), reply(b'{"a": 1}', connection=told))
+        dynamodb = client(SlimDynamoDB, server)
+        dynamodb.get_item(**GET)
+
+        assert 1 == dynamodb.at_once("get_item", GET, 30.0)["a"]
+        assert kept == len(dynamodb._wires[server.url]._idle)
+
+    def test_what_comes_behind_a_reply_is_no_reply_to_the_next_call(self, serve):
+        """P6: the connection is ended instead."""
+        server = serve(reply(b"{}"), reply(b'{"a": 1}') + reply(b'{"a": 2}'))
+        dynamodb = client(SlimDynamoDB, server)
+        dynamodb.get_item(**GET)
+
+        assert 1 == dynamodb.at_once("get_item", GET, 30.0)["a"]
+        assert [] == dynamodb._wires[server.url]._idle
+
     @pytest.mark.parametrize(("idle_seconds", "connections"), [(10, 1), (60, 2), (-60, 2)])
     def test_a_connection_is_not_used_after_a_long_rest(self, serve, idle_seconds, connections):
         """F32: by wall clock, one that was set back included. Control: after a short rest it is."""

@@ -61,6 +61,15 @@ class Reply:
 
     def whole(self) -> bytes:
         """All of the body, and the connection given back. Raises as `read` does."""
+        connection = self._connection
+        stays = self.headers.get("connection", "keep-alive") == "keep-alive"
+        if stays and self._left == len(
+            connection.rest
+        ):  # as nearly always: it came with the head, and nothing behind it
+            content, connection.rest = connection.rest, b""
+            self._left, self._closed = 0, True
+            connection.give_back()
+            return content
         try:
             return self.read()
         finally:

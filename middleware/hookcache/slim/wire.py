@@ -7,6 +7,7 @@ the caller's repeat must meet a new one (F32).
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 import threading
@@ -63,7 +64,7 @@ class Wire:
             lines.append(f"content-length: {len(body)}")
         head = "\r\n".join([*lines, "", ""])
         request = head.encode("latin-1") + body
-        return self.send(request, self._kept() or Connection(self), bodiless=method == "HEAD")
+        return self.send(request, self.kept() or Connection(self), bodiless=method == "HEAD")
 
     def send(self, request: bytes, over: Connection, *, bodiless: bool = False) -> Reply:
         """A request as its bytes, `over` a connection of ours. `bodiless` says that its reply has no body. Raises as `exchange`."""
@@ -76,16 +77,21 @@ class Wire:
             raise Unusual("framing")
         return Reply(over, status, told, int(length))
 
-    def kept(self, seconds: float) -> Connection | None:
+    def kept(self, seconds: float = math.inf) -> Connection | None:
         """
         A connection that is open already, for an exchange of `seconds` at most; None where there is none.
 
         No name is resolved and nobody is dialled for it: such an exchange needs no thread of its own to be bounded.
         """
-        connection = self._kept()
-        if connection is not None:
-            connection.bound(seconds)
-        return connection
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                connection = self._idle.pop()
+            if connection.is_usable():
+                connection.bound(seconds)
+                return connection
+            connection.end()
 
     def dial(self) -> socket.socket:
         """A new connection. Raises as `exchange` does."""
@@ -119,14 +125,4 @@ class Wire:
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
-            connection.end()
-
-    def _kept(self) -> Connection | None:
-        while True:
-            with self._lock:
-                if not self._idle:
-                    return None
-                connection = self._idle.pop()
-            if connection.is_usable():
-                return connection
             connection.end()
