@@ -101,6 +101,7 @@ class Environment:
         cache = self.assembly._cache
         if cache is not None:
             cache._images.close()
+            cache.flights.close()
             if cache._table._overflow is not None:
                 cache._table._overflow.close()
 

@@ -41,6 +41,9 @@ class Clients:
         self.lambda_by_timeout = ClientPool(self._lambda)
 
     def dynamodb(self) -> Any:
+        made = self._made.get("dynamodb")  # as nearly always, six times in a miss: no lock for it
+        if made is not None:
+            return made
         return self._client("dynamodb", connect_timeout=ATTEMPT_SECONDS, read_timeout=ATTEMPT_SECONDS, attempts=1)
 
     def s3(self) -> Any:

@@ -26,6 +26,7 @@ from hookcache.codec import compress, inflate, quick, unquick
 from hookcache.errors import EntryRejected
 from hookcache.frames import framed
 from hookcache.key import CacheKey
+from hookcache.mac import Mac
 from hookcache.outcome import Reason
 from hookcache.postable import may_be_unpostable
 from hookcache.prices import needs_price
@@ -136,7 +137,7 @@ class Sealer:
     def __init__(
         self, tag_secret: bytes, namespace: str, cipher: BodyCipher | None = None, *, encrypts: bool = False
     ) -> None:
-        self._secret = tag_secret
+        self._mac = Mac(tag_secret)
         self._namespace = namespace
         self._cipher = cipher
         self._encrypts = encrypts
@@ -209,9 +210,10 @@ class Sealer:
 
     def _masked(self, key: CacheKey, digests: bytes) -> bytes:
         """The digests, exclusive-or a stream that only the secret's holder can make; twice is once. One stream per key."""
-        blocks = range(len(digests) // DIGEST_BYTES + 1)
-        stream = b"".join(hmac.digest(self._secret, b"origin" + key + b"%d" % each, "sha256") for each in blocks)
-        return bytes(mine ^ theirs for mine, theirs in zip(digests, stream, strict=False))
+        blocks = range(len(digests) // DIGEST_BYTES)
+        stream = b"".join([self._mac.digest(b"origin" + key + b"%d" % each) for each in blocks])
+        mixed = int.from_bytes(digests, "big") ^ int.from_bytes(stream, "big")
+        return mixed.to_bytes(len(digests), "big")
 
     def is_damaged(self, key: CacheKey, item: Item) -> bool:
         """True for an item of our schema that nobody of ours sealed; one of another schema is not ours to judge (F39)."""
@@ -253,7 +255,7 @@ class Sealer:
             if self._cipher is None or item["cipher"]["S"] != CIPHER:
                 raise EntryRejected(Reason.SCHEMA)
             stored = self._cipher.open(stored, _place(key, _number(item, "fence")))
-        about = json.loads(item["about"]["S"])
+        about = _told(item["about"]["S"])
         return Entry(
             key=key,
             fence=Fence(_number(item, "fence")),
@@ -279,12 +281,15 @@ class Sealer:
             ((kind, value),) = item[name].items()
             raw = bytes(value) if kind == "B" else str(value).encode()
             parts += (_heading(name, kind), len(raw).to_bytes(8, "big"), raw)
-        return hmac.digest(self._secret, b"".join(parts), "sha256")
+        return self._mac.digest(b"".join(parts))
 
 
 @lru_cache(maxsize=64)  # the attributes of our items are few
 def _heading(name: str, kind: str) -> bytes:
     return framed(name.encode()) + framed(kind.encode())
+
+
+_spelt, _told = json.JSONEncoder(separators=(",", ":")).encode, json.JSONDecoder().decode
 
 
 def _place(key: CacheKey, fence: int) -> bytes:
@@ -293,7 +298,7 @@ def _place(key: CacheKey, fence: int) -> bytes:
 
 def _about(entry: Entry) -> str:
     about = {"usage": dict(entry.usage), "context": entry.context, "backend_version": entry.backend_version}
-    return json.dumps(about | {"cost": dict(entry.cost)}, separators=(",", ":"))
+    return _spelt(about | {"cost": dict(entry.cost)})
 
 
 def _number(item: Item, name: str) -> int:

@@ -36,6 +36,7 @@ class ErasableItems(Items):
             "KeyConditionExpression": "pk = :pk AND begins_with(kind, :prefix)",
             "ExpressionAttributeValues": {":pk": {"B": index}, ":prefix": {"S": PREFIX}},
             "ConsistentRead": True,
+            **self._single,
         }
         while True:
             reply = self._call("query", "table_read_units", **arguments)
@@ -46,7 +47,7 @@ class ErasableItems(Items):
 
     def delete(self, key: bytes, kind: str) -> None:
         """Delete an item, whatever it holds."""
-        self._call("delete_item", "table_write_units", Key={"pk": {"B": key}, "kind": {"S": kind}})
+        self._call("delete_item", "table_write_units", Key={"pk": {"B": key}, "kind": {"S": kind}}, **self._single)
 
     def delete_unchanged(self, index: bytes, key: CacheKey, ttl: str) -> bool:
         """Delete an index item unless it was written again since it was read with this `ttl`; False if it was."""
@@ -57,5 +58,6 @@ class ErasableItems(Items):
             ConditionExpression="#ttl = :seen",
             ExpressionAttributeNames={"#ttl": "ttl"},
             ExpressionAttributeValues={":seen": {"N": ttl}},
+            **self._single,
         )
         return not isinstance(reply, Conflict)

@@ -21,7 +21,7 @@ from hookcache.entry import Entry, Fence
 from hookcache.errors import FollowerTimedOut, TierUnavailable
 from hookcache.items import Throttled
 from hookcache.key import CacheKey
-from hookcache.leader import Alone, Ending, Landed, Leader, Left, Shared
+from hookcache.leader import Alone, Ending, Landed, Leader, Left, Pulse, Shared
 from hookcache.lease import Held, Lease, LeaseBook, OwnerId, Sight, observed
 from hookcache.outcome import Reason
 
@@ -66,6 +66,7 @@ class Flights:
         self._wait_seconds = wait_seconds
         self._lock = threading.Lock()
         self._flights: dict[CacheKey, _Flight] = {}
+        self._pulse = None if book is None else Pulse(book.beat_seconds)
 
     def board(
         self,
@@ -118,6 +119,11 @@ class Flights:
         with self._lock:
             return len(self._flights)
 
+    def close(self) -> None:
+        """Let the thread end that has leases renewed."""
+        if self._pulse is not None:
+            self._pulse.close()
+
     def _lead(
         self,
         key: CacheKey,
@@ -144,7 +150,7 @@ class Flights:
             if boarded.refused_lately:  # nobody waits for this key (P48): those here go on, those to come walk past
                 flight.ending = Alone(Reason.REFUSAL_WINDOW)
                 flight.over.set()
-            return Leader(end, deadline, self._book, boarded, Reason.ABSENT)
+            return Leader(end, deadline, self._book, boarded, Reason.ABSENT, self._pulse)
         if isinstance(boarded, Alone) and boarded.reason is not Reason.REFUSAL_WINDOW:
             return Leader(end, deadline, None, None, boarded.reason)  # no lease, yet alone in this process (P23)
         end(boarded)

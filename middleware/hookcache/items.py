@@ -30,6 +30,7 @@ PROBES = 4
 _THROTTLES = frozenset(
     {"ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded", "LimitExceededException"}
 )
+_COUNTED: Mapping[str, Any] = {"ReturnConsumedCapacity": "TOTAL"}
 _PASSING = frozenset({"InternalServerError", "ServiceUnavailable", "InternalFailure"})
 
 
@@ -66,6 +67,7 @@ class Items:
     ) -> None:
         self._dynamodb = dynamodb
         self._table = table
+        self._single = {"TableName": table, **_COUNTED}
         self._breaker = breaker
         self._spending = spending
         self._budget_seconds = budget_seconds
@@ -78,17 +80,15 @@ class Items:
 
         A reply without `ConsumedCapacity` is a truncated one, which botocore turns into "no such item": it is an error.
         """
-        reply = self._call(
-            "get_item", "table_read_units", Key={"pk": {"B": key}, "kind": {"S": kind}}, ConsistentRead=consistent
-        )
+        place = {"pk": {"B": key}, "kind": {"S": kind}}
+        reply = self._call("get_item", "table_read_units", Key=place, ConsistentRead=consistent, **self._single)
         item: Item | None = reply.get("Item")
         return item
 
     def put(self, item: Item, condition: str = "", values: Mapping[str, Any] | None = None) -> Item | Conflict | None:
         """Write a whole item if `condition` holds; gives the item it replaced, None if there was none."""
-        reply = self._call(
-            "put_item", "table_write_units", Item=item, ReturnValues="ALL_OLD", **_conditional(condition, values)
-        )
+        arguments = {"Item": item, "ReturnValues": "ALL_OLD", **_conditional(condition, values), **self._single}
+        reply = self._call("put_item", "table_write_units", **arguments)
         return reply if isinstance(reply, Conflict) else reply.get("Attributes")
 
     def update(
@@ -102,22 +102,22 @@ class Items:
         self, key: bytes, kind: str, change: str, condition: str, values: Mapping[str, Any], names: Mapping[str, str]
     ) -> Item | Conflict | None:
         """As `update`; gives the item as it was, None if there was none."""
-        reply = self._call(
-            "update_item",
-            "table_write_units",
-            Key={"pk": {"B": key}, "kind": {"S": kind}},
-            UpdateExpression=change,
-            ExpressionAttributeNames=dict(names),
-            ReturnValues="ALL_OLD",
+        arguments = {
+            "Key": {"pk": {"B": key}, "kind": {"S": kind}},
+            "UpdateExpression": change,
+            "ExpressionAttributeNames": dict(names),
+            "ReturnValues": "ALL_OLD",
             **_conditional(condition, values),
-        )
+            **self._single,
+        }
+        reply = self._call("update_item", "table_write_units", **arguments)
         return reply if isinstance(reply, Conflict) else reply.get("Attributes")
 
     def put_all(self, items: Sequence[Item]) -> None:
         """Write up to 25 items per request, unconditionally. What the table left undone is an error."""
         for start in range(0, len(items), 25):
             batch = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
-            reply = self._call("batch_write_item", "table_write_units", RequestItems={self._table: batch})
+            reply = self._call("batch_write_item", "table_write_units", RequestItems={self._table: batch}, **_COUNTED)
             if reply.get("UnprocessedItems"):
                 raise Throttled("the table left a batch unfinished")
 
@@ -177,28 +177,21 @@ class Items:
         """One attempt: in this thread where the client can bound it there (`slim`), which spares two changes of threads."""
         at_once = getattr(client, "at_once", None)
         if at_once is not None:
-            reply = at_once(operation, self._complete(operation, arguments), left.seconds())
+            reply = at_once(operation, arguments, left.seconds())
             if reply is not None:
                 return reply
-        return self._workers.call(left.seconds(), self._ask, client, operation, arguments)
-
-    def _ask(self, client: Any, operation: str, arguments: dict[str, Any]) -> Any:
-        return getattr(client, operation)(**self._complete(operation, arguments))
-
-    def _complete(self, operation: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        named = {} if operation == "batch_write_item" else {"TableName": self._table}
-        return {"ReturnConsumedCapacity": "TOTAL", **arguments, **named}
+        return self._workers.call(left.seconds(), _ask, client, operation, arguments)
 
     def _probe(self) -> None:
         """Ask the table something in the background; its answer closes the breaker, its failure says nothing new."""
 
         def ask() -> None:
             try:
-                key = {"pk": {"B": b"probe"}, "kind": {"S": "PROBE"}}
+                arguments = {"Key": {"pk": {"B": b"probe"}, "kind": {"S": "PROBE"}}, **self._single}
                 try:
-                    reply = self._ask(self._dynamodb(), "get_item", {"Key": key})
+                    reply = _ask(self._dynamodb(), "get_item", arguments)
                 except Exception:  # a connection from before the trouble: the next one is new
-                    reply = self._ask(self._dynamodb(), "get_item", {"Key": key})
+                    reply = _ask(self._dynamodb(), "get_item", arguments)
                 if reply.get("ConsumedCapacity"):
                     self._breaker.succeeded()
             finally:
@@ -212,8 +205,12 @@ class Items:
             self._probes.release()
 
     def _spend(self, unit: str, consumed: Any) -> None:
-        for part in consumed if isinstance(consumed, list) else [consumed]:
+        for part in consumed if isinstance(consumed, list) else (consumed,):
             self._spending.add(unit, float(part.get("CapacityUnits", 0)))
+
+
+def _ask(client: Any, operation: str, arguments: dict[str, Any]) -> Any:
+    return getattr(client, operation)(**arguments)
 
 
 def _conditional(condition: str, values: Mapping[str, Any] | None) -> dict[str, Any]:

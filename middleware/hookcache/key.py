@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NewType
 
 from hookcache.canonical import SCHEMA
 from hookcache.frames import LONG_TEXT, Piece, framed
+from hookcache.mac import Mac
 from hookcache.value import value
 
 if TYPE_CHECKING:
@@ -51,33 +52,6 @@ class Secrets:
         )
 
 
-class Begun:
-    """
-    HMAC-SHA-256 of messages that begin alike: secret and beginning are digested once for all, which leaves a third of the work.
-
-    Raises:
-        ValueError: the secret has more than 64 bytes; those derived here have 32.
-
-    Source: RFC 2104; tests/unit/test_key.py holds it to Python's own `hmac`.
-    """
-
-    __slots__ = ("_inner", "_outer")
-
-    def __init__(self, secret: bytes, beginning: bytes) -> None:
-        if len(secret) > 64:
-            raise ValueError("a secret of more than 64 bytes")
-        padded = secret.ljust(64, b"\0")
-        self._inner = hashlib.sha256(bytes([each ^ 0x36 for each in padded]) + beginning)
-        self._outer = hashlib.sha256(bytes([each ^ 0x5C for each in padded]))
-
-    def digest(self, end: bytes) -> bytes:
-        """The digest of beginning and `end`, 32 bytes."""
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(end)
-        outer.update(inner.digest())
-        return outer.digest()
-
-
 class Keyer:
     """
     Makes keys under one secret and namespace. One instance serves look-up, store, lease and erase (P5).
@@ -90,7 +64,7 @@ class Keyer:
     def __init__(self, secrets: Secrets, namespace: str) -> None:
         self._secrets = secrets
         self.namespace = f"{namespace}/{secrets.key_id}"
-        self._before_form: tuple[object, Begun] = (None, Begun(secrets.keys, b""))  # as the last key had it
+        self._before_form: tuple[object, Mac] = (None, Mac(secrets.keys, b""))  # as the last key had it
 
     def key_of(self, form: bytes, identity: bytes, generation: str, rollout: str = "") -> CacheKey:
         """
@@ -110,7 +84,7 @@ class Keyer:
         known, begun = self._before_form
         if known != about:
             parts = (b"key", b"%d" % SCHEMA, self.namespace.encode(), identity, generation.encode(), rollout.encode())
-            begun = Begun(self._secrets.keys, b"".join(map(framed, parts)))
+            begun = Mac(self._secrets.keys, b"".join(map(framed, parts)))
             self._before_form = about, begun
         return CacheKey(begun.digest(form_sha256))
 

@@ -1,11 +1,15 @@
 """
 The leader of a fetch: keeps its lease alive while the backend works, and says in the end what came of it.
 
+    lead ... tick ... tick ... tick ... tick: a beat has passed, renew ......... renew ......... leave
+    lead ...... leave: no thread was started, nothing is waited for
+
 Leaving without a word frees the followers, so a leader that dies in any way holds nobody up (P28).
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Callable
@@ -23,6 +27,8 @@ FREE_SECONDS = 3.0
 """More than a release takes with a hanging table; with less time left it is bounded from outside (P21)."""
 LATE_SECONDS = 0.2
 """What a release may take of the margin where nothing else is left: many times what a table that works needs."""
+TICKS = 4
+"""In how many parts a beat is counted: the first renewal comes at most one part early, and never late."""
 _NOTE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,63}")
 
 
@@ -54,11 +60,63 @@ class Left:
 Ending = Landed | Shared | Alone | Left
 
 
+class Pulse:
+    """
+    Counts for all who lead here, and begins the renewals of a lease once a beat has passed under it.
+
+    One thread for all, which lives while there are fetches and a beat longer. Most fetches end within their first beat
+    and never meet it: a thread for each took 0.2 ms to start and to wait for.
+    """
+
+    def __init__(self, beat_seconds: float) -> None:
+        self._tick_seconds = beat_seconds / TICKS
+        self._lock = threading.Lock()
+        self._leading: dict[Leader, int] = {}
+        """Who leads, and how many ticks ago that began."""
+        self._counts = False
+        self._closed = threading.Event()
+
+    def add(self, leader: Leader) -> None:
+        """From now on `leader` leads. Where no thread can be started to count, its lease ends early (F18)."""
+        with self._lock:
+            self._leading[leader] = 0
+            if self._counts or self._closed.is_set():
+                return
+            with contextlib.suppress(RuntimeError):
+                threading.Thread(target=self._count, name="hookcache-pulse", daemon=True).start()
+                self._counts = True
+
+    def drop(self, leader: Leader) -> None:
+        """It leads no longer: once this returns its renewals are under way or will never be begun."""
+        with self._lock:
+            self._leading.pop(leader, None)
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._closed.set()
+
+    def _count(self) -> None:
+        idle = 0
+        while not self._closed.wait(self._tick_seconds):
+            with self._lock:
+                idle = 0 if self._leading else idle + 1
+                if idle > TICKS:
+                    self._counts = False
+                    return
+                for leader, ticks in tuple(self._leading.items()):
+                    if ticks + 1 < TICKS:
+                        self._leading[leader] = ticks + 1
+                    else:
+                        del self._leading[leader]
+                        leader.renew_from_now_on()
+
+
 class Leader:
     """
     The right and the duty to fetch. A context manager: leaving it without a word frees the followers.
 
-    `lease` is None where the table gave none: then nothing may be stored, and `reason` says why (P54).
+    `lease` is None where the table gave none: then nothing may be stored, and `reason` says why (P54). `pulse` has it
+    renewed; without one it ends by itself.
     """
 
     def __init__(
@@ -68,6 +126,7 @@ class Leader:
         book: LeaseBook | None,
         lease: Lease | None,
         reason: Reason,
+        pulse: Pulse | None = None,
     ) -> None:
         self._end = end
         self._deadline = deadline
@@ -79,7 +138,8 @@ class Leader:
         """Nothing can be stored, by the next leader as little: a right or a key is missing, no blip."""
         self._ending: Ending = Left()
         self._release = (State.FREE, "")
-        self._stop = threading.Event()
+        self._pulse = pulse
+        self._stop: threading.Event
         self._beats: threading.Thread | None = None
 
     @property
@@ -117,19 +177,29 @@ class Leader:
         self._ending, self._release = Alone(Reason.REFUSAL_WINDOW), (State.REFUSED, State.REFUSED.value)
 
     def __enter__(self) -> Leader:
-        if self.lease is not None and self._book is not None:
-            beats = threading.Thread(target=self._beat, name="hookcache-lease", daemon=True)
-            try:
-                beats.start()
-                self._beats = beats
-            except RuntimeError:
-                pass  # no thread to be had: a lease that nobody renews ends early, which costs a call and no answer (F18)
+        if self.lease is not None and self._pulse is not None:
+            self._pulse.add(self)
         return self
+
+    def renew_from_now_on(self) -> None:
+        """
+        Renew the lease every beat, in a thread of this fetch's own: a table that hangs delays no other's renewals.
+
+        Where none can be started the lease ends early, which costs a call and no answer (F18).
+        """
+        self._stop = threading.Event()
+        beats = threading.Thread(target=self._beat, name="hookcache-lease", daemon=True)
+        with contextlib.suppress(RuntimeError):
+            beats.start()
+            self._beats = beats
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
+        if self._pulse is not None:
+            self._pulse.drop(self)
+        if self._beats is not None:
+            self._stop.set()
         try:
             if self.lease is not None:
                 self._release_in_time()
@@ -156,10 +226,11 @@ class Leader:
     def _beat(self) -> None:
         assert self._book is not None  # noqa: S101 - for the type checker: the thread starts only with both
         assert self.lease is not None  # noqa: S101
-        while not self._stop.wait(self._book.beat_seconds):
+        while not self._stop.is_set():
             try:
                 if not self._book.renew(self.lease):
                     self.lost = True
                     return
-            except Exception:  # noqa: S112 - P18: the backend's work goes on; at worst it is asked once more (F18)
-                continue
+            except Exception:
+                pass  # P18: the backend's work goes on; at worst it is asked once more (F18)
+            self._stop.wait(self._book.beat_seconds)

@@ -296,8 +296,7 @@ class LeaseBook:
             values |= {":note": {"S": note}, ":now": _n(now)}
         elif state is State.DONE:
             change += " REMOVE note, note_ms"
-        names = {name: _NAMES[name] for name in ("#state", "#owner", "#fence", "#ttl")}
-        done = self._items.update(lease.key, KIND, change, _OURS, values, names)
+        done = self._items.update(lease.key, KIND, change, _OURS, values, _NAMES_AT_RELEASE)
         if done is None:
             return True
         # Our own release, if its first reply was lost: nobody else ends a lease in a state and leaves its owner's name.
@@ -362,7 +361,7 @@ class LeaseBook:
         done = self._items.exchange(key, KIND, _TAKE, condition, values, _NAMES)
         if isinstance(done, Conflict):
             return done
-        return Lease(key, owner, fence, end, *_lately(done, now))
+        return Lease(key, owner, fence, end, *(_lately(done, now) if done else ()))
 
     def _replace(self, key: CacheKey, owner: OwnerId, now: EpochMillis, damaged: Item) -> Lease | Conflict:
         """Take a lease that nobody of ours wrote, while it is as it was read: no other condition need ever hold for it."""
@@ -382,15 +381,16 @@ class LeaseBook:
 
 
 _TAKE = "SET #state = :held, #owner = :me, #fence = :new, #end = :end, beat_ms = :now, #ttl = :ttl"
+_NAMES_AT_RELEASE = {name: told for name, told in _NAMES.items() if name != "#end"}
 _READ = {"#state": "state", "#fence": "fence", "#end": "end_ms", "beat_ms": "beat_ms"}
 """What may keep a lease item from being read: one in which none of these changed is as damaged as before."""
 _OURS = "#owner = :me AND #fence = :mine AND #state = :held"
 
 
-def _lately(taken_over: Item | None, now: EpochMillis) -> tuple[bool, bool]:
+def _lately(taken_over: Item, now: EpochMillis) -> tuple[bool, bool]:
     """What the lease just taken over remembers: a refusal, a failed store. We hold it whatever that item was like before."""
     try:
-        before = LeaseItem.decode(taken_over or {})
+        before = LeaseItem.decode(taken_over)
     except TierUnavailable:
         return False, False
     return before.refused_lately(now), before.unkept_lately(now)

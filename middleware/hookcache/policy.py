@@ -24,6 +24,7 @@ from hookcache.usage import Metered
 from hookcache.value import value
 
 DAY_SECONDS = 86_400
+SMALL = 100  # names and values of an answer with one text and its usage: about thirty
 BYTES_PER_TOKEN = 3
 """Few texts cost more tokens than a third of their bytes; a rule of thumb, on the safe side."""
 
@@ -185,6 +186,7 @@ def judge(
 
 
 _GOOD_STOPS = frozenset({"end_turn", "stop_sequence"})
+_FINITE = frozenset({dict, list, str, int, bool, type(None)})
 _TRUNCATED_STOPS = frozenset({"max_tokens", "max_output_tokens", "incomplete", "length"})
 
 
@@ -282,6 +284,14 @@ def _stopped_well(response: Mapping[str, Any]) -> bool:
 
 
 def _is_finite(response: Mapping[str, Any]) -> bool:
+    """Looked through where it is small, as most are: to spell its texts for want of a number takes ten times as long."""
+    parts: list[Any] = [response]
+    for part in parts:  # the list grows by what is in each: names and values
+        if len(parts) > SMALL or type(part) not in _FINITE:
+            break
+        parts += [*part, *part.values()] if type(part) is dict else part if type(part) is list else ()
+    else:
+        return True
     try:
         json.dumps(response, allow_nan=False)
     except (ValueError, RecursionError):

@@ -1,6 +1,5 @@
 """The key: what goes into it beside the request, and that nobody makes it without the secret."""
 
-import hmac
 import subprocess
 import sys
 from hashlib import sha256
@@ -10,7 +9,7 @@ import pytest
 
 from hookcache.frames import LONG_TEXT
 from hookcache.images import ImageDigest
-from hookcache.key import Begun, Keyer, Secrets, form_digest
+from hookcache.key import Keyer, Secrets, form_digest
 from hookcache.value import replace
 
 from . import golden
@@ -206,19 +205,3 @@ def test_no_derived_secret_is_shown(purpose):
     """P36, T3: each of them opens something; only the key id stands in a message."""
     assert purpose not in repr(SECRETS)
     assert repr(getattr(SECRETS, purpose)) not in repr(SECRETS)
-
-
-@pytest.mark.parametrize("size", [0, 1, 32, 63, 64])
-def test_a_begun_digest_is_that_of_the_whole(size):
-    """P2, P37: RFC 2104 as Python's own `hmac` has it, for any secret that fits and any end, again and again."""
-    secret = bytes(range(100, 100 + size))
-    for beginning in (b"", b"about" * 40):
-        begun = Begun(secret, beginning)
-        for end in (b"", b"form", b"x" * 200, b""):
-            assert hmac.digest(secret, beginning + end, "sha256") == begun.digest(end)
-
-
-def test_a_begun_digest_takes_no_secret_that_it_would_cut():
-    """P37: a longer one would be digested first; none of ours is, and none is passed over in silence."""
-    with pytest.raises(ValueError, match="64"):
-        Begun(bytes(65), b"")

@@ -1,4 +1,4 @@
-"""The leader's last act, the release of its lease, where little time is left. P21."""
+"""The leader's renewals, and its last act, the release of its lease, where little time is left. P21."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hookcache.clock import Deadline, EpochMillis
 from hookcache.entry import Fence
 from hookcache.key import CacheKey
-from hookcache.leader import LATE_SECONDS, Leader, Left
+from hookcache.leader import LATE_SECONDS, TICKS, Leader, Left, Pulse
 from hookcache.lease import Lease, LeaseBook, OwnerId, State
 from hookcache.outcome import Reason
 from stopwatch import Stopwatch
@@ -81,3 +81,145 @@ def test_with_time_left_the_release_is_waited_for():
 
     assert [State.FREE] == book.released
     answering.join(60)
+
+
+class Renewed(Book):
+    """A book whose releases are answered and whose renewals are counted."""
+
+    def __init__(self, beat_seconds: float = 0.2, *, held: bool = True) -> None:
+        super().__init__()
+        self.answers.set()
+        self._seconds, self._held = beat_seconds, held
+        self.renewals = threading.Semaphore(0)
+        self.renewed = 0
+
+    @property
+    def beat_seconds(self) -> float:
+        return self._seconds
+
+    def renew(self, lease: Lease) -> bool:
+        self.renewed += 1
+        self.renewals.release()
+        return self._held
+
+
+def leader(book: Book, pulse: Pulse | None) -> Leader:
+    lease = Lease(CacheKey(b"k" * 32), OwnerId("me"), Fence(1), EpochMillis(30_000))
+    return Leader(lambda _: None, Deadline(None), book, lease, Reason.ABSENT, pulse)
+
+
+def threads(name: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == name]
+
+
+def ended(name: str, among: list[threading.Thread], within_seconds: float = 30.0) -> bool:
+    """Whether every thread of that name ends that was not there before."""
+    for thread in threads(name):
+        if thread not in among:
+            thread.join(within_seconds)
+    return not set(threads(name)) - set(among)
+
+
+class TestRenewals:
+    @pytest.fixture(autouse=True)
+    def _apart(self):
+        """Only this test's own threads count."""
+        self.before = threads("hookcache-pulse")
+
+    def test_the_first_comes_within_a_beat_and_others_follow(self):
+        """P23, F18: a lease of three beats outlives two renewals that are lost."""
+        book = Renewed(beat_seconds=0.8)
+        pulse = Pulse(book.beat_seconds)
+        began = time.monotonic()
+        with leader(book, pulse) as leading:
+            with Stopwatch() as first:
+                assert book.renewals.acquire(timeout=30)
+            at_least = time.monotonic() - began
+            assert book.renewals.acquire(timeout=30)
+        pulse.close()
+
+        assert 0.8 * (TICKS - 1) / TICKS <= at_least, "what ends soon is not renewed, which would cost a write"
+        assert first.seconds < 0.8 + 0.4
+        assert not leading.lost
+        assert [State.FREE] == book.released
+
+    def test_control_without_a_pulse_there_are_none(self):
+        """F18, control: then the lease ends by itself."""
+        book = Renewed(beat_seconds=0.05)
+        with leader(book, None):
+            time.sleep(0.2)
+
+        assert 0 == book.renewed
+
+    def test_a_fetch_that_is_over_before_its_first_beat_starts_no_thread_of_its_own(self):
+        """P23: a hundred short fetches share one thread that only counts, and renew nothing."""
+        book = Renewed(beat_seconds=60.0)
+        pulse = Pulse(book.beat_seconds)
+        for _ in range(100):
+            with leader(book, pulse):
+                assert [] == threads("hookcache-lease")
+        counting = [thread for thread in threads("hookcache-pulse") if thread not in self.before]
+        pulse.close()
+
+        assert (1, 0) == (len(counting), book.renewed)
+        assert ended("hookcache-pulse", self.before), "it ends when the pulse is closed"
+
+    def test_no_renewal_is_left_behind(self):
+        """P28: the handler returns behind the last one, and the pulse knows of nobody."""
+        book = Renewed(beat_seconds=0.04)
+        pulse = Pulse(book.beat_seconds)
+        with leader(book, pulse):
+            assert book.renewals.acquire(timeout=30)
+        renewed = book.renewed
+        time.sleep(0.2)
+        pulse.close()
+
+        assert [] == threads("hookcache-lease")
+        assert renewed == book.renewed
+
+    def test_a_lost_lease_is_noticed_and_renewed_no_more(self):
+        """P25: it is somebody else's."""
+        book = Renewed(beat_seconds=0.04, held=False)
+        pulse = Pulse(book.beat_seconds)
+        with leader(book, pulse) as leading:
+            assert book.renewals.acquire(timeout=30)
+            time.sleep(0.2)
+        pulse.close()
+
+        assert (True, 1) == (leading.lost, book.renewed)
+
+    def test_without_fetches_the_thread_ends_and_with_one_it_is_back(self):
+        """P28: an environment at rest keeps no thread, and the next slow fetch is renewed all the same."""
+        book = Renewed(beat_seconds=0.04)
+        pulse = Pulse(book.beat_seconds)
+        for _ in range(2):
+            with leader(book, pulse):
+                assert book.renewals.acquire(timeout=30)
+            assert ended("hookcache-pulse", self.before)
+
+    def test_many_fetches_at_once_are_each_renewed(self):
+        """F18: in a thread each, so that a renewal which hangs delays no other."""
+        books = [Renewed(beat_seconds=0.08) for _ in range(5)]
+        pulse = Pulse(0.08)
+        hanging = threading.Event()
+        books[0].renew = lambda _: hanging.wait(30)  # type: ignore[method-assign]
+        leaders = [leader(book, pulse) for book in books]
+        for each in leaders:
+            each.__enter__()
+        for book in books[1:]:
+            assert book.renewals.acquire(timeout=30)
+        hanging.set()
+        for each in leaders:
+            each.__exit__(None, None, None)
+        pulse.close()
+
+    def test_a_closed_pulse_starts_no_thread(self):
+        """P28: a cache that was closed leaves nothing behind, whatever is fetched through it."""
+        pulse = Pulse(0.01)
+        pulse.close()
+        book = Renewed(0.01)
+        with leader(book, pulse):
+            time.sleep(0.1)
+
+        assert set() == set(threads("hookcache-pulse")) - set(self.before)
+        assert 0 == book.renewed

@@ -176,6 +176,8 @@ class TestAdmit:
             (answer("a") | {"usage": []}, Reason.USAGE),
             (answer("a") | {"confidence": float("nan")}, Reason.NOT_FINITE),
             (answer("a") | {"deep": [{"x": float("inf")}]}, Reason.NOT_FINITE),
+            (answer("a") | {"long": [*range(200), float("-inf")]}, Reason.NOT_FINITE),
+            (answer("a") | {"named": {float("nan"): "x"}}, Reason.NOT_FINITE),
         ],
         ids=lambda value: str(value)[:60],
     )
@@ -431,9 +433,31 @@ def test_what_the_operator_need_not_say():
     assert ["on", "off", "observe", "read_only", "write_only"] == [mode.value for mode in Mode]
 
 
-def test_a_deeply_nested_answer_is_judged_without_an_exception():
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"score": 0.5}, {"list": [1, [True, None], {"x": [{}]}]}, {"blocks": [{"score": 1, "text": "x"}] * 200}],
+    ids=["text", "float", "nested", "many"],
+)
+def test_numbers_that_are_finite_are_no_reason(more):
+    """P14, control: in small answers, which are looked through, and in large ones, which are spelt."""
+    assert Admit() == decided(answer("a") | more)
+
+
+def test_a_small_answer_is_not_spelt(monkeypatch):
+    """P14: a long text holds no number, and to spell it would cost as much as its key. Control: with a float it is."""
+    spelt = []
+    monkeypatch.setattr(json, "dumps", lambda *told, **named: spelt.append(told))
+
+    assert Admit() == decided(answer("a"))
+    assert [] == spelt
+    assert Admit() == decided(answer("a") | {"score": 0.5})
+    assert 1 == len(spelt)
+
+
+@pytest.mark.parametrize("innermost", [1, []], ids=["number", "list"])
+def test_a_deeply_nested_answer_is_judged_without_an_exception(innermost):
     """P14, P20: deeper than Python's own recursion allows."""
-    deep: object = 1
+    deep: object = innermost
     for _ in range(100_000):
         deep = [deep]
 

@@ -16,7 +16,7 @@ TOP_LEVEL = sorted(RUNTIME.glob("*.py"))
 
 # From the leaves up: a module imports only from rows above its own, or from its own row where no circle arises.
 LAYERS = (
-    ("value", "outcome", "clock", "refusals", "readers", "emf", "log", "lru", "chance"),
+    ("value", "outcome", "clock", "refusals", "readers", "emf", "log", "lru", "chance", "mac"),
     ("errors",),
     ("spending", "request", "percall", "bounded", "slim", "postable", "embedded"),
     ("references", "frames"),

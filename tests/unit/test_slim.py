@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import socket
 import threading
 import zlib
@@ -27,7 +28,7 @@ from botocore.exceptions import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookcache.slim import Place, SlimDynamoDB, SlimLambda, SlimS3, SlimSecrets, signing
+from hookcache.slim import Place, SlimDynamoDB, SlimLambda, SlimS3, SlimSecrets, services, signing
 from hookcache.slim.signing import Credentials, Signer
 
 ENVIRON = {
@@ -221,6 +222,83 @@ class TestSignature:
         )
 
         assert fresh == later
+
+
+class TestFilledIn:
+    """Calls of one operation differ by date and body alone: the rest of the request is spelt once, for as long as it holds."""
+
+    @staticmethod
+    def signed_by_botocore(request: bytes, who: Credentials) -> bool:
+        """Does a request, as the server received it, bear the signature that botocore makes for it?"""
+        head, _, body = request.partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        told = dict(line.split(": ", 1) for line in lines)
+        assert (first, str(len(body))) == ("POST / HTTP/1.1", told["content-length"])
+        names = re.search(r"SignedHeaders=([^,]+), ", told["authorization"])[1].split(";")
+        known = AWSRequest("POST", f"http://{told['host']}/", headers={name: told[name] for name in names}, data=body)
+        known.context["timestamp"] = told["x-amz-date"]
+        auth = SigV4Auth(BotoCredentials(who.access_key, who.secret_key, who.token), "dynamodb", "eu-central-1")
+        text = auth.string_to_sign(known, auth.canonical_request(known))
+        credential = f"Credential={auth.scope(known)},"
+        return credential in told["authorization"] and told["authorization"].endswith(f"={auth.signature(text, known)}")
+
+    def test_each_is_signed_as_botocore_signs_it(self, serve):
+        """P18: every operation, and each body anew."""
+        server = serve(*[reply(b"{}")] * 4)
+        dynamodb = client(SlimDynamoDB, server)
+        dynamodb.get_item(**GET)
+        for operation, arguments in (
+            ("get_item", GET),
+            ("put_item", {**GET, "more": "x"}),
+            ("get_item", {**GET, "a": 1}),
+        ):
+            dynamodb.at_once(operation, arguments, 30.0)
+
+        who = Credentials(ENVIRON["AWS_ACCESS_KEY_ID"], ENVIRON["AWS_SECRET_ACCESS_KEY"], ENVIRON["AWS_SESSION_TOKEN"])
+        assert [True] * 4 == [self.signed_by_botocore(request, who) for request in server.requests]
+        assert [False] * 4 == [
+            self.signed_by_botocore(request, Credentials("AKID", "another", "token")) for request in server.requests
+        ]
+
+    def test_renewed_credentials_are_used_from_the_next_call_on(self, serve):
+        """P18: SnapStart's and containers' keys change while the process lives; an old token must not stay in a head."""
+        first, second = Credentials("AKID1", "secret1", "token1"), Credentials("AKID2", "secret2", "")
+        now = [first]
+        server = serve(*[reply(b"{}")] * 4)
+        place = Place({**ENVIRON, "AWS_ENDPOINT_URL": server.url}, "eu-central-1", lambda: now[0])
+        dynamodb = SlimDynamoDB(place, lambda: None, **LIMITS, attempts=1)
+        dynamodb.get_item(**GET)
+        for who in (first, Credentials("AKID1", "secret1", "token1"), second):
+            now[0] = who
+            dynamodb.at_once("get_item", GET, 30.0)
+
+        assert [True, True, True, False] == [self.signed_by_botocore(each, first) for each in server.requests]
+        assert self.signed_by_botocore(server.requests[-1], second)
+        assert b"token1" not in server.requests[-1]
+
+    def test_each_second_has_its_date(self, monkeypatch):
+        """P18: a service refuses what was signed five minutes ago."""
+        signer, who = Signer("eu-central-1", "dynamodb"), Credentials("AKID", "secret", "")
+        form = signer.form("POST", "/", "", {"host": "h"})
+        seconds = iter([NOW.timestamp() + 0.2, NOW.timestamp() + 0.9, NOW.timestamp() + 1.1, NOW.timestamp()])
+        monkeypatch.setattr("hookcache.slim.signing.time.time", lambda: next(seconds))
+        dates = [signer.authorize(who, form, "0" * 64)[0] for _ in range(4)]
+
+        assert ["20261121T093015Z", "20261121T093015Z", "20261121T093016Z", "20261121T093015Z"] == dates
+
+    @pytest.mark.parametrize("made_of", [None, lambda: None], ids=["missing", "another"])
+    def test_without_the_encoder_s_own_part_it_is_python_s(self, made_of, monkeypatch):
+        """P18: a Python that has it no longer, or in another form, encodes the same."""
+        told = {**GET, "S": 'ü"\\\u2028', "list": [1, 0.5, True, None, b"\x00\xff"]}
+        with monkeypatch.context() as patched:
+            patched.setattr("json.encoder.c_make_encoder", made_of)
+            plain = services._encoder()
+
+        assert (
+            services._encode(told)
+            == plain(told)
+            == json.dumps(told, separators=(",", ":"), default=lambda value: base64.b64encode(value).decode())
+        )
 
 
 class TestPlace:
@@ -509,6 +587,25 @@ class TestAtOnce:
 
         with pytest.raises(ReadTimeoutError):
             dynamodb.at_once("get_item", GET, 0.0)
+
+    @pytest.mark.parametrize(("told", "kept"), [("keep-alive", 1), ("Keep-Alive", 1), ("close", 0), ("Close", 0)])
+    def test_a_connection_stays_open_as_the_reply_says(self, serve, told, kept):
+        """F32: one that the other side is about to close would fail the next call."""
+        server = serve(reply(b"{}"), reply(b'{"a": 1}', connection=told))
+        dynamodb = client(SlimDynamoDB, server)
+        dynamodb.get_item(**GET)
+
+        assert 1 == dynamodb.at_once("get_item", GET, 30.0)["a"]
+        assert kept == len(dynamodb._wires[server.url]._idle)
+
+    def test_what_comes_behind_a_reply_is_no_reply_to_the_next_call(self, serve):
+        """P6: the connection is ended instead."""
+        server = serve(reply(b"{}"), reply(b'{"a": 1}') + reply(b'{"a": 2}'))
+        dynamodb = client(SlimDynamoDB, server)
+        dynamodb.get_item(**GET)
+
+        assert 1 == dynamodb.at_once("get_item", GET, 30.0)["a"]
+        assert [] == dynamodb._wires[server.url]._idle
 
     @pytest.mark.parametrize(("idle_seconds", "connections"), [(10, 1), (60, 2), (-60, 2)])
     def test_a_connection_is_not_used_after_a_long_rest(self, serve, idle_seconds, connections):

@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hookcache.chance import between
+from hookcache.mac import sha256_hex
 from hookcache.slim.connection import Reply
 from hookcache.slim.place import Place
-from hookcache.slim.signing import Signer
+from hookcache.slim.signing import Credentials, Form, Signer
 from hookcache.slim.unusual import Unusual
 from hookcache.slim.wire import Wire
+from hookcache.value import value
 
 _SIGNATURE_TROUBLE = frozenset(
     {
@@ -38,6 +40,15 @@ _SIGNATURE_TROUBLE = frozenset(
 _PAUSE_SECONDS = 0.1
 
 
+@value
+class Blank:
+    """A POST of one operation but for its date, signature and body: its head up to the body's length, under `credentials`."""
+
+    credentials: Credentials
+    head: str
+    form: Form
+
+
 class Slim:
     """
     One service.
@@ -59,6 +70,7 @@ class Slim:
         self._lock = threading.Lock()
         self._plain_client: Any = None
         self._wires: dict[str, Wire] = {}
+        self._blanks: dict[str, Blank] = {}
         self._url = url
         self.refused = ""
 
@@ -111,6 +123,22 @@ class Slim:
         signed = self._signer.sign(self._place.credentials(), method, path, query, named, body)
         signed["user-agent"] = "hookcache"
         return signed
+
+    def _filled(self, wire: Wire, operation: str, headers: Callable[[str], Mapping[str, str]], body: bytes) -> bytes:
+        """The whole signed request of an operation whose calls differ by date and body alone, for `Wire.send`."""
+        credentials, blank = self._place.credentials(), self._blanks.get(operation)
+        if blank is None or (blank.credentials is not credentials and blank.credentials != credentials):
+            blank = self._blanks[operation] = self._blank(credentials, {"host": wire.host, **headers(operation)})
+        stamp, told = self._signer.authorize(credentials, blank.form, sha256_hex(body))
+        head = f"{blank.head}{len(body)}\r\nx-amz-date: {stamp}\r\nauthorization: {told}\r\n\r\n"
+        return head.encode("latin-1") + body
+
+    def _blank(self, credentials: Credentials, headers: dict[str, str]) -> Blank:
+        if credentials.token:
+            headers["x-amz-security-token"] = credentials.token
+        lines = [f"{name}: {told}\r\n" for name, told in headers.items()]
+        head = "".join(["POST / HTTP/1.1\r\n", *lines, "user-agent: hookcache\r\ncontent-length: "])
+        return Blank(credentials, head, self._signer.form("POST", "/", "", headers))
 
     def _either(self, operation: str, slim: Callable[[], Any], arguments: Mapping[str, Any]) -> Any:
         """What `slim` gives, or boto3 where it finds something unusual; from then on boto3 alone if it was the signature."""

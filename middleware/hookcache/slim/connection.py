@@ -59,6 +59,22 @@ class Reply:
         self.readinto(memoryview(space))
         return bytes(space)
 
+    def whole(self) -> bytes:
+        """All of the body, and the connection given back. Raises as `read` does."""
+        connection = self._connection
+        stays = self.headers.get("connection", "keep-alive") == "keep-alive"
+        if stays and self._left == len(
+            connection.rest
+        ):  # as nearly always: it came with the head, and nothing behind it
+            content, connection.rest = connection.rest, b""
+            self._left, self._closed = 0, True
+            connection.give_back()
+            return content
+        try:
+            return self.read()
+        finally:
+            self.close()
+
     def readinto(self, space: memoryview) -> int:
         """As `read`, into a buffer of the caller's: how many bytes came, 0 at the end. Raises as `read` does."""
         wanted = min(len(space), self._left)
@@ -140,9 +156,7 @@ class Connection:
         status = int(first.split(None, 2)[1]) if first.startswith("HTTP/1.1 ") else 0
         headers: dict[str, str] = {}
         for line in lines:
-            name, colon, value = line.partition(":")
-            if not colon:
-                raise ValueError
+            name, value = line.split(":", 1)
             headers[name.lower()] = value.strip()
         if status < 200 or "transfer-encoding" in headers:
             raise ValueError

@@ -11,11 +11,12 @@ import binascii
 import json
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
 from hookcache.slim.asking import Slim, metadata, refusal
+from hookcache.slim.connection import Reply
 from hookcache.slim.unusual import Unusual
 
 
@@ -32,40 +33,16 @@ class _JsonService(Slim):
     def _ask(self, operation: str, arguments: Mapping[str, Any]) -> Any:
         return self._either(operation, lambda: self._post(_pascal(operation), arguments), arguments)
 
-    def at_once(self, operation: str, arguments: Mapping[str, Any], seconds: float) -> Any:
-        """
-        The reply to one attempt in the caller's own thread, within `seconds` as a whole: name resolution and a body that
-        drips, which no timeout of a socket bounds, cannot delay it.
-
-        None where it must be asked for in the ordinary way: no connection is open, or the call is boto3's.
-        """
-        if self.refused:
-            return None
-        try:
-            return self._post(_pascal(operation), arguments, seconds)
-        except Unusual as unusual:
-            self.refused = unusual.lasting
-            return None
-
-    def _post(self, operation: str, arguments: Mapping[str, Any], seconds: float | None = None) -> Any:
-        headers = {
-            "content-type": f"application/x-amz-json-{self.VERSION}",
-            "x-amz-target": f"{self.TARGET}.{operation}",
-        }
+    def _post(self, operation: str, arguments: Mapping[str, Any]) -> Any:
         body = _encode(arguments).encode()
-        if seconds is None:
-            reply = self._send("POST", self._url, "/", headers, body)
-        else:
-            wire = self._wire(self._url)
-            connection = wire.kept(seconds)
-            if connection is None:
-                return None
-            signed = self._signed(wire, "POST", "/", "", headers, body)
-            reply = wire.exchange("POST", "/", signed, body, connection)
-        try:
-            content = reply.read()
-        finally:
-            reply.close()
+        return self._read(operation, self._send("POST", self._url, "/", self._headers(operation), body))
+
+    def _headers(self, operation: str) -> dict[str, str]:
+        version, target = f"application/x-amz-json-{self.VERSION}", f"{self.TARGET}.{operation}"
+        return {"content-type": version, "x-amz-target": target}
+
+    def _read(self, operation: str, reply: Reply) -> Any:
+        content = reply.whole()
         sum_told = reply.headers.get("x-amz-crc32")
         if sum_told is not None and int(sum_told) != zlib.crc32(content):
             from botocore.exceptions import ChecksumError
@@ -75,7 +52,9 @@ class _JsonService(Slim):
             )
         parsed = _parsed(content)
         if reply.status == 200:
-            return {**self._decoded(parsed), "ResponseMetadata": metadata(reply)}
+            decoded = self._decoded(parsed)
+            decoded["ResponseMetadata"] = metadata(reply)
+            return decoded
         code = str(parsed.get("__type") or parsed.get("code") or reply.status).rsplit("#", 1)[-1]
         message = str(parsed.get("message") or parsed.get("Message") or "")
         more = {"Item": self._decoded(parsed)["Item"]} if isinstance(parsed.get("Item"), dict) else {}
@@ -85,7 +64,7 @@ class _JsonService(Slim):
         return parsed
 
 
-_SINGLE = frozenset({"get_item", "put_item", "update_item"})
+_AT_ONCE = {name: _pascal(name) for name in ("get_item", "put_item", "update_item", "batch_write_item")}
 
 
 def _names_a_table(arguments: Mapping[str, Any]) -> bool:
@@ -111,8 +90,25 @@ class SlimDynamoDB(_JsonService):
         return self._ask("batch_write_item", arguments)
 
     def at_once(self, operation: str, arguments: Mapping[str, Any], seconds: float) -> Any:
-        named = operation == "batch_write_item" or (operation in _SINGLE and _names_a_table(arguments))
-        return super().at_once(operation, arguments, seconds) if named else None
+        """
+        The reply to one attempt in the caller's own thread, within `seconds` as a whole: name resolution and a body that
+        drips, which no timeout of a socket bounds, cannot delay it.
+
+        None where it must be asked for in the ordinary way: no connection is open, or the call is boto3's.
+        """
+        name = _AT_ONCE.get(operation)
+        if self.refused or name is None or (operation != "batch_write_item" and not _names_a_table(arguments)):
+            return None
+        try:
+            body = _encode(arguments).encode()
+            wire = self._wires.get(self._url) or self._wire(self._url)
+            connection = wire.kept(seconds)
+            if connection is None:
+                return None
+            return self._read(name, wire.send(self._filled(wire, name, self._headers, body), connection))
+        except Unusual as unusual:
+            self.refused = unusual.lasting
+            return None
 
     def _on_table(self, operation: str, arguments: Mapping[str, Any]) -> Any:
         if not _names_a_table(arguments):
@@ -233,12 +229,36 @@ def _as_base64(value: object) -> str:
     raise Unusual  # boto3 says what is wrong with it
 
 
-_encode = json.JSONEncoder(separators=(",", ":"), default=_as_base64).encode
+def _encoder() -> Callable[[Any], str]:
+    """
+    `JSONEncoder.encode`, less what it makes anew for every text and what looks for circles, which no item has.
+
+    What it is made of has no promise of Python's; where that is missing, or is another, the encoder is Python's own.
+    """
+    plain = json.JSONEncoder(separators=(",", ":"), default=_as_base64)
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    try:
+        parts = make(None, plain.default, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, True)
+    except TypeError:
+        return plain.encode
+    return lambda told: "".join(parts(told, 0))
+
+
+_encode = _encoder()
+
+
+_scan = json.JSONDecoder().raw_decode
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
+    """The object in a reply; an empty one where there is none."""
     try:
-        parsed = json.loads(content.decode()) if content else {}
+        text = content.decode()
+        if text.startswith("{"):  # as all do: `json.loads` would look for blanks at both ends
+            parsed, end = _scan(text)
+            if end == len(text):
+                return parsed  # type: ignore[no-any-return]
+        parsed = json.loads(text)
     except ValueError:
         return {}
     return parsed if isinstance(parsed, dict) else {}

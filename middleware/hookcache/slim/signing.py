@@ -8,12 +8,10 @@ Source: AWS Identity and Access Management User Guide, "Create a signed AWS API 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import time
 from collections.abc import Mapping
-from functools import lru_cache
 
+from hookcache.mac import Mac, sha256_hex
 from hookcache.value import value
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -32,14 +30,23 @@ class Credentials:
         return f"Credentials(access_key={self.access_key!r})"
 
 
+@value
+class Form:
+    """The canonical request before its date, and from there to its body's digest; the names of the signed headers."""
+
+    before: str
+    behind: str
+    listed: str
+
+
 class Signer:
     """Signs requests to one service in one region. Keeps the day's key, which four HMACs go into."""
 
     def __init__(self, region: str, service: str) -> None:
         self._region = region
         self._service = service
-        self._known: tuple[tuple[str, str], bytes] | None = None
-        self._around_date = lru_cache(maxsize=16)(self._spell)  # calls of one operation differ by date and body alone
+        self._known: tuple[tuple[str, str], Mac] | None = None
+        self._now: tuple[int, str, str] = (-1, "", "")
 
     def sign(
         self,
@@ -58,27 +65,18 @@ class Signer:
             path: as on the request line, percent-encoded; `query` is likewise, its members sorted.
             headers: every header that is to be signed, lower-case names, `host` among them.
         """
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at_seconds))
-        digest = hashlib.sha256(body).hexdigest()
+        digest = sha256_hex(body)
         signed = dict(headers)
         if credentials.token:
             signed["x-amz-security-token"] = credentials.token
         if self._service == "s3":
             signed["x-amz-content-sha256"] = digest
-        before, behind, listed = self._around_date(method, path, query, tuple(signed.items()))
-        canonical = hashlib.sha256(f"{before}{stamp}{behind}{digest}".encode()).hexdigest()
-        scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
-        text = f"{ALGORITHM}\n{stamp}\n{scope}\n{canonical}"
-        signature = hmac.digest(self._key(credentials.secret_key, stamp[:8]), text.encode(), "sha256").hex()
-        signed["x-amz-date"] = stamp
-        signed["authorization"] = (
-            f"{ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={listed}, Signature={signature}"
-        )
-        return signed
+        stamp, told = self.authorize(credentials, self.form(method, path, query, signed), digest, at_seconds)
+        return {**signed, _DATE: stamp, "authorization": told}
 
-    def _spell(self, method: str, path: str, query: str, headers: tuple[tuple[str, str], ...]) -> tuple[str, str, str]:
-        """The canonical request before its date and from there to the body's digest, and the names of the signed headers."""
-        lines = {name: f"{name}:{' '.join(told.split())}\n" for name, told in headers}
+    def form(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> Form:
+        """What requests have in common that differ by date and body alone."""
+        lines = {name: f"{name}:{' '.join(told.split())}\n" for name, told in headers.items()}
         names = sorted((*lines, _DATE))
         date, listed = names.index(_DATE), ";".join(names)
         # Every service but S3 wants the path encoded once more than it is sent.
@@ -87,13 +85,29 @@ class Signer:
             [f"{method}\n{canonical_path}\n{query}\n", *[lines[name] for name in names[:date]], f"{_DATE}:"]
         )
         behind = "".join(["\n", *[lines[name] for name in names[date + 1 :]], f"\n{listed}\n"])
-        return before, behind, listed
+        return Form(before, behind, listed)
 
-    def _key(self, secret_key: str, day: str) -> bytes:
+    def authorize(
+        self, credentials: Credentials, form: Form, digest: str, at_seconds: float | None = None
+    ) -> tuple[str, str]:
+        """The headers `x-amz-date` and `authorization` of a request whose body has the SHA-256 `digest`."""
+        second = int(time.time() if at_seconds is None else at_seconds)
+        known, stamp, scope = self._now
+        if known != second:
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+            scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
+            self._now = second, stamp, scope
+        canonical = sha256_hex(f"{form.before}{stamp}{form.behind}{digest}".encode())
+        text = f"{ALGORITHM}\n{stamp}\n{scope}\n{canonical}".encode()
+        signature = self._key(credentials.secret_key, stamp[:8]).digest(text).hex()
+        who = f"{ALGORITHM} Credential={credentials.access_key}/{scope}"
+        return stamp, f"{who}, SignedHeaders={form.listed}, Signature={signature}"
+
+    def _key(self, secret_key: str, day: str) -> Mac:
         known = self._known
         if known is None or known[0] != (secret_key, day):
             key = f"AWS4{secret_key}".encode()
             for part in (day, self._region, self._service, "aws4_request"):
-                key = hmac.digest(key, part.encode(), "sha256")
-            self._known = known = (secret_key, day), key
+                key = Mac(key).digest(part.encode())
+            self._known = known = (secret_key, day), Mac(key)
         return known[1]

@@ -7,6 +7,7 @@ the caller's repeat must meet a new one (F32).
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 import threading
@@ -14,6 +15,8 @@ from collections.abc import Callable, Mapping
 
 from hookcache.slim.connection import Connection, Reply, raise_as_boto3
 from hookcache.slim.unusual import Unusual
+
+_BODILESS = frozenset({204, 304})
 
 
 class Wire:
@@ -47,41 +50,48 @@ class Wire:
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
 
-    def exchange(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes, over: Connection | None = None
-    ) -> Reply:
+    def exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """
-        One request and the head of its reply, `over` a connection of ours or whichever is open or can be made.
+        One request and the head of its reply, over whichever connection is open or can be made.
 
         Raises:
             EndpointConnectionError, ConnectTimeoutError, SSLError: no connection was made, so nothing was sent.
             ReadTimeoutError, ConnectionClosedError: it is not known whether the request was carried out.
             Unusual: the reply is none that is understood here.
         """
-        connection = over or self._kept() or Connection(self)
         lines = [f"{method} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in headers.items()]]
         if body:
             lines.append(f"content-length: {len(body)}")
         head = "\r\n".join([*lines, "", ""])
-        status, told = connection.exchange(head.encode("latin-1") + body)
-        if method == "HEAD" or status in {204, 304}:
-            return Reply(connection, status, told, 0)
+        request = head.encode("latin-1") + body
+        return self.send(request, self.kept() or Connection(self), bodiless=method == "HEAD")
+
+    def send(self, request: bytes, over: Connection, *, bodiless: bool = False) -> Reply:
+        """A request as its bytes, `over` a connection of ours. `bodiless` says that its reply has no body. Raises as `exchange`."""
+        status, told = over.exchange(request)
+        if bodiless or status in _BODILESS:
+            return Reply(over, status, told, 0)
         length = told.get("content-length", "")
         if not length.isdecimal():
-            connection.end()
+            over.end()
             raise Unusual("framing")
-        return Reply(connection, status, told, int(length))
+        return Reply(over, status, told, int(length))
 
-    def kept(self, seconds: float) -> Connection | None:
+    def kept(self, seconds: float = math.inf) -> Connection | None:
         """
         A connection that is open already, for an exchange of `seconds` at most; None where there is none.
 
         No name is resolved and nobody is dialled for it: such an exchange needs no thread of its own to be bounded.
         """
-        connection = self._kept()
-        if connection is not None:
-            connection.bound(seconds)
-        return connection
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                connection = self._idle.pop()
+            if connection.is_usable():
+                connection.bound(seconds)
+                return connection
+            connection.end()
 
     def dial(self) -> socket.socket:
         """A new connection. Raises as `exchange` does."""
@@ -115,14 +125,4 @@ class Wire:
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
-            connection.end()
-
-    def _kept(self) -> Connection | None:
-        while True:
-            with self._lock:
-                if not self._idle:
-                    return None
-                connection = self._idle.pop()
-            if connection.is_usable():
-                return connection
             connection.end()
