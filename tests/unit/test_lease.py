@@ -363,7 +363,7 @@ class TestGivingUp:
 
         lease = LeaseBook(Odd(), clock, 30).acquire(KEY, "me")
 
-        assert ("me", False) == (lease.owner, lease.refused_lately)
+        assert ("me", False, False) == (lease.owner, lease.refused_lately, lease.unkept_lately)
 
     def test_a_holder_that_is_gone_is_no_obstacle(self):
         """P26, F9: the conflict's item expired before it was read: the next try is a first one again."""

@@ -448,7 +448,7 @@ def test_a_small_answer_is_not_spelt(monkeypatch):
     spelt = []
     monkeypatch.setattr(json, "dumps", lambda *told, **named: spelt.append(told))
 
-    assert Admit() == decided(answer("a"))
+    assert Admit() == decided(answer("a", pages=1) | {"whole": True, "next": None, "list": [{}]})
     assert [] == spelt
     assert Admit() == decided(answer("a") | {"score": 0.5})
     assert 1 == len(spelt)
