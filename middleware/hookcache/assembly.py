@@ -13,7 +13,6 @@ from hookcache.cipher import BodyCipher
 from hookcache.clients import Clients
 from hookcache.clock import Clock, SystemClock
 from hookcache.control import BackendIdentity, Control
-from hookcache.entry import Sealer
 from hookcache.errors import ConfigurationError
 from hookcache.flight import Flights
 from hookcache.hook import CachingHook
@@ -28,6 +27,7 @@ from hookcache.overflow import Overflow
 from hookcache.policy import Rules
 from hookcache.prices import Prices, PriceTable, table_from
 from hookcache.request import METERED_CONTEXTS
+from hookcache.sealer import Sealer
 from hookcache.secret import SecretSource, from_secrets_manager
 from hookcache.settings import Settings
 from hookcache.spending import Spending

@@ -25,7 +25,6 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from hookcache.clients import Clients
 from hookcache.clock import Clock, Deadline, SystemClock
 from hookcache.control import BackendIdentity, Control
-from hookcache.entry import Sealer
 from hookcache.erasable import ErasableItems
 from hookcache.eraser import SETTLE_SECONDS, Eraser, Removed
 from hookcache.errors import HookCacheError
@@ -35,6 +34,7 @@ from hookcache.orders import ALL_CONTEXTS, Orders
 from hookcache.overflow import Overflow
 from hookcache.policy import Mode
 from hookcache.request import METERED_CONTEXTS
+from hookcache.sealer import Sealer
 from hookcache.secret import every_version
 from hookcache.settings import Settings
 from hookcache.spending import Spending

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from hookcache.clock import Clock
-from hookcache.entry import Fence, Item, Sealer
+from hookcache.entry import Fence, Item
 from hookcache.erasable import ErasableItems
 from hookcache.errors import HookCacheError, TierUnavailable
 from hookcache.index import index_item, index_kind, indexed_key
@@ -27,6 +27,7 @@ from hookcache.key import CacheKey, Keyer
 from hookcache.lease import KIND as LEASE
 from hookcache.lease import TOMBSTONE_SECONDS, LeaseBook, LeaseItem
 from hookcache.overflow import Overflow
+from hookcache.sealer import Sealer
 from hookcache.table import NEWER_FENCE_ONLY
 from hookcache.value import value
 

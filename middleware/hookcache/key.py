@@ -64,6 +64,7 @@ class Keyer:
     def __init__(self, secrets: Secrets, namespace: str) -> None:
         self._secrets = secrets
         self.namespace = f"{namespace}/{secrets.key_id}"
+        self._index = Mac(secrets.index)
         self._before_form: tuple[object, Mac] = (None, Mac(secrets.keys, b""))  # as the last key had it
 
     def key_of(self, form: bytes, identity: bytes, generation: str, rollout: str = "") -> CacheKey:
@@ -125,7 +126,7 @@ class Keyer:
 
     def _indexed(self, what: bytes, content: bytes) -> bytes:
         parts = b"".join(map(framed, (what, self.namespace.encode(), content)))
-        return hmac.digest(self._secrets.index, parts, "sha256")
+        return self._index.digest(parts)
 
 
 def form_digest(pieces: Iterable[Piece]) -> bytes:

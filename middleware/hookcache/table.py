@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from hookcache.entry import Entry, Fence, Item, Sealer, Tombstone
+from hookcache.entry import Entry, Fence, Item
 from hookcache.errors import EntryRejected, TierUnavailable
 from hookcache.items import Conflict, Items
 from hookcache.key import CacheKey
 from hookcache.outcome import Reason
 from hookcache.overflow import HIDDEN, Overflow
+from hookcache.sealer import Sealer, Tombstone
 from hookcache.value import value
 
 NEWER_FENCE_ONLY = "attribute_not_exists(fence) OR fence < :mine"

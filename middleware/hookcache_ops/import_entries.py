@@ -24,7 +24,7 @@ from hookcache.cipher import BodyCipher
 from hookcache.clock import Clock
 from hookcache.commands import OperatorClients
 from hookcache.control import Control
-from hookcache.entry import Entry, Item, Sealer, Tombstone
+from hookcache.entry import Entry, Item
 from hookcache.errors import ConfigurationError, EntryRejected, TierUnavailable
 from hookcache.index import index_item
 from hookcache.key import CacheKey, Keyer, Secrets
@@ -32,6 +32,7 @@ from hookcache.lease import TOMBSTONE_SECONDS
 from hookcache.orders import Orders
 from hookcache.outcome import Reason
 from hookcache.overflow import Overflow
+from hookcache.sealer import Sealer, Tombstone
 from hookcache.secret import every_version
 from hookcache.settings import Settings
 from hookcache.table import Found, TableTier

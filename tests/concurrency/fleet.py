@@ -23,10 +23,11 @@ from botocore.config import Config
 from concurrency import worker
 from hookcache.breaker import Breaker
 from hookcache.clock import SystemClock
-from hookcache.entry import Entry, Fence, Sealer
+from hookcache.entry import Entry, Fence
 from hookcache.items import Conflict, Items
 from hookcache.key import CacheKey, Keyer, Secrets
 from hookcache.lease import LeaseBook, LeaseItem
+from hookcache.sealer import Sealer
 from hookcache.spending import Spending
 from hookcache.table import NEWER_FENCE_ONLY
 from hookcache_ops.local.aws import TABLE

@@ -12,9 +12,10 @@ from botocore.exceptions import ReadTimeoutError
 
 from fakes import FakeClock, FakeDynamoDB
 from hookcache.breaker import Breaker
-from hookcache.entry import Entry, Fence, Sealer
+from hookcache.entry import Entry, Fence
 from hookcache.items import Items
 from hookcache.key import CacheKey, Secrets
+from hookcache.sealer import Sealer
 from hookcache.slim import Place, SlimDynamoDB
 from hookcache.spending import Spending
 from hookcache_ops.local import engines

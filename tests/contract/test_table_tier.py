@@ -8,11 +8,11 @@ import pytest
 
 from contract.tables import TABLE, entry_of, items_on, sealer
 from hookcache.breaker import Breaker
-from hookcache.entry import INLINE_BYTES
 from hookcache.errors import TierUnavailable
 from hookcache.items import Conflict, Items, Throttled
 from hookcache.outcome import Reason
 from hookcache.overflow import Overflow
+from hookcache.sealer import INLINE_BYTES
 from hookcache.spending import Spending
 from hookcache.table import NEWER_FENCE_ONLY, Found, Missing, TableTier
 from hookcache_ops.local import engines

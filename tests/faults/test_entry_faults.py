@@ -9,11 +9,11 @@ import zlib
 import pytest
 
 from fakes import OVERFLOW_BUCKET, answer, ocr_event, token_answer
-from hookcache import entry as entry_module
 from hookcache import policy
-from hookcache.entry import Sealer
+from hookcache import sealer as sealer_module
 from hookcache.errors import TierUnavailable
 from hookcache.overflow import GONE, Overflow
+from hookcache.sealer import Sealer
 from hookcache.spending import Spending
 from rig import metric
 
@@ -46,7 +46,7 @@ class Trusting(Sealer):
         body = zlib.decompress(stored) if codec == "zlib" else stored
         times = [int(item[name]["N"]) for name in ("fence", "created_ms", "fresh_until_ms", "hard_until_ms")]
         about = json.loads(item["about"]["S"])
-        return entry_module.Entry(key, *times, body, **about)
+        return sealer_module.Entry(key, *times, body, **about)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ class TestADamagedBody:
         sealer = rig.first.cache._table._sealer
         for offset in range(len(item["body"]["B"])):
             damaged = item | {"body": {"B": flip(item["body"]["B"], offset)}}
-            with pytest.raises(entry_module.EntryRejected):
+            with pytest.raises(sealer_module.EntryRejected):
                 sealer.open(item["pk"]["B"], damaged, lambda name, size: b"")
 
     @pytest.mark.parametrize("way", ["flipped", "cut", "gone", "hidden", "swapped"])
@@ -240,7 +240,7 @@ class TestAnotherVersion:
         """F39, Control: both releases write under one key, and undo each other's entries."""
         rig = make_rig(**PINNED)
         rig.call(EVENT)
-        monkeypatch.setattr(entry_module, "SCHEMA", 2)  # the entry changed, the key did not
+        monkeypatch.setattr(sealer_module, "SCHEMA", 2)  # the entry changed, the key did not
         rig.call(EVENT, rig.cold_start())
 
         assert ("miss", "schema") == (rig.last["outcome"], rig.last["reason"])
@@ -248,7 +248,7 @@ class TestAnotherVersion:
 
     def release(self, monkeypatch, schema: int) -> None:
         monkeypatch.setattr("hookcache.key.SCHEMA", schema)
-        monkeypatch.setattr(entry_module, "SCHEMA", schema)
+        monkeypatch.setattr(sealer_module, "SCHEMA", schema)
 
 
 class TestABomb:
@@ -262,7 +262,7 @@ class TestABomb:
         sealer = rig.first.cache._table._sealer
         bomb = item | {"codec": {"S": "zlib"}, "body": {"B": stored}}
         bomb |= {"stored_bytes": {"N": str(len(stored))}, "plain_bytes": {"N": str(declared)}}
-        bomb |= {"sha256": {"B": entry_module.hashlib.sha256(stored).digest()}}
+        bomb |= {"sha256": {"B": sealer_module.hashlib.sha256(stored).digest()}}
         rig.dynamodb.plant(bomb | {"tag": {"B": sealer._tag(bomb)}})
 
     @pytest.mark.parametrize("declared", [1_000, 5 * 1024 * 1024, 80 * 1024 * 1024, -1, 0])
@@ -313,4 +313,4 @@ class TestAnExpiredEntry:
 
 def test_the_large_answer_is_too_large_for_an_item():
     """What the tests of the bucket rest on."""
-    assert len(zlib.compress(json.dumps(LARGE).encode(), 6)) > entry_module.INLINE_BYTES
+    assert len(zlib.compress(json.dumps(LARGE).encode(), 6)) > sealer_module.INLINE_BYTES

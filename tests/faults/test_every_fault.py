@@ -45,7 +45,7 @@ LARGE = random.Random(7).randbytes(2_000).hex()
 @pytest.fixture(autouse=True)
 def small_items(monkeypatch):
     """Items hold next to nothing here: a small answer goes to the bucket, and hundreds of courses stay cheap."""
-    monkeypatch.setattr("hookcache.entry.INLINE_BYTES", INLINE_BYTES)
+    monkeypatch.setattr("hookcache.sealer.INLINE_BYTES", INLINE_BYTES)
 
 
 def reply_to(event: Any) -> dict[str, Any]:

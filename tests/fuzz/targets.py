@@ -16,13 +16,14 @@ from hookcache import cipher
 from hookcache.canonical import canonical_form, value_form
 from hookcache.cipher import BodyCipher
 from hookcache.clock import EpochMillis
-from hookcache.entry import INLINE_BYTES, Entry, Fence, Sealer, Tombstone
+from hookcache.entry import Entry, Fence
 from hookcache.errors import ConfigurationError, EntryRejected, Unkeyable
 from hookcache.images import ImageDigest
 from hookcache.key import CacheKey
 from hookcache.percall import MAX_AGE_LIMIT_SECONDS, call_control, hops, onward
 from hookcache.policy import Admit, Bypass, LookUp, Refuse, Rules, admit, may_look_up
 from hookcache.request import parse
+from hookcache.sealer import INLINE_BYTES, Sealer, Tombstone
 from hookcache.settings import Settings
 from hookcache.usage import metered
 

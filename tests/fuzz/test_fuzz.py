@@ -54,7 +54,7 @@ def test_a_missing_bound_is_found(name, monkeypatch):
 
 def test_a_tag_that_is_not_checked_is_found(monkeypatch):
     """P6, negative control: an item that nobody sealed is noticed once the tag is not."""
-    monkeypatch.setattr("hookcache.entry.Sealer._verify", lambda *_: None)
+    monkeypatch.setattr("hookcache.sealer.Sealer._verify", lambda *_: None)
 
     with pytest.raises(AssertionError, match="nobody sealed"):
         try_single_edits("entry")

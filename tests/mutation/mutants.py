@@ -44,7 +44,7 @@ Change = Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One changed module: `where` (`entry.Sealer.open`), `line` and `what` say how, `source` is the whole changed text."""
+    """One changed module: `where` (`sealer.Sealer.open`), `line` and `what` say how, `source` is the whole changed text."""
 
     where: str
     line: int

@@ -58,7 +58,8 @@ TESTS: dict[str, tuple[str, ...]] = {
         "-k",
         "not dynoxide and not dynamodb_local and not moto",
     ),
-    "entry": ("tests/unit/test_entry.py", "tests/unit/test_cipher.py", "tests/unit/test_memory.py"),
+    "entry": ("tests/unit/test_entry.py", "tests/unit/test_memory.py"),
+    "sealer": ("tests/unit/test_entry.py", "tests/unit/test_cipher.py"),
     "codec": ("tests/unit/test_entry.py", "tests/unit/test_memory.py", "tests/property/test_codec.py"),
 }
 """The quick tests of each module; one that is not there, or has moved into another, is passed over. A mutant that only a test elsewhere would notice counts as a survivor."""

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from fakes import START_MS
 from hookcache.codec import quick, unquick
-from hookcache.entry import Entry, Sealer
+from hookcache.entry import Entry
 from hookcache.errors import EntryRejected
+from hookcache.sealer import Sealer
 from hookcache.usage import metered, without_charge
 from property.requests import values
 

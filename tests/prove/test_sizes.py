@@ -13,8 +13,9 @@ import pytest
 from fakes import START_MS, ocr_event
 from figures import record
 from hookcache.clock import EpochMillis
-from hookcache.entry import Entry, Fence, Sealer
+from hookcache.entry import Entry, Fence
 from hookcache.key import CacheKey
+from hookcache.sealer import Sealer
 from prove.hooks import WORDS, prose, reply
 from prove.timing import GROSSLY, Times
 

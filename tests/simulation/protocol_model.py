@@ -29,11 +29,12 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from hookcache.clock import EpochMillis
-from hookcache.entry import Entry, Fence, Sealer, Tombstone
+from hookcache.entry import Entry, Fence
 from hookcache.errors import TierUnavailable
 from hookcache.items import Conflict
 from hookcache.key import CacheKey, Secrets
 from hookcache.lease import KIND, SKEW_MS, Held, Lease, LeaseBook, LeaseItem, OwnerId, Sight, State, observed
+from hookcache.sealer import Sealer, Tombstone
 from hookcache.table import NEWER_FENCE_ONLY, Found, TableTier
 from simulation.items_double import Item, MemoryItems
 

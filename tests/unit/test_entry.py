@@ -12,9 +12,10 @@ import pytest
 import hookcache.entry
 from fakes import START_MS
 from hookcache.canonical import SCHEMA
-from hookcache.entry import ANSWER_BYTES, INLINE_BYTES, Entry, Sealer, Tombstone, held_bytes
+from hookcache.entry import ANSWER_BYTES, Entry, held_bytes
 from hookcache.errors import EntryRejected, TierUnavailable
 from hookcache.outcome import Reason
+from hookcache.sealer import INLINE_BYTES, Sealer, Tombstone
 from hookcache.value import replace
 
 KEY = b"k" * 32

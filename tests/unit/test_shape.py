@@ -23,6 +23,7 @@ LAYERS = (
     ("cipher", "codec", "canonical", "images", "memo", "prices", "usage", "breaker"),
     ("key",),
     ("entry", "secret"),
+    ("sealer",),
     ("memory", "items", "overflow", "trace"),
     ("lease", "table", "orders", "index"),
     ("leader",),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from hookcache.entry import INLINE_BYTES
 from hookcache.policy import DAY_SECONDS
 from hookcache.request import CONTEXTS
+from hookcache.sealer import INLINE_BYTES
 from hookcache.settings import PREFIX
 from hookcache_ops.doctor.finding import Finding, error, note, warning
 from hookcache_ops.doctor.patient import Patient
