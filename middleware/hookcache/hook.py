@@ -29,7 +29,8 @@ from hookcache.bounded import within
 from hookcache.cache import Cache
 from hookcache.clock import Clock, Deadline
 from hookcache.entry import Entry
-from hookcache.errors import FollowerTimedOut, HookCacheError, Unkeyable, backend_failed, type_of, without_words
+from hookcache.errors import FollowerTimedOut, Unkeyable, backend_failed, type_of, without_words
+from hookcache.fallback import stale_answer
 from hookcache.leader import Alone, Landed, Leader, Shared
 from hookcache.lease import OwnerId
 from hookcache.lookup import Lookup
@@ -176,7 +177,7 @@ class CachingHook:
                 return self._replay(call, lookup, entry, Outcome.COLLAPSED)
             case Shared(error_type):
                 message = "the fetch that this request waited for failed at the backend"
-                return self._fail(call, lookup, backend_failed(message, error_type, shared=True))
+                return self._fail(call, cache, lookup, backend_failed(message, error_type, shared=True))
             case Landed() | Alone() as alone:
                 lookup.trouble = alone.reason if isinstance(alone, Alone) else Reason.UNLEASED
                 return self._ask(call, cache, lookup, None)
@@ -225,7 +226,7 @@ class CachingHook:
         except Exception as error:
             if leader is not None:
                 leader.struck(error)
-            return self._fail(call, lookup, error)
+            return self._fail(call, cache, lookup, error)
         call.receipt.end(*lookup.outcome_of_fetch())
         reply = self._note(call, answer)
         self._keep(call, leader, partial(cache.keep, lookup, answer, reply, leader, call.receipt, indexed=indexed))
@@ -248,11 +249,10 @@ class CachingHook:
             call.receipt.error_type = type(trouble).__name__
             return False
 
-    def _fail(self, call: Call, lookup: Lookup, error: Exception) -> Any:
+    def _fail(self, call: Call, cache: Cache, lookup: Lookup, error: Exception) -> Any:
         """A failed fetch: a stale answer where the operator allows one (P45), else the error."""
-        begun = isinstance(error, HookCacheError) and error.answer_begun
-        stale = lookup.stale if lookup.mode.serves and not begun else None
-        if lookup.rules.stale_if_error and stale is not None and self._clock.now_ms() < stale.hard_until_ms:
+        stale = stale_answer(cache, lookup, error, call.deadline, call.receipt)
+        if stale is not None:
             call.receipt.error_type = type_of(error)
             return self._replay(call, lookup, stale, Outcome.STALE)
         raise (without_words(error) if lookup.rules.error_detail == "type" else error) from error.__cause__

@@ -34,6 +34,7 @@ LAYERS = (
     ("metering", "settings"),
     ("lookup",),
     ("cache", "clients", "eraser"),
+    ("fallback",),
     ("hook", "commands"),
     ("assembly",),
     ("decorator",),
