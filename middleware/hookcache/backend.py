@@ -13,7 +13,6 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -23,6 +22,7 @@ from hookcache.clock import MARGIN_SECONDS, Clock, Deadline, SystemClock
 from hookcache.errors import BackendFailed, BackendMalformed, BackendThrottled, DeadlineTooClose, backend_failed
 from hookcache.spending import Spending
 from hookcache.value import value
+from hookcache.wire import written
 
 READ_LIMIT_SECONDS = 900.0
 SLACK_SECONDS = 5.0
@@ -77,18 +77,13 @@ class CallableBackend:
 
     def invoke(self, event: Any, context: Any, deadline: Deadline) -> Answer:  # noqa: ARG002 - its own time is its own
         response = self._handler(event, context)
+        if isinstance(response, bytes):
+            return Answer(b"", response)  # the runtime posts them as they are, whatever they are
         try:
-            body = json.dumps(response, default=_number_of).encode()
-        except (TypeError, ValueError, RecursionError):
-            return Answer(b"", response)  # nothing that JSON can hold: the caller's, and never kept
-        return Answer(body, json.loads(body))
-
-
-def _number_of(value: object) -> float:
-    """A decimal, as DynamoDB's numbers come, goes out as a float: so spells it Lambda's own Python runtime."""
-    if isinstance(value, Decimal):
-        return float(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
+            body = written(response)
+            return Answer(body, json.loads(body))
+        except Exception:  # whatever it is: nothing that JSON can hold is the caller's, and never kept
+            return Answer(b"", response)
 
 
 class LambdaBackend:

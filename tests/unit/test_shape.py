@@ -18,7 +18,7 @@ TOP_LEVEL = sorted(RUNTIME.glob("*.py"))
 LAYERS = (
     ("value", "outcome", "clock", "refusals", "readers", "emf", "log"),
     ("errors",),
-    ("spending", "request", "percall", "bounded", "slim", "postable", "embedded"),
+    ("spending", "request", "percall", "bounded", "slim", "postable", "embedded", "wire"),
     ("references", "frames"),
     ("cipher", "codec", "canonical", "images", "memo", "prices", "usage", "breaker"),
     ("key",),
