@@ -41,6 +41,7 @@ OWN_PRICES = {
     "table_read_units": Decimal("1.25E-7"),
     "table_write_units": Decimal("6.25E-7"),
     "s3_requests": Decimal("4.0E-7"),
+    "s3_put_requests": Decimal("5.0E-6"),
     "kms_requests": Decimal("3.0E-6"),
     "secret_requests": Decimal("5.0E-6"),
     "log_bytes": Decimal("5.0E-10"),
