@@ -94,7 +94,9 @@ class Warmed:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
-    parser.add_argument("sources", nargs="+", metavar="PAIRS", help="file of JSON lines, or folder of pairs")
+    parser.add_argument(
+        "sources", nargs="+", metavar="PAIRS", help="file of JSON lines (plain or gzip), or folder of pairs"
+    )
     parser.add_argument(
         "--images", metavar="FOLDER", help="page images that S3 no longer has, under their objects' last names"
     )
