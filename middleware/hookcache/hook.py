@@ -58,7 +58,7 @@ class Call:
     receipt: Receipt
 
     def seconds_to_prepare(self) -> float:
-        """Half of what is left; the other half is the backend's."""
+        """Half of what is left; the other half is the backend's, or, behind it, that of keeping the answer."""
         return self.deadline.usable_seconds() / 2
 
 
@@ -277,7 +277,7 @@ class CachingHook:
         reply = metered(answer.response)
         call.receipt.units_spent, call.receipt.usage_removed = reply.units, reply.removed
         call.receipt.backend_version = answer.version or ""
-        call.receipt.cost, call.receipt.unpriced = self._prices.total(reply.units)
+        call.receipt.cost, call.receipt.unpriced = self._prices.total(reply.units, call.seconds_to_prepare())
         return reply
 
     def _replay(self, call: Call, lookup: Lookup, entry: Entry, outcome: Outcome) -> Any:
