@@ -68,7 +68,7 @@ class CachingHook:
 
     Args:
         backend: who answers in the end.
-        cache: gives keys, tiers and flights; None while the HMAC secret cannot be had (F30).
+        cache: gives keys, tiers and flights; None while the HMAC secret cannot be had in time (F30).
         rules: the operator's rules, by context.
         prices: what the backend's units cost.
         meter: writes the receipts.
@@ -79,7 +79,7 @@ class CachingHook:
     def __init__(
         self,
         backend: Backend,
-        cache: Callable[[], Cache | None],
+        cache: Callable[[Deadline], Cache | None],
         rules: Mapping[str, Rules],
         prices: Prices,
         meter: Meter,
@@ -116,7 +116,7 @@ class CachingHook:
         if rules.mode is Mode.OFF:
             return None, Bypass(Reason.MODE_OFF)  # reads and writes nothing, orders included (P50)
         try:
-            cache = self._cache()
+            cache = self._cache(call.deadline)
             if cache is None:
                 return None, Bypass(Reason.SECRET_UNAVAILABLE)
             lookup = cache.prepare(call.event, call.context, rules, call.receipt, call.seconds_to_prepare)

@@ -28,7 +28,7 @@ LAYERS = (
     ("leader",),
     ("policy", "flight", "control", "backend", "erasable"),
     ("truth",),
-    ("package",),
+    ("package", "limits"),
     ("receipt",),
     ("record",),
     ("metering", "settings"),
