@@ -93,7 +93,7 @@ class Assembly:
         """The cache, made when the secret is first known; None until then. `deadline` is that of the invocation which asks."""
         with self._lock:
             if self._cache is None:
-                if self.limits.began(deadline):
+                if self.limits.began(deadline) and self.limits.table_share < 1:
                     self.items.hurry(self.limits.table_share)
                 secrets = self.secrets.get(self.limits.wait_seconds)
                 if secrets is not None:
