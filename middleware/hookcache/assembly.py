@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from hookcache.backend import Backend, CallableBackend, LambdaBackend
@@ -11,7 +12,7 @@ from hookcache.breaker import Breaker
 from hookcache.cache import Cache
 from hookcache.cipher import BodyCipher
 from hookcache.clients import Clients
-from hookcache.clock import Clock, SystemClock
+from hookcache.clock import Clock, Deadline, SystemClock
 from hookcache.control import BackendIdentity, Control
 from hookcache.errors import ConfigurationError
 from hookcache.flight import Flights
@@ -20,6 +21,7 @@ from hookcache.images import ImageReader
 from hookcache.items import Items
 from hookcache.key import Keyer, Secrets
 from hookcache.lease import LeaseBook
+from hookcache.limits import TimeLimits
 from hookcache.memo import ReplayMemo
 from hookcache.memory import MemoryTier
 from hookcache.metering import Meter
@@ -33,6 +35,9 @@ from hookcache.settings import Settings
 from hookcache.spending import Spending
 from hookcache.table import TableTier
 from hookcache.truth import TruthCheck
+
+UNLIMITED = Deadline(None)
+"""Of whoever asks outside an invocation."""
 
 
 class Assembly:
@@ -55,6 +60,7 @@ class Assembly:
         self.items = Items(self.clients.dynamodb, settings.table, Breaker(self.clock), self.spending)
         self.prices = Prices(settings.price_as, self._load_prices, self.clock)
         self.secrets = SecretSource(self._secret_reader(), self.clock)
+        self.limits = TimeLimits(environ, settings.wait_seconds)
         self._lock = threading.Lock()
         self._cache: Cache | None = None
 
@@ -65,7 +71,7 @@ class Assembly:
         mark = own_name if isinstance(backend, LambdaBackend) else ""
         truth = TruthCheck(self.clock)
         return CachingHook(
-            backend, lambda: self.cache(pinned), self.rules(), self.prices, meter, truth, self.clock, mark
+            backend, partial(self.cache, pinned), self.rules(), self.prices, meter, truth, self.clock, mark
         )
 
     def rules(self) -> dict[str, Rules]:
@@ -83,13 +89,15 @@ class Assembly:
             self.spending,
         )
 
-    def cache(self, pinned: BackendIdentity | None = None) -> Cache | None:
-        """The cache, made when the secret is first known; None until then."""
+    def cache(self, pinned: BackendIdentity | None = None, deadline: Deadline = UNLIMITED) -> Cache | None:
+        """The cache, made when the secret is first known; None until then. `deadline` is that of the invocation which asks."""
         if self._cache is not None:
             return self._cache
         with self._lock:
             if self._cache is None:
-                secrets = self.secrets.get()
+                if self.limits.began(deadline) and self.limits.table_share < 1:
+                    self.items.hurry(self.limits.table_share)
+                secrets = self.secrets.get(self.limits.wait_seconds)
                 if secrets is not None:
                     self._cache = self._make_cache(secrets, pinned)
             return self._cache
@@ -130,6 +138,7 @@ class Assembly:
             self._describe if pinned is None else None,
             pinned if pinned is not None else BackendIdentity(b""),
             self.clock,
+            self.limits.wait_seconds,
         )
 
     def _describe(self) -> Mapping[str, Any]:
@@ -139,9 +148,12 @@ class Assembly:
         return reply
 
     def _backend_timeout(self) -> float | None:
+        """The backend's own timeout as last known, which is wanted whenever it is asked; None if unknown."""
         cache = self._cache
         identity = cache.control.last().identity if cache is not None else None
-        return identity.timeout_seconds if identity is not None else None
+        seconds = identity.timeout_seconds if identity is not None else None
+        self.limits.before(seconds)
+        return seconds
 
     def _load_prices(self) -> PriceTable:
         reference = self.settings.prices

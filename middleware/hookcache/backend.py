@@ -12,7 +12,6 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -21,6 +20,7 @@ from hookcache.bounded import NotInTime, within
 from hookcache.chance import between
 from hookcache.clock import MARGIN_SECONDS, Clock, Deadline, SystemClock
 from hookcache.errors import BackendFailed, BackendMalformed, BackendThrottled, DeadlineTooClose, backend_failed
+from hookcache.runtime_json import written
 from hookcache.spending import Spending
 from hookcache.value import value
 
@@ -76,19 +76,32 @@ class CallableBackend:
         self._handler = handler
 
     def invoke(self, event: Any, context: Any, deadline: Deadline) -> Answer:  # noqa: ARG002 - its own time is its own
-        response = self._handler(event, context)
+        response = self._handler(_own(event), context)
+        if isinstance(response, bytes):
+            return Answer(b"", response)  # the runtime posts them as they are, whatever they are
         try:
-            body = json.dumps(response, default=_number_of).encode()
-        except (TypeError, ValueError, RecursionError):
-            return Answer(b"", response)  # nothing that JSON can hold: the caller's, and never kept
-        return Answer(body, json.loads(body))
+            body = written(response)
+            return Answer(body, json.loads(body))
+        except Exception:  # whatever it is: nothing that JSON can hold is the caller's, and never kept
+            return Answer(b"", response)
 
 
-def _number_of(value: object) -> float:
-    """A decimal, as DynamoDB's numbers come, goes out as a float: so spells it Lambda's own Python runtime."""
-    if isinstance(value, Decimal):
-        return float(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
+def _own(event: Any) -> Any:
+    """
+    A handler's own event: what it does to the one it gets changes nothing that admission or a second call looks at (P5).
+
+    One that is nested too deep to be copied was bypassed for that, and goes as it is.
+    """
+    try:
+        return _copied(event)
+    except RecursionError:
+        return event
+
+
+def _copied(part: Any) -> Any:
+    if type(part) is dict:
+        return {name: _copied(value) for name, value in part.items()}
+    return [_copied(value) for value in part] if type(part) is list else part
 
 
 class LambdaBackend:

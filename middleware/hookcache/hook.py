@@ -29,7 +29,8 @@ from hookcache.bounded import within
 from hookcache.cache import Cache
 from hookcache.clock import Clock, Deadline
 from hookcache.entry import Entry
-from hookcache.errors import FollowerTimedOut, HookCacheError, Unkeyable, backend_failed, type_of, without_words
+from hookcache.errors import FollowerTimedOut, Unkeyable, backend_failed, type_of, without_words
+from hookcache.fallback import stale_answer
 from hookcache.leader import Alone, Landed, Leader, Shared
 from hookcache.lease import OwnerId
 from hookcache.lookup import Lookup
@@ -57,7 +58,7 @@ class Call:
     receipt: Receipt
 
     def seconds_to_prepare(self) -> float:
-        """Half of what is left; the other half is the backend's."""
+        """Half of what is left; the other half is the backend's, or, behind it, that of keeping the answer."""
         return self.deadline.usable_seconds() / 2
 
 
@@ -67,7 +68,7 @@ class CachingHook:
 
     Args:
         backend: who answers in the end.
-        cache: gives keys, tiers and flights; None while the HMAC secret cannot be had (F30).
+        cache: gives keys, tiers and flights; None while the HMAC secret cannot be had in time (F30).
         rules: the operator's rules, by context.
         prices: what the backend's units cost.
         meter: writes the receipts.
@@ -78,7 +79,7 @@ class CachingHook:
     def __init__(
         self,
         backend: Backend,
-        cache: Callable[[], Cache | None],
+        cache: Callable[[Deadline], Cache | None],
         rules: Mapping[str, Rules],
         prices: Prices,
         meter: Meter,
@@ -115,7 +116,7 @@ class CachingHook:
         if rules.mode is Mode.OFF:
             return None, Bypass(Reason.MODE_OFF)  # reads and writes nothing, orders included (P50)
         try:
-            cache = self._cache()
+            cache = self._cache(call.deadline)
             if cache is None:
                 return None, Bypass(Reason.SECRET_UNAVAILABLE)
             lookup = cache.prepare(call.event, call.context, rules, call.receipt, call.seconds_to_prepare)
@@ -177,7 +178,7 @@ class CachingHook:
                 return self._replay(call, lookup, entry, Outcome.COLLAPSED)
             case Shared(error_type):
                 message = "the fetch that this request waited for failed at the backend"
-                return self._fail(call, lookup, backend_failed(message, error_type, shared=True))
+                return self._fail(call, cache, lookup, backend_failed(message, error_type, shared=True))
             case Landed() | Alone() as alone:
                 lookup.trouble = alone.reason if isinstance(alone, Alone) else Reason.UNLEASED
                 return self._ask(call, cache, lookup, None)
@@ -226,7 +227,7 @@ class CachingHook:
         except Exception as error:
             if leader is not None:
                 leader.struck(error)
-            return self._fail(call, lookup, error)
+            return self._fail(call, cache, lookup, error)
         call.receipt.end(*lookup.outcome_of_fetch())
         reply = self._note(call, answer)
         self._keep(call, leader, partial(cache.keep, lookup, answer, reply, leader, call.receipt, indexed=indexed))
@@ -249,11 +250,10 @@ class CachingHook:
             call.receipt.error_type = type(trouble).__name__
             return False
 
-    def _fail(self, call: Call, lookup: Lookup, error: Exception) -> Any:
+    def _fail(self, call: Call, cache: Cache, lookup: Lookup, error: Exception) -> Any:
         """A failed fetch: a stale answer where the operator allows one (P45), else the error."""
-        begun = isinstance(error, HookCacheError) and error.answer_begun
-        stale = lookup.stale if lookup.mode.serves and not begun else None
-        if lookup.rules.stale_if_error and stale is not None and self._clock.now_ms() < stale.hard_until_ms:
+        stale = stale_answer(cache, lookup, error, call.deadline, call.receipt)
+        if stale is not None:
             call.receipt.error_type = type_of(error)
             return self._replay(call, lookup, stale, Outcome.STALE)
         raise (without_words(error) if lookup.rules.error_detail == "type" else error) from error.__cause__
@@ -278,7 +278,7 @@ class CachingHook:
         reply = metered(answer.response)
         call.receipt.units_spent, call.receipt.usage_removed = reply.units, reply.removed
         call.receipt.backend_version = answer.version or ""
-        call.receipt.cost, call.receipt.unpriced = self._prices.total(reply.units)
+        call.receipt.cost, call.receipt.unpriced = self._prices.total(reply.units, call.seconds_to_prepare())
         return reply
 
     def _replay(self, call: Call, lookup: Lookup, entry: Entry, outcome: Outcome) -> Any:

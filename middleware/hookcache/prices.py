@@ -11,6 +11,7 @@ is read when the first cost is needed, which a hit never does: its entry carries
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
@@ -23,7 +24,7 @@ from hookcache.errors import ConfigurationError
 from hookcache.value import value
 
 LOAD_SECONDS = 2.0
-"""Bound on reading the table: the answer is there by then and waits for it (P34)."""
+"""Bound on reading the table: the answer is there by then and waits for it (P34), for half of what is left of its time at most."""
 
 MOST_DEPTH, MOST_BYTES = 32, 8 * 1024 * 1024
 """A table nests five deep. A deeper text could end the process in the YAML library's C code; a longer one is no table."""
@@ -41,6 +42,7 @@ OWN_PRICES = {
     "table_read_units": Decimal("1.25E-7"),
     "table_write_units": Decimal("6.25E-7"),
     "s3_requests": Decimal("4.0E-7"),
+    "s3_put_requests": Decimal("5.0E-6"),
     "kms_requests": Decimal("3.0E-6"),
     "secret_requests": Decimal("5.0E-6"),
     "log_bytes": Decimal("5.0E-10"),
@@ -145,16 +147,21 @@ class Prices:
         self._retry_at_ms, self._pause_ms = 0, int(RETRY_SECONDS * 1000)
         self._own_prices: Mapping[str, float] = _as_floats(OWN_PRICES)
 
-    def costs(self, units: Mapping[str, float]) -> dict[str, str]:
-        """What each used unit costs, as decimal text; a unit without a price is absent."""
-        row = self._known().rows.get(self._row, {})
+    def costs(self, units: Mapping[str, float], seconds: float = math.inf) -> dict[str, str]:
+        """
+        What each used unit costs, as decimal text; a unit without a price is absent.
+
+        Args:
+            seconds: how long the table may be waited for, where that is less than its own bound.
+        """
+        row = self._known(min(seconds, LOAD_SECONDS)).rows.get(self._row, {})
         return {
             unit: str(row[unit] * Decimal(str(count))) for unit, count in units.items() if count > 0 and unit in row
         }
 
-    def total(self, units: Mapping[str, float]) -> tuple[Decimal, dict[str, float]]:
-        """The cost of all that has a price, and the used units that have none."""
-        costs = self.costs(units)
+    def total(self, units: Mapping[str, float], seconds: float = math.inf) -> tuple[Decimal, dict[str, float]]:
+        """The cost of all that has a price, and the used units that have none; `seconds` as in `costs`."""
+        costs = self.costs(units, seconds)
         unpriced = {unit: count for unit, count in units.items() if needs_price(unit, count) and unit not in costs}
         return sum((Decimal(cost) for cost in costs.values()), Decimal(0)), unpriced
 
@@ -167,20 +174,27 @@ class Prices:
         prices = self._own_prices
         return sum([prices[unit] * count for unit, count in units.items() if unit in prices])
 
-    def _known(self) -> PriceTable:
-        with self._lock:
-            now = self._clock.now_ms()
-            # A clock that was set back must not stretch the pause.
-            waiting = now < self._retry_at_ms <= now + MOST_RETRY_SECONDS * 1000
-            if self._table is None and not waiting:
-                try:
-                    self._table = within(LOAD_SECONDS, self._load, "hookcache-prices")
-                except Exception:  # P34: an unreadable table is no reason to fail a request; its units stay unpriced
-                    self._retry_at_ms = now + self._pause_ms
-                    self._pause_ms = min(2 * self._pause_ms, int(MOST_RETRY_SECONDS * 1000))
-                else:
-                    self._own_prices = _as_floats({**OWN_PRICES, **self._table.rows.get(OWN_ROW, {})})
-            return self._table if self._table is not None else PriceTable()
+    def _known(self, seconds: float) -> PriceTable:
+        if self._lock.acquire(timeout=max(0.0, seconds)):  # whoever holds it may be waiting for the table
+            try:
+                if self._table is None and seconds > 0 and not self._waiting(now := self._clock.now_ms()):
+                    self._read(now, seconds)
+            finally:
+                self._lock.release()
+        return self._table if self._table is not None else PriceTable()
+
+    def _waiting(self, now: int) -> bool:
+        """Is it too early to ask again? A clock that was set back must not stretch the pause."""
+        return now < self._retry_at_ms <= now + MOST_RETRY_SECONDS * 1000
+
+    def _read(self, now: int, seconds: float) -> None:
+        try:
+            self._table = within(seconds, self._load, "hookcache-prices")
+        except Exception:  # P34: an unreadable table is no reason to fail a request; its units stay unpriced
+            self._retry_at_ms = now + self._pause_ms
+            self._pause_ms = min(2 * self._pause_ms, int(MOST_RETRY_SECONDS * 1000))
+        else:
+            self._own_prices = _as_floats({**OWN_PRICES, **self._table.rows.get(OWN_ROW, {})})
 
 
 def price_text(reference: str, s3: Callable[[], Any], ssm: Callable[[], Any]) -> str:

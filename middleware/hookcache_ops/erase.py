@@ -26,7 +26,7 @@ from hookcache.references import with_references
 from hookcache.request import parse
 from hookcache.spending import Spending
 from hookcache_ops import invalidate
-from hookcache_ops.reach import Reach, ReachError, add_reach_arguments, reach_of
+from hookcache_ops.reach import SLICE_SECONDS, Reach, ReachError, Through, add_reach_arguments, reach_of
 
 EXAMPLE = """examples:
   hookcache erase --image page-1.jpeg --function GENAIIDP-cache-ocr --dry-run
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 everything found is gone (or nothing was found), 1 not all of it, or not confirmed, 2 bad input."""
+    """0 everything found is gone (or nothing was found), 1 not all of it, interrupted or not confirmed, 2 bad input."""
     try:
         command = erase_command(args)
         if command is None:
@@ -109,12 +109,16 @@ def erase_command(args: argparse.Namespace, s3: Callable[[], Any] | None = None)
 def carry_out(args: argparse.Namespace, command: Mapping[str, Any], reach: Reach) -> int:
     """Erase, after a look at what there is unless `--yes` was given."""
     if args.dry_run or not args.yes:
-        report = reach.ask({**command, "dry_run": True})
-        if "error" in report:
-            return _failed(report)
-        if args.dry_run:
-            return _finish(args, report)
-        if not _confirmed(report, reach):
+        try:
+            report = reach.ask({**command, "dry_run": True})
+            if "error" in report:
+                return _failed(report)
+            if args.dry_run:
+                return _finish(args, report)
+            if not _confirmed(report, reach):
+                return 1
+        except KeyboardInterrupt:
+            print("\nhookcache erase: interrupted; nothing was erased", file=sys.stderr)
             return 1
     return _erase(args, command, reach)
 
@@ -123,8 +127,17 @@ def _erase(args: argparse.Namespace, command: Mapping[str, Any], reach: Reach) -
     """Ask until nothing is left; a long erase comes back now and then, and is asked to go on."""
     whole: dict[str, Any] = {}
     while True:
-        report = reach.ask({**command, "dry_run": False})
+        try:
+            report = reach.ask({**command, "dry_run": False})
+        except KeyboardInterrupt:
+            _show(args, whole)
+            print(f"hookcache erase: interrupted; {_under_way(reach)}", file=sys.stderr)
+            return 1
+        except ReachError:
+            _show(args, whole)
+            raise
         if "error" in report:
+            _show(args, whole)
             return _failed(report)
         whole = report if not whole else _together(whole, report)
         if report["finished"] or report["keys"] == report["failed"]:
@@ -134,13 +147,27 @@ def _erase(args: argparse.Namespace, command: Mapping[str, Any], reach: Reach) -
         )
 
 
+def _under_way(reach: Reach) -> str:
+    """What became of the round that was interrupted, of which there is no report, and how to go on."""
+    told = f"what the last {SLICE_SECONDS:g} s removed is in no figure"
+    if isinstance(reach, Through):
+        told = f"{reach.function} goes on with what it was asked, which is in no figure"
+    return f"{told}. Run the same command again: it finds what is left"
+
+
 def _together(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
     summed = {name: first[name] + then[name] for name in TOTALS}
     return {**then, **summed, "removed": [*first["removed"], *then["removed"]][:LISTED]}
 
 
+def _show(args: argparse.Namespace, report: Mapping[str, Any]) -> None:
+    """What the rounds until now came to, if there were any."""
+    if report:
+        print(json.dumps(report, indent=2) if args.json else _text(report))
+
+
 def _finish(args: argparse.Namespace, report: Mapping[str, Any]) -> int:
-    print(json.dumps(report, indent=2) if args.json else _text(report))
+    _show(args, report)
     return 1 if report["failed"] or (not report["dry_run"] and not report["finished"]) else 0
 
 
@@ -174,7 +201,7 @@ def _text(report: Mapping[str, Any]) -> str:
         f"{_count(report['fetches_stopped'], 'fetch', 'fetches')} in flight",
     ]
     lines = [
-        "Would be erased:" if dry_run else "Erased:",
+        "Would be erased:" if dry_run else "Erased:" if report["finished"] else "Erased so far:",
         f"  {'at least ' if dry_run and not report['finished'] else ''}{', '.join(parts)}",
         "",
         "key_id            made                       bytes  state",

@@ -1,7 +1,8 @@
 """
 Finished work to warm a cache with: requests of the host and the answers they got.
 
-    FILE     JSON lines, each {"event": ..., "answer": ...}; "time" (epoch ms or ISO 8601) says when it was answered
+    FILE     JSON lines, each {"event": ..., "answer": ...}; "time" (epoch ms or ISO 8601) says when it was answered;
+             plain or gzip, told by the first bytes
     FOLDER   NAME.request.json beside NAME.answer.json
 
 Images that S3 no longer has are looked for in a folder, under the last part of their object's name.
@@ -9,10 +10,12 @@ Images that S3 no longer has are looked for in a folder, under the last part of 
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
 import stat
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -87,7 +90,7 @@ def _of_folder(folder: Path) -> Iterator[Pair]:
 
 def _of_file(path: Path) -> Iterator[Pair]:
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(_unpacked(file, path), start=1):
             if not line.strip():
                 continue
             where = f"{path}:{number}"
@@ -95,6 +98,18 @@ def _of_file(path: Path) -> Iterator[Pair]:
             if not isinstance(value, dict) or not value.keys() >= {"event", "answer"}:
                 raise PairError(f'{where}: no pair; each line must be {{"event": ..., "answer": ...}}')
             yield Pair(value["event"], value["answer"], _time_ms(value.get("time"), where), where)
+
+
+def _unpacked(file: io.BufferedReader, path: Path) -> Iterator[bytes]:
+    """The lines of a file that may be packed, looked at without taking anything from it: it may be a pipe."""
+    if file.peek(2)[:2] != b"\x1f\x8b":
+        yield from file
+        return
+    try:
+        with gzip.open(file) as lines:
+            yield from lines
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise PairError(f"{path}: cut short or damaged gzip; make the file again") from None
 
 
 def _json(text: bytes, where: str) -> Any:

@@ -94,7 +94,9 @@ class Warmed:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
-    parser.add_argument("sources", nargs="+", metavar="PAIRS", help="file of JSON lines, or folder of pairs")
+    parser.add_argument(
+        "sources", nargs="+", metavar="PAIRS", help="file of JSON lines (plain or gzip), or folder of pairs"
+    )
     parser.add_argument(
         "--images", metavar="FOLDER", help="page images that S3 no longer has, under their objects' last names"
     )
@@ -221,7 +223,7 @@ class Warmer:
         assert self._pair is not None  # noqa: S101 - set by `fill`, which calls the hook
         return Answer(spelt(self._pair.answer), self._pair.answer)
 
-    def _cache(self) -> Cache | None:
+    def _cache(self, deadline: Deadline) -> Cache | None:  # noqa: ARG002 - nobody waits for it
         cache = self._assembly.cache()
         return None if cache is None else _Dated(cache, self._pair)  # type: ignore[return-value] # the same methods
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from fakes import ocr_event, page_answer, summarization_event, token_answer
+from fakes import OVERFLOW_BUCKET, ocr_event, page_answer, summarization_event, token_answer
 from hookcache.prices import OWN_PRICES
 from rig import metric
 
@@ -62,10 +62,16 @@ def test_own_units_are_those_that_the_services_saw(rig):
     for data in (b"one", b"two", b"one"):
         rig.call(ocr_event(rig.image(data)))
         counted.update(rig.last["own_units"])
+    rig.backend.handler = lambda event: token_answer(BIG)
+    for environment in (rig.first, rig.second):
+        rig.call(summarization_event(), environment)
+        counted.update(rig.last["own_units"])
     asked = rig.s3.count("get_object") + rig.s3.count("head_object")
+    uploaded = sum(call["Bucket"] == OVERFLOW_BUCKET for name, call in rig.s3.calls if name == "put_object")
 
-    assert asked == counted["s3_requests"]
-    assert 3 == counted["lambda_requests"]
+    assert (asked, uploaded) == (counted["s3_requests"], counted["s3_put_requests"])
+    assert (True, 1) == (asked > 1, uploaded)
+    assert 5 == counted["lambda_requests"]
     assert counted["table_write_units"] > 0
     assert counted.keys() <= OWN_PRICES.keys()
     cost = sum(OWN_PRICES[unit] * Decimal(str(amount)) for unit, amount in counted.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 
@@ -44,6 +45,21 @@ def priced(make_rig, tmp_path):
         return make_rig(HOOKCACHE_PRICES=str(tmp_path / "prices.yaml"), HOOKCACHE_PRICE_AS=price_as)
 
     return build
+
+
+def test_a_table_that_hangs_takes_no_more_than_half_of_what_is_left(make_rig, monkeypatch):
+    """P20, P21, P34: a backend that left 0.2 s of usable time; the answer goes out in time, and is kept."""
+    monkeypatch.setattr("hookcache.prices.LOAD_SECONDS", 3_600.0)
+    rig = make_rig(HOOKCACHE_PRICES="ssm:/idp/prices", HOOKCACHE_PRICE_AS=NOVA)
+    free, given = threading.Event(), []
+    rig.secrets.get_parameter = lambda **_: given.append(free.wait(5)) or {"Parameter": {"Value": table(us=TOKENS)}}
+    rig.backend.seconds = 298.8
+    try:
+        rig.call(summarization_event())
+        assert [] == given
+        assert ("miss", {"inputTokens", "outputTokens"}) == (rig.last["outcome"], set(rig.last["unpriced_units"]))
+    finally:
+        free.set()
 
 
 @pytest.mark.parametrize("place", ["path", "s3", "ssm"])

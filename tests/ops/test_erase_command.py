@@ -1,5 +1,6 @@
 """`hookcache erase`: arguments, confirmation, reports and errors; what it erases is proved in unit/test_eraser.py."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -359,3 +360,80 @@ def test_help_shows_an_example(name):
         timeout=60,
     )
     assert f"hookcache {name} " in done.stdout.split("examples:")[1]
+
+
+# -------------------------------------------------------------------- cut short
+
+
+class Cut(Recorder):
+    """A reach whose last answer is an interruption or an error."""
+
+    def ask(self, command):
+        report = super().ask(command)
+        if isinstance(report, BaseException):
+            raise report
+        return report
+
+
+@pytest.mark.parametrize("argv", [[], ["--json"]], ids=["text", "json"])
+def test_ctrl_c_tells_what_was_erased_until_then_and_how_to_go_on(page, capsys, argv):
+    """P46: half an erase must not look like none, nor like a whole one; status 1, as for every command that was cut short."""
+    reach = Cut(report(2, finished=False), report(3, finished=False), KeyboardInterrupt())
+    assert 1 == erase_with(reach, "--image", page, "--yes", *argv)
+    captured = capsys.readouterr()
+
+    if argv:
+        assert (5, False) == (json.loads(captured.out)["keys"], json.loads(captured.out)["finished"])
+    else:
+        assert captured.out.startswith("Erased so far:\n  5 keys")
+    last = captured.err.splitlines()[-1]
+    assert last.startswith("hookcache erase: interrupted; what the last 5 s removed is in no figure. ")
+    assert last.endswith("Run the same command again: it finds what is left")
+
+
+def test_ctrl_c_before_the_first_report_promises_nothing(page, capsys):
+    """P46: some of it may be gone."""
+    assert 1 == erase_with(Cut(KeyboardInterrupt()), "--image", page, "--yes")
+    captured = capsys.readouterr()
+
+    assert "" == captured.out
+    assert "interrupted; what the last 5 s removed is in no figure" in captured.err
+
+
+def test_ctrl_c_does_not_stop_the_erase_function_and_says_so(page, capsys):
+    """P46: it was asked, and works on in its own environment."""
+
+    class Interrupted:
+        def invoke(self, **arguments):
+            raise KeyboardInterrupt
+
+    reach = Through(Interrupted(), "hookcache-erase-ocr", "through it")
+    assert 1 == erase_with(reach, "--image", page, "--yes")
+    assert "interrupted; hookcache-erase-ocr goes on with what it was asked" in capsys.readouterr().err
+
+
+def test_ctrl_c_at_the_look_or_the_question_erases_nothing_and_says_so(page, monkeypatch, capsys):
+    """P46: before the yes nothing is removed."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+        def readline(self):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    for reach in (Cut(KeyboardInterrupt()), Cut(report(dry_run=True))):
+        assert 1 == erase_with(reach, "--image", page)
+        assert capsys.readouterr().err.endswith("hookcache erase: interrupted; nothing was erased\n")
+
+
+@pytest.mark.parametrize(
+    "trouble", [{"error": "no rights", "fault": "cache"}, ReachError("no network")], ids=["told", "raised"]
+)
+def test_trouble_half_way_tells_what_was_erased_until_then(page, capsys, trouble):
+    """P46: what the rounds before removed is gone, whatever ended the last one."""
+    reach = Cut(report(2, finished=False), trouble)
+    with contextlib.suppress(ReachError):
+        assert 1 == erase_with(reach, "--image", page, "--yes")
+    assert "Erased so far:\n  2 keys" in capsys.readouterr().out

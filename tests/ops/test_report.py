@@ -192,6 +192,29 @@ def test_duplicates_dropped_are_stated_with_how(log, capsys):
     assert f"{reading['duplicates_dropped']} duplicate lines dropped (exact by request id, in memory)" in out
 
 
+def test_hits_that_were_checked_are_timed_apart(tmp_path, capsys):
+    """P57, P59: a check's own call takes seconds; a hit without one does not, and is told as quick as it was."""
+    hits = [samples.receipt("hit_memory", request_id=f"hit-{number}", Latency=5.0) for number in range(9)]
+    checked = samples.receipt(
+        "hit_table",
+        request_id="checked",
+        Latency=4_000.0,
+        BackendLatency=3_990.0,
+        check={"result": "agrees", "fields": 3, "differing": 0, "paths": []},
+    )
+    log = tmp_path / "function.log"
+    log.write_text("\n".join(json.dumps(one) for one in [*hits, checked]) + "\n")
+    told = json.loads(run(capsys, str(log), "--json")[1])
+
+    for part in (told["totals"], told["groups"][0]):
+        latency = part["latency_ms"]
+        assert ({"hit", "checked_hit"}, 9, 5.0) == (set(latency), latency["hit"]["count"], latency["hit"]["maximum"])
+        assert (1, 4_000.0) == (latency["checked_hit"]["count"], latency["checked_hit"]["maximum"])
+    page = run(capsys, str(log))[1]
+    assert "Latency of hits" in page
+    assert "Latency of checked hits" in page
+
+
 def test_percentiles_are_within_two_percent():
     """G19 is published from these: the stated accuracy of the histogram holds."""
     chance = random.Random(5)

@@ -1,5 +1,6 @@
 """`hookcache warm`: finished work goes through the hook's own path, so that the next request hits."""
 
+import gzip
 import json
 import os
 import threading
@@ -149,6 +150,37 @@ class TestSources:
             ({"x": 3}, {"y": 4}),
         ]
         assert next(read_pairs([str(lines)])).time_ms == 1_793_520_000_000
+
+    @pytest.mark.parametrize("name", ["pairs.jsonl.gz", "pairs.jsonl"])
+    def test_a_file_may_be_gzipped(self, name, tmp_path):
+        """Known by its first bytes, as in every command that reads logs; also of several members, as `cat a.gz b.gz` makes it."""
+        lines = [json.dumps({"event": {"x": number}, "answer": {}}) + "\n" for number in range(3)]
+        (tmp_path / name).write_bytes(b"".join(gzip.compress(line.encode()) for line in lines))
+
+        found = list(read_pairs([str(tmp_path / name)]))
+        assert [0, 1, 2] == [each.event["x"] for each in found]
+        assert f"{tmp_path / name}:3" == found[-1].where
+
+    def test_a_pipe_may_be_gzipped(self, tmp_path):
+        """It is read once, from its first byte on."""
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        line = json.dumps({"event": {}, "answer": {"y": 1}}).encode()
+        writer = threading.Thread(target=pipe.write_bytes, args=(gzip.compress(line),))
+        writer.start()
+        found = list(read_pairs([str(pipe)]))
+        writer.join(60)
+
+        assert [{"y": 1}] == [each.answer for each in found]
+
+    @pytest.mark.parametrize("spoil", [lambda whole: whole[:-9], lambda whole: whole[:20] + bytes(9) + whole[29:]])
+    def test_a_damaged_gzip_is_named(self, spoil, tmp_path):
+        """In one line that says what to do, once what came before it was sent."""
+        path = tmp_path / "pairs.jsonl.gz"
+        path.write_bytes(spoil(gzip.compress(b'{"event": {}, "answer": {}}\n' * 3)))
+
+        with pytest.raises(PairError, match=r"pairs\.jsonl\.gz: cut short or damaged gzip; make the file again"):
+            list(read_pairs([str(path)]))
 
     @pytest.mark.parametrize(
         "text", ["nonsense", '{"event": {}}', '{"event": {}, "answer": {}, "time": "noon"}', "[1]"]

@@ -1,5 +1,6 @@
 """Prices in the host's format: exact names, and what has no price is unpriced."""
 
+import threading
 from decimal import Decimal
 
 import pytest
@@ -96,6 +97,52 @@ def test_a_table_that_could_not_be_read_is_asked_for_again():
     assert (Decimal("4.0E-6"), {}) == prices.total({"inputTokens": 5})
     prices.total({"inputTokens": 5})
     assert 10 == len(asked)
+
+
+class Hanging:
+    """A table that does not come before the test is over; `waited_out` says that somebody waited for it all the same."""
+
+    def __init__(self, monkeypatch):
+        monkeypatch.setattr("hookcache.prices.LOAD_SECONDS", 3_600.0)
+        self.free, self.waited_out, self.asked = threading.Event(), False, 0
+
+    def __call__(self):
+        self.asked += 1
+        self.waited_out |= not self.free.wait(5)
+        return PriceTable.parse(TEXT)
+
+
+@pytest.fixture
+def hanging(monkeypatch):
+    hanging = Hanging(monkeypatch)
+    yield hanging
+    hanging.free.set()
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(0.01, 1), (0.0, 0)])
+def test_a_table_that_hangs_is_waited_for_as_long_as_there_is_time(hanging, seconds, asked):
+    """P21, P34: the answer is there; without any time left nothing is asked, and nothing held against the table."""
+    clock = FakeClock()
+    prices = Prices("bedrock/nova", hanging, clock)
+
+    assert (Decimal(0), {"inputTokens": 5}) == prices.total({"inputTokens": 5}, seconds)
+    assert (asked, False) == (hanging.asked, hanging.waited_out)
+    hanging.free.set()
+    clock.advance(31 if asked else 0)
+    assert (Decimal("4.0E-6"), {}) == prices.total({"inputTokens": 5})
+
+
+def test_a_table_that_another_thread_waits_for_is_waited_for_as_long_as_there_is_time(hanging):
+    """P21, P34: its bound is that thread's."""
+    prices = Prices("bedrock/nova", hanging)
+    first = threading.Thread(target=prices.total, args=({"inputTokens": 5},))
+    first.start()
+    while not hanging.asked:
+        pass
+    assert {"inputTokens": 5} == prices.total({"inputTokens": 5}, 0.01)[1]
+    assert not hanging.waited_out
+    hanging.free.set()
+    first.join(60)
 
 
 def test_a_clock_that_is_set_back_does_not_stretch_the_pause():

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hookcache.errors import ConfigurationError
+from hookcache.limits import HOST_SECONDS
 from hookcache.prices import PriceTable
 from hookcache_ops.doctor import chain, images, storage
 from hookcache_ops.doctor.finding import Finding, Severity, Unseen
@@ -131,7 +132,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host-timeout",
         metavar="SECONDS",
         type=float,
-        default=float(chain.HOST_SECONDS),
+        default=float(HOST_SECONDS),
         help="how long the host waits for a hook: 840, on old hosts 60 (default: %(default)g)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from hookcache.clock import MARGIN_SECONDS
 from hookcache.control import identity_of
+from hookcache.limits import HOST_SECONDS
 from hookcache.policy import Mode
 from hookcache.request import CONTEXTS
 from hookcache.settings import PREFIX
@@ -14,9 +15,8 @@ from hookcache_ops.doctor.finding import Finding, error, note, warning
 from hookcache_ops.doctor.patient import REDIRECT, Patient, bare_name
 
 HOST_PREFIX = "GENAIIDP-"
-HOST_SECONDS = 840
-"""How long today's host waits for a hook; older ones gave up after 60 s."""
 OLD_HOST_SECONDS = 60
+"""How long older hosts waited for a hook."""
 RUNTIME_MB = 200
 """What Python, the SDK and one page in work take beside the kept answers, generously."""
 

@@ -81,7 +81,11 @@ def facts(report: Report) -> list[tuple[str, str]]:
         rows.append(
             ("Charged to the host on hits", f"{_amounts(totals['units_charged'])}: by choice, saved all the same")
         )
-    for kind, name in (("hit", "Latency of hits"), ("backend", "Latency with a backend call")):
+    for kind, name in (
+        ("hit", "Latency of hits"),
+        ("checked_hit", "Latency of checked hits"),
+        ("backend", "Latency with a backend call"),
+    ):
         found = totals.get("latency_ms", {}).get(kind)
         if found:
             parts = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from hookcache_ops.ledger.book import PICO, Ledger, RowKey, Sums
+from hookcache_ops.ledger.book import CHECKED, PICO, Ledger, RowKey, Sums
 from hookcache_ops.ledger.histogram import Histogram, merged
 from hookcache_ops.ledger.metrics import HITS, METRICS, OUTCOME_METRICS
 
@@ -110,13 +110,14 @@ def latency(histogram: Histogram) -> dict[str, float]:
 
 
 def _latencies(ledger: Ledger, name_of: Callable[[RowKey], str]) -> dict[str, dict[str, Any]]:
-    """Latency of hits and of calls to the backend, by group."""
+    """Latency of hits, of hits that were checked by a call, and of calls to the backend, by group."""
     kinds: dict[str, dict[str, list[Histogram]]] = {}
     for key, sums in ledger.rows.items():
-        times = sums.times.get("Latency")
         kind = "hit" if key.outcome in HIT_OUTCOMES else "backend" if key.outcome in BACKEND_OUTCOMES else None
-        if times is not None and kind is not None:
-            kinds.setdefault(name_of(key), {}).setdefault(kind, []).append(times)
+        for name, told in (("Latency", kind), (f"{CHECKED}Latency", "checked_hit")):
+            times = sums.times.get(name)
+            if times is not None and told is not None:
+                kinds.setdefault(name_of(key), {}).setdefault(told, []).append(times)
     return {
         name: {"latency_ms": {kind: latency(merged(parts)) for kind, parts in sorted(found.items())}}
         for name, found in kinds.items()
