@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 from hookcache.backend import Backend, CallableBackend, LambdaBackend
 from hookcache.breaker import Breaker
@@ -16,6 +15,7 @@ from hookcache.clock import Clock, Deadline, SystemClock
 from hookcache.control import BackendIdentity, Control
 from hookcache.errors import ConfigurationError
 from hookcache.flight import Flights
+from hookcache.hints import Any
 from hookcache.hook import CachingHook
 from hookcache.images import ImageReader
 from hookcache.items import Items

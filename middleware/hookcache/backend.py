@@ -13,13 +13,13 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
 
 from hookcache import percall
 from hookcache.bounded import NotInTime, within
 from hookcache.chance import between
 from hookcache.clock import MARGIN_SECONDS, Clock, Deadline, SystemClock
 from hookcache.errors import BackendFailed, BackendMalformed, BackendThrottled, DeadlineTooClose, backend_failed
+from hookcache.hints import Any, Protocol
 from hookcache.runtime_json import written
 from hookcache.spending import Spending
 from hookcache.value import value

@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+
+from hookcache.hints import Any, Generic, TypeVar
 
 T = TypeVar("T")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
 
 from hookcache.backend import Answer
 from hookcache.canonical import canonical_pieces
@@ -16,6 +15,7 @@ from hookcache.control import Control
 from hookcache.entry import Entry, Fence
 from hookcache.errors import TierUnavailable
 from hookcache.flight import Flights
+from hookcache.hints import Any
 from hookcache.images import READ_SECONDS, ImageReader, account_of
 from hookcache.index import index_item
 from hookcache.items import Items, Throttled

@@ -24,7 +24,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations, islice
-from typing import TYPE_CHECKING, Any
 
 from hookcache.errors import Unkeyable
 from hookcache.frames import (
@@ -42,6 +41,7 @@ from hookcache.frames import (
     utf8,
     word_frame,
 )
+from hookcache.hints import TYPE_CHECKING, Any
 from hookcache.outcome import Reason
 from hookcache.references import PAGE_FILES
 

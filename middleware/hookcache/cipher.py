@@ -11,9 +11,9 @@ from __future__ import annotations
 import hmac
 import os
 from importlib.util import find_spec
-from typing import Any
 
 from hookcache.errors import EntryRejected
+from hookcache.hints import Any
 from hookcache.outcome import Reason
 
 NAME = "aes-256-gcm"

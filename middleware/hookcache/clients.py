@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from hookcache.backend import ClientPool
+from hookcache.hints import Any
 from hookcache.items import ATTEMPT_SECONDS, WORKERS
 from hookcache.slim import Place, SlimDynamoDB, SlimLambda, SlimS3, SlimSecrets
 

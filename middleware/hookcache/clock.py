@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, NewType, Protocol
+
+from hookcache.hints import Any, NewType, Protocol
 
 EpochMillis = NewType("EpochMillis", int)
 

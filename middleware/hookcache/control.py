@@ -18,12 +18,12 @@ import json
 import math
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from hookcache.bounded import within
 from hookcache.clock import Clock, EpochMillis
 from hookcache.entry import Item
 from hookcache.errors import TierUnavailable
+from hookcache.hints import Any
 from hookcache.items import Conflict, Items
 from hookcache.key import CacheKey
 from hookcache.orders import ALL_CONTEXTS, Orders

@@ -14,9 +14,9 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, overload
 
 from hookcache.assembly import in_process
+from hookcache.hints import Any, TypeVar, overload
 from hookcache.log import warn
 from hookcache.package import identity_of_package
 from hookcache.settings import PREFIX, Settings

@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+
+from hookcache.hints import Any
 
 Shape = tuple[tuple[str, str], ...]
 """Name and unit of each metric of a record, in order."""

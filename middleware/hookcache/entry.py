@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, NewType
 
 from hookcache.clock import EpochMillis
 from hookcache.codec import quick, unquick
+from hookcache.hints import Any, NewType
 from hookcache.key import CacheKey
 from hookcache.postable import may_be_unpostable
 from hookcache.prices import needs_price

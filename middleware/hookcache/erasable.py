@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from hookcache.breaker import Breaker, Pass
 from hookcache.clock import Clock
 from hookcache.entry import Item
+from hookcache.hints import Any
 from hookcache.index import PREFIX, index_kind
 from hookcache.items import Conflict, Items
 from hookcache.key import CacheKey

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from hookcache.clock import Clock
 from hookcache.entry import Fence, Item
 from hookcache.erasable import ErasableItems
 from hookcache.errors import HookCacheError, TierUnavailable
+from hookcache.hints import Any
 from hookcache.index import index_item, index_kind, indexed_key
 from hookcache.items import Conflict
 from hookcache.key import CacheKey, Keyer

@@ -22,8 +22,8 @@ Messages carry sizes and reasons: no prompt, answer, URI or key (P36).
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Literal
 
+from hookcache.hints import ClassVar, Literal
 from hookcache.outcome import Reason
 
 Fault = Literal["operator", "request", "table", "writer", "leader", "backend"]

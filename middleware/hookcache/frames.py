@@ -11,9 +11,9 @@ import re
 import struct
 from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
 from hookcache.errors import Unkeyable
+from hookcache.hints import TYPE_CHECKING, Any
 from hookcache.outcome import Reason
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ import os
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import partial
-from typing import Any
 
 from hookcache import percall
 from hookcache.backend import Answer, Backend
@@ -31,6 +30,7 @@ from hookcache.clock import Clock, Deadline
 from hookcache.entry import Entry
 from hookcache.errors import FollowerTimedOut, Unkeyable, backend_failed, type_of, without_words
 from hookcache.fallback import stale_answer
+from hookcache.hints import Any
 from hookcache.leader import Alone, Landed, Leader, Shared
 from hookcache.lease import OwnerId
 from hookcache.lookup import Lookup

@@ -11,11 +11,11 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
 
 from hookcache.bounded import NotInTime, Workers, result_of
 from hookcache.clock import Clock
 from hookcache.errors import Unkeyable
+from hookcache.hints import Any, TypeVar
 from hookcache.outcome import Reason
 from hookcache.request import ImageRef
 from hookcache.spending import Spending

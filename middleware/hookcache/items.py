@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from hookcache.bounded import NotInTime, Workers
 from hookcache.breaker import Breaker, Pass
 from hookcache.clock import Countdown
 from hookcache.entry import Item
 from hookcache.errors import TierUnavailable
+from hookcache.hints import Any
 from hookcache.refusals import code_in, refusal_in
 from hookcache.spending import Spending
 from hookcache.value import value

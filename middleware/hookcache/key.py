@@ -12,10 +12,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NewType
 
 from hookcache.canonical import SCHEMA
 from hookcache.frames import LONG_TEXT, Piece, framed
+from hookcache.hints import TYPE_CHECKING, NewType
 from hookcache.mac import Mac
 from hookcache.value import value
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection
 from enum import Enum, StrEnum
-from typing import Any, NewType
 
 from hookcache.clock import Clock, EpochMillis
 from hookcache.entry import Fence, Item
 from hookcache.errors import TierUnavailable
+from hookcache.hints import Any, NewType
 from hookcache.items import Conflict, Items, Throttled
 from hookcache.key import CacheKey
 from hookcache.value import replace, value

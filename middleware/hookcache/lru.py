@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, ValuesView
-from typing import Generic, TypeVar
+
+from hookcache.hints import Generic, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")

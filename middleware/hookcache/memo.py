@@ -16,9 +16,9 @@ import marshal
 import re
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 from hookcache.clock import Clock, EpochMillis
+from hookcache.hints import Any
 from hookcache.images import ImageDigest
 from hookcache.lru import LRUCache
 from hookcache.request import Event, HookRequest, ImageRef

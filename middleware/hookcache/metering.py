@@ -15,10 +15,10 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import TracebackType
-from typing import Any
 
 from hookcache.clock import Clock
 from hookcache.emf import is_disabled
+from hookcache.hints import Any
 from hookcache.prices import Prices
 from hookcache.receipt import Receipt
 from hookcache.record import Recorder

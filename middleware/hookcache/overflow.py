@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, TypeVar
 
 from hookcache.bounded import NotInTime, Workers
 from hookcache.errors import TierUnavailable
+from hookcache.hints import Any, TypeVar
 from hookcache.refusals import code_in
 from hookcache.spending import Spending
 

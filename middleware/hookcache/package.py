@@ -17,10 +17,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from hookcache.control import BackendIdentity
 from hookcache.errors import ConfigurationError
+from hookcache.hints import Any
 
 LAYERS = Path("/opt")
 MAX_BYTES = 512 * 1024 * 1024

@@ -14,9 +14,9 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from hookcache.errors import LoopDetected
+from hookcache.hints import Any
 from hookcache.value import value
 
 MEMBER = "hookcache"

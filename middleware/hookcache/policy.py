@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Literal
 
 from hookcache.clock import EpochMillis
 from hookcache.embedded import json_in, strings_in
 from hookcache.entry import ANSWER_BYTES, Entry
+from hookcache.hints import Any, Literal
 from hookcache.lease import SKEW_MS
 from hookcache.outcome import Reason
 from hookcache.references import PAGE_FILES

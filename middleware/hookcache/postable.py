@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any
+
+from hookcache.hints import Any
 
 # As an escape, or as the three bytes that UTF-8 forbids and Python's parser of JSON takes all the same.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")

@@ -16,11 +16,11 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
-from typing import Any
 
 from hookcache.bounded import within
 from hookcache.clock import Clock, SystemClock
 from hookcache.errors import ConfigurationError
+from hookcache.hints import Any
 from hookcache.value import value
 
 LOAD_SECONDS = 2.0

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection
-from typing import Any
+
+from hookcache.hints import Any
 
 Reader = Callable[[Any], Any]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any
 
 from hookcache.errors import (
     BackendFailed,
@@ -15,6 +14,7 @@ from hookcache.errors import (
     FollowerTimedOut,
     LoopDetected,
 )
+from hookcache.hints import Any
 from hookcache.outcome import Outcome, Reason
 
 

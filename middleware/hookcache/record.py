@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
-from typing import Any
 
 from hookcache.emf import EmfShape
+from hookcache.hints import Any
 from hookcache.outcome import Outcome, Reason
 from hookcache.receipt import Receipt
 from hookcache.usage import MOST_UNITS, plain_unit, shown_units

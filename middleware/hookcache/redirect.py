@@ -9,10 +9,10 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from hookcache.decorator import cached
 from hookcache.errors import ConfigurationError
+from hookcache.hints import Any
 
 
 def handler_named(name: str) -> Callable[[Any, Any], Any]:

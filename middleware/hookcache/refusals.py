@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+from hookcache.hints import Any
 
 
 def refusal_in(error: BaseException) -> Mapping[str, Any] | None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, TypeGuard
 
 from hookcache.errors import Unkeyable
+from hookcache.hints import Any, TypeGuard
 from hookcache.outcome import Reason
 from hookcache.value import value
 

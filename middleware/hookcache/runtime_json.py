@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from typing import Any
+
+from hookcache.hints import Any
 
 
 def written(answer: Any) -> bytes:

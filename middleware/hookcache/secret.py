@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from hookcache.bounded import within
 from hookcache.clock import Clock
+from hookcache.hints import Any
 from hookcache.key import Secrets
 from hookcache.refusals import code_in
 

@@ -8,10 +8,10 @@ import json
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
 
 from hookcache import cipher, readers
 from hookcache.errors import ConfigurationError
+from hookcache.hints import Annotated, Any, Literal
 from hookcache.log import warn
 from hookcache.policy import DAY_SECONDS, Mode, Rules, default_rules
 from hookcache.request import CONTEXTS

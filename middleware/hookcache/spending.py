@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
+
+from hookcache.hints import Any
 
 
 class Spending:

@@ -17,10 +17,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
 
 from hookcache.canonical import CACHE_POINT, image_form, value_form
 from hookcache.errors import Unkeyable
+from hookcache.hints import Any
 from hookcache.images import ImageDigest
 from hookcache.key import Keyer
 from hookcache.request import HookRequest

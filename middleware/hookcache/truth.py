@@ -19,11 +19,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
-from typing import Any
 
 from hookcache.chance import drawn
 from hookcache.clock import Clock
 from hookcache.embedded import json_in
+from hookcache.hints import Any
 from hookcache.policy import Rules
 from hookcache.value import value
 

@@ -12,8 +12,8 @@ import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
+from hookcache.hints import Any
 from hookcache.value import value
 
 MOST_UNITS = 50

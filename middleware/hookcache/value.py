@@ -8,7 +8,8 @@ Of a value one method is compiled, `__init__`, and not before the first instance
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, TypeVar, dataclass_transform
+
+from hookcache.hints import Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 

@@ -160,7 +160,7 @@ class TestANameThatDoesNotResolve:
         real = socket.getaddrinfo
 
         def resolve(host, *arguments, **named):
-            if host != "table.test":
+            if host not in {"table.test", b"table.test"}:
                 return real(host, *arguments, **named)
             time.sleep(1.2)
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")

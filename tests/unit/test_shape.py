@@ -16,6 +16,7 @@ TOP_LEVEL = sorted(RUNTIME.glob("*.py"))
 
 # From the leaves up: a module imports only from rows above its own, or from its own row where no circle arises.
 LAYERS = (
+    ("hints",),
     ("value", "outcome", "clock", "refusals", "readers", "emf", "log", "lru", "chance", "mac"),
     ("errors",),
     ("spending", "request", "percall", "bounded", "slim", "postable", "embedded", "runtime_json"),
@@ -266,7 +267,7 @@ def test_no_start_loads_dataclasses_or_what_they_load(program, expected):
     assert expected == HEAVY & modules_after(program)
 
 
-UNUSED_BY_HITS = {"cachetools", "random", "unicodedata"}
+UNUSED_BY_HITS = {"typing", "cachetools", "random", "unicodedata"}
 """What a hit can do without, and why it does: docs/cold-start.md, "Where the memory is"."""
 
 

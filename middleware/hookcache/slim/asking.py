@@ -7,9 +7,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from hookcache.chance import between
+from hookcache.hints import Any
 from hookcache.mac import sha256_hex
 from hookcache.slim.connection import Reply
 from hookcache.slim.place import Place

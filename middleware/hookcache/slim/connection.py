@@ -12,8 +12,8 @@ import math
 import select
 import ssl
 import time
-from typing import TYPE_CHECKING, NoReturn
 
+from hookcache.hints import TYPE_CHECKING, NoReturn
 from hookcache.slim.unusual import Unusual
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import re
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
 
+from hookcache.hints import Any
 from hookcache.slim.signing import Credentials
 
 _COMMERCIAL = re.compile(r"(?:af|ap|ca|eu|il|me|mx|sa|us)-[a-z]+-\d")

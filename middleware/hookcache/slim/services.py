@@ -13,8 +13,8 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any
 
+from hookcache.hints import Any
 from hookcache.slim.asking import Slim, metadata, refusal
 from hookcache.slim.connection import Reply
 from hookcache.slim.unusual import Unusual

@@ -13,6 +13,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 
+from hookcache.hints import Any
 from hookcache.slim.connection import Connection, Reply, raise_as_boto3
 from hookcache.slim.unusual import Unusual
 
@@ -39,10 +40,11 @@ class Wire:
     ) -> None:
         scheme, _, self.host = url.partition("://")
         name, _, port = self.host.partition(":")
-        if scheme not in {"http", "https"} or not name or "/" in self.host or "@" in self.host or "[" in self.host:
+        if scheme not in {"http", "https"} or not name or not name.isascii() or any(map(self.host.count, "/@[")):
             raise Unusual("endpoint")
         self.url = url
-        self._secure, self._name = scheme == "https", name
+        # As bytes: for a text Python loads the tables of international names first, 0.2 MB.
+        self._secure, self._name = scheme == "https", name.encode()
         self._port = int(port) if port else 443 if self._secure else 80
         self._tls = tls
         self._connect_seconds, self.read_seconds = connect_seconds, read_seconds
@@ -96,7 +98,8 @@ class Wire:
     def dial(self) -> socket.socket:
         """A new connection. Raises as `exchange` does."""
         try:
-            made = socket.create_connection((self._name, self._port), self._connect_seconds)
+            address: Any = (self._name, self._port)
+            made = socket.create_connection(address, self._connect_seconds)
         except OSError as error:
             raise_as_boto3(self.url, error, connecting=True)
         try:
