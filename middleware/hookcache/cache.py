@@ -96,9 +96,11 @@ class Cache:
         known = self._memo.recall(name)
         request = parse(event) if known is None else known.request(event)
         wishes = call_control(context)
-        receipt.control_ignored = wishes.ignored
+        if wishes.ignored:
+            receipt.control_ignored = wishes.ignored
         standing = self.control.now(request.context, share=rules.mode is not Mode.READ_ONLY)
-        receipt.corrupt_entries += standing.corrupt
+        if standing.corrupt:
+            receipt.corrupt_entries += 1
         ordered = standing.orders.mode(request.context)
         mode = rules.mode if ordered is None else _MODES.get(ordered, rules.mode)
         receipt.mode = mode
@@ -112,7 +114,8 @@ class Cache:
             account = account_of(context)
             if known is not None and not self._images.unchanged(request.images, known.digests, account):
                 known = None  # written once by the host, and yet somebody wrote it again
-            receipt.replay = known is not None
+            if known is not None:
+                receipt.replay = True
         if known is None:
             digests = self._images.digest(request.images, account, seconds()) if request.images else ()
             origin = (form_digest(canonical_pieces(request, digests)), *[digest.sha256 for digest in digests])

@@ -17,6 +17,7 @@ answered with `error`, one line that says what to do, and `fault`: `command` or 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -27,7 +28,6 @@ from hookcache.control import BackendIdentity, Control
 from hookcache.erasable import ErasableItems
 from hookcache.eraser import SETTLE_SECONDS, Eraser, Removed
 from hookcache.errors import HookCacheError
-from hookcache.hints import Annotated, Any, Literal
 from hookcache.key import Keyer, Secrets
 from hookcache.lease import SKEW_MS, LeaseBook
 from hookcache.orders import ALL_CONTEXTS, Orders

@@ -171,8 +171,10 @@ class Prices:
 
     def own_estimate(self, units: Mapping[str, float]) -> float:
         """As `own`, for every hit: without loading the table, and without decimals, which take a tenth of a hit's time."""
-        prices = self._own_prices
-        return sum([prices[unit] * count for unit, count in units.items() if unit in prices])
+        price_of, cost = self._own_prices.get, 0.0
+        for unit, count in units.items():
+            cost += price_of(unit, 0.0) * count
+        return cost
 
     def _known(self, seconds: float) -> PriceTable:
         if self._lock.acquire(timeout=max(0.0, seconds)):  # whoever holds it may be waiting for the table

@@ -126,25 +126,30 @@ class Recorder:
         return known[0]
 
 
+_ODD = frozenset(
+    {
+        "asked_backend",
+        "backend_ms",
+        "refusal",
+        "table_errors",
+        "image_errors",
+        "corrupt_entries",
+        "lease_lost",
+        "replay",
+        "usage_removed",
+        "control_ignored",
+        "units_charged",
+        "components",
+        "would_hit",
+        "agrees",
+        "check",
+    }
+)
+
+
 def _is_usual(receipt: Receipt) -> bool:
-    """True if the backend was not asked and nothing is to be told but what every receipt tells."""
-    return not (
-        receipt.asked_backend
-        or receipt.refusal
-        or receipt.table_errors
-        or receipt.image_errors
-        or receipt.corrupt_entries
-        or receipt.lease_lost
-        or receipt.backend_ms
-        or receipt.replay
-        or receipt.usage_removed
-        or receipt.control_ignored
-        or receipt.units_charged
-        or receipt.components is not None
-        or receipt.would_hit is not None
-        or receipt.agrees is not None
-        or receipt.check is not None
-    )
+    """True if the backend was not asked and nothing was told but what every receipt tells."""
+    return _ODD.isdisjoint(vars(receipt))
 
 
 def _units(units: Mapping[str, float]) -> str:

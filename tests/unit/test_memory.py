@@ -237,3 +237,13 @@ class TestAskedForAgain:
         tier.put(entry("a", body))
 
         assert [body] * 2 == [tier.get(b"a").body for _ in range(2)]
+
+    def test_bytes_of_a_number_are_no_half_a_character(self, tier):
+        """B15: in Python's spelling 41,197 is ED A0 00 00; what is posted is the answer, and that is plain."""
+        body = b'{"n": 41197, "text": "caf\\u00e9, caf\\u00e9, caf\\u00e9"}'
+        tier.put(entry("a", body))
+        tier.get(b"a")
+        again = tier.get(b"a")
+
+        assert b"\xed\xa0" in again.body
+        assert not again.may_be_unpostable()

@@ -42,6 +42,7 @@ MEMBERS = {
 ODD = {
     "refusal": st.sampled_from(Reason),
     "components": st.just({"blocks": "t"}),
+    "check": st.just({"result": "same"}),
     "would_hit": st.booleans(),
     "agrees": st.booleans(),
     "backend_ms": TIMES,
