@@ -95,9 +95,8 @@ class Assembly:
             return self._cache
         with self._lock:
             if self._cache is None:
-                if self.limits.began(deadline) and self.limits.table_share < 1:
-                    self.items.hurry(self.limits.table_share)
-                secrets = self.secrets.get(self.limits.wait_seconds)
+                self.limits.began(deadline)
+                secrets = self.secrets.get()
                 if secrets is not None:
                     self._cache = self._make_cache(secrets, pinned)
             return self._cache
@@ -138,7 +137,6 @@ class Assembly:
             self._describe if pinned is None else None,
             pinned if pinned is not None else BackendIdentity(b""),
             self.clock,
-            self.limits.wait_seconds,
         )
 
     def _describe(self) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ from hookcache.key import CacheKey, Keyer, form_digest
 from hookcache.leader import Leader
 from hookcache.lease import TOMBSTONE_SECONDS
 from hookcache.lookup import Lookup
-from hookcache.memo import REPLAY_EVENTS, ReplayMemo
+from hookcache.memo import REPLAY_EVENTS, Replay, ReplayMemo
 from hookcache.memory import MemoryTier
 from hookcache.outcome import Reason
 from hookcache.percall import CallControl, call_control, says_more
@@ -92,43 +92,46 @@ class Cache:
         Raises:
             Unkeyable: no key may be made of it.
         """
-        name = None if rules.resolve_references else self._memo.name_of(event)
-        known = self._memo.recall(name)
-        request = parse(event) if known is None else known.request(event)
+        named = None if rules.resolve_references else self._memo.named(event)
+        known = self._memo.recall(named)
+        # Parsed and keyed is the event as it was named: no later change of it may come under that name (P5).
+        request = parse(event if named is None else named.event()) if known is None else known.request(event)
         wishes = call_control(context)
         if wishes.ignored:
             receipt.control_ignored = wishes.ignored
         standing = self.control.now(request.context, share=rules.mode is not Mode.READ_ONLY)
         if standing.corrupt:
             receipt.corrupt_entries += 1
-        ordered = standing.orders.mode(request.context)
-        mode = rules.mode if ordered is None else _MODES.get(ordered, rules.mode)
-        receipt.mode = mode
+        receipt.mode = mode = _MODES.get(standing.orders.mode(request.context) or "", rules.mode)
         decision = _may_use(request, rules, mode, wishes, context)
         if decision is not None or standing.identity is None:
             receipt.components = without_images(self._keyer, request) if rules.trace else None
             return decision or Bypass(Reason.BACKEND_UNKNOWN)
-        account: str | None = None
         request = with_references(request, rules.resolve_references)
-        if request.images:
-            account = account_of(context)
-            if known is not None and not self._images.unchanged(request.images, known.digests, account):
-                known = None  # written once by the host, and yet somebody wrote it again
-            if known is not None:
-                receipt.replay = True
-        if known is None:
+        account = account_of(context) if request.images else None
+        if known is not None and self._holds(known, request, account, receipt):
+            digests, origin = known.digests, known.origin
+        else:
             digests = self._images.digest(request.images, account, seconds()) if request.images else ()
             origin = (form_digest(canonical_pieces(request, digests)), *[digest.sha256 for digest in digests])
-            self._memo.remember(name, request, digests, origin)
-        else:
-            digests, origin = known.digests, known.origin
+            if known is None:
+                self._memo.remember(named, request, digests, origin)
         if digests:
             receipt.images, receipt.image_bytes = len(digests), sum([digest.size_bytes for digest in digests])
         generation, identity = standing.orders.generation or self._generation, standing.identity.digest
         key, receipt.key_id = self._key_of(origin[0], identity, generation, wishes.rollout)
         if rules.trace:
             receipt.components = components(self._keyer, request, digests, identity, generation, wishes.rollout)
-        return Lookup(request, rules, mode, wishes, standing, account, digests, origin, key, self._clock.now_ms())
+        now = self._clock.now_ms()
+        return Lookup(request, rules, mode, wishes, standing, account, digests, origin, key, now, named)
+
+    def _holds(self, known: Replay, request: HookRequest, account: str | None, receipt: Receipt) -> bool:
+        """Is what is remembered still so? Images are written once by the host, and yet somebody may write one again."""
+        if request.images:
+            if not self._images.unchanged(request.images, known.digests, account):
+                return False
+            receipt.replay = True
+        return True
 
     def _make_key(self, *made_of: Any) -> tuple[CacheKey, str]:
         key = self._keyer.key_of_digest(*made_of)
@@ -242,8 +245,7 @@ class Cache:
         decision = admit(lookup.request, lookup.rules, reply, len(answer.body))
         if isinstance(decision, Refuse):
             return decision
-        identity = lookup.standing.identity
-        asked = identity.version if identity is not None else ""
+        asked = lookup.standing.identity.version if lookup.standing.identity is not None else ""
         if asked and answer.version and answer.version != asked:
             return Refuse(Reason.OTHER_VERSION)  # deployed in between: the key names the code that did not answer (P40)
         if lookup.digests and not self._images.unchanged(lookup.request.images, lookup.digests, lookup.account):

@@ -15,7 +15,6 @@ import contextlib
 import hashlib
 import hmac
 import json
-import math
 import threading
 from collections.abc import Callable, Mapping
 
@@ -71,7 +70,6 @@ class Control:
     Args:
         secret: derived secret for its tags.
         describe: the backend's `GetFunctionConfiguration` reply; None pins the identity to `pinned`.
-        wait_seconds: bounds the wait for that reply further.
     """
 
     def __init__(
@@ -82,9 +80,7 @@ class Control:
         describe: Callable[[], Mapping[str, Any]] | None,
         pinned: BackendIdentity,
         clock: Clock,
-        wait_seconds: float = math.inf,
     ) -> None:
-        self._wait_seconds = wait_seconds
         self._items = items
         self._key = key
         self._secret = secret
@@ -193,9 +189,7 @@ class Control:
             return self._last_known(item, now)  # the control plane's quota is low: once a minute, whatever it answered
         self._asked_ms = now
         try:
-            identity = identity_of(
-                within(min(self._wait_seconds, DESCRIBE_SECONDS), self._describe, "hookcache-identity")
-            )
+            identity = identity_of(within(DESCRIBE_SECONDS, self._describe, "hookcache-identity"))
         except Exception:  # whatever it is: who answers was not to be learnt now
             return self._last_known(item, now)
         self._resolved_ms = now

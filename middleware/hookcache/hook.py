@@ -156,7 +156,7 @@ class CachingHook:
         kept, receipt = self._replay(call, lookup, entry, outcome), call.receipt
         receipt.units_saved, receipt.saved_cost, receipt.unpriced = {}, Decimal(0), {}
         try:
-            answer = self._invoke(call)
+            answer = self._invoke(call, lookup.event())
         except Exception as trouble:  # the check was our wish: its failure is not the caller's
             receipt.check = {"result": Finding.UNANSWERED.value}
             receipt.error_type = type_of(trouble)
@@ -223,7 +223,7 @@ class CachingHook:
         """Steps 7-9. Without a leader's lease the answer is returned and not stored (P54)."""
         indexed = self._index(call, cache, lookup, leader)
         try:
-            answer = self._invoke(call)
+            answer = self._invoke(call, lookup.event())
         except Exception as error:
             if leader is not None:
                 leader.struck(error)
@@ -258,17 +258,17 @@ class CachingHook:
             return self._replay(call, lookup, stale, Outcome.STALE)
         raise (without_words(error) if lookup.rules.error_detail == "type" else error) from error.__cause__
 
-    def _invoke(self, call: Call) -> Answer:
+    def _invoke(self, call: Call, event: Any) -> Answer:
         started = self._clock.elapsed()
         call.receipt.asked_backend = True
         try:
-            return self._backend.invoke(call.event, call.context, call.deadline)
+            return self._backend.invoke(event, call.context, call.deadline)
         finally:
             call.receipt.backend_ms += (self._clock.elapsed() - started) * 1000
 
     def _delegate(self, call: Call, reason: Reason) -> Any:
         """The cache is not used: the backend's answer as it is, but for a usage that would harm the host (P33)."""
-        answer = self._invoke(call)
+        answer = self._invoke(call, call.event)
         call.receipt.end(Outcome.BYPASS, reason)
         reply = self._note(call, answer)
         return postable(answer.response if reason is Reason.MODE_OFF else reply.response, answer.body)

@@ -121,10 +121,6 @@ class Items:
             if reply.get("UnprocessedItems"):
                 raise Throttled("the table left a batch unfinished")
 
-    def hurry(self, share: float) -> None:
-        """From now on an operation may take this share of its budget: the function itself has little time (P18, P21)."""
-        self._budget_seconds *= share
-
     def close(self) -> None:
         """Let the worker threads end."""
         self._workers.close()

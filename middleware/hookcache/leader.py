@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from hookcache.bounded import within
-from hookcache.clock import Deadline
+from hookcache.clock import Countdown, Deadline
 from hookcache.entry import Entry, Fence
 from hookcache.errors import BackendFailed, BackendMalformed, HookCacheError
 from hookcache.lease import UNKEPT, Lease, LeaseBook, State
@@ -28,7 +28,7 @@ FREE_SECONDS = 3.0
 LATE_SECONDS = 0.2
 """What a release may take of the margin where nothing else is left: many times what a table that works needs."""
 TICKS = 4
-"""In how many parts a beat is counted: the first renewal comes at most one part early, and never late."""
+"""In how many parts a beat is counted: the first renewal comes at most one part early."""
 _NOTE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,63}")
 
 
@@ -70,21 +70,23 @@ class Pulse:
 
     def __init__(self, beat_seconds: float) -> None:
         self._tick_seconds = beat_seconds / TICKS
+        self._first_seconds = beat_seconds - self._tick_seconds
         self._lock = threading.Lock()
-        self._leading: dict[Leader, int] = {}
-        """Who leads, and how many ticks ago that began."""
-        self._counts = False
+        self._leading: dict[Leader, Countdown] = {}
+        """Who leads, and how long until the first renewal."""
+        self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
     def add(self, leader: Leader) -> None:
         """From now on `leader` leads. Where no thread can be started to count, its lease ends early (F18)."""
         with self._lock:
-            self._leading[leader] = 0
-            if self._counts or self._closed.is_set():
+            self._leading[leader] = Countdown(self._first_seconds)
+            if self._closed.is_set() or (self._thread is not None and self._thread.is_alive()):
                 return
-            with contextlib.suppress(RuntimeError):
-                threading.Thread(target=self._count, name="hookcache-pulse", daemon=True).start()
-                self._counts = True
+            thread = threading.Thread(target=self._count, name="hookcache-pulse", daemon=True)
+            with contextlib.suppress(Exception):
+                thread.start()
+                self._thread = thread
 
     def drop(self, leader: Leader) -> None:
         """It leads no longer: once this returns its renewals are under way or will never be begun."""
@@ -101,14 +103,14 @@ class Pulse:
             with self._lock:
                 idle = 0 if self._leading else idle + 1
                 if idle > TICKS:
-                    self._counts = False
+                    self._thread = None
                     return
-                for leader, ticks in tuple(self._leading.items()):
-                    if ticks + 1 < TICKS:
-                        self._leading[leader] = ticks + 1
-                    else:
-                        del self._leading[leader]
+                for leader in [leader for leader, left in self._leading.items() if not left.seconds()]:
+                    with contextlib.suppress(
+                        Exception
+                    ):  # whatever it is: the next tick tries again, and the others go on
                         leader.renew_from_now_on()
+                        del self._leading[leader]
 
 
 class Leader:
@@ -185,13 +187,13 @@ class Leader:
         """
         Renew the lease every beat, in a thread of this fetch's own: a table that hangs delays no other's renewals.
 
-        Where none can be started the lease ends early, which costs a call and no answer (F18).
+        Raises whatever keeps a thread from being started. Where none ever can be, the lease ends early, which costs a call and
+        no answer (F18).
         """
         self._stop = threading.Event()
         beats = threading.Thread(target=self._beat, name="hookcache-lease", daemon=True)
-        with contextlib.suppress(RuntimeError):
-            beats.start()
-            self._beats = beats
+        beats.start()
+        self._beats = beats
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,8 +1,8 @@
 """
-The time that this function has, learnt at the first invocation of an environment: no variable tells it.
+Warnings of times that do not fit into one another, each once in an environment (P52).
 
-Two uses. Times that do not fit into one another are warned of, once (P52). And where the whole is short, our own waits for
-table, secret and control plane are shorter than their defaults, or the backend would never be asked (P18, P21).
+No variable tells the time that this function has. It is learnt from the invocation that first asks for the cache: what is left
+of that one, which is less than the whole where the environment was started in the invocation's own time.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from hookcache.log import warn
 
 HOST_SECONDS = 840
 """How long the host waits for a hook at most."""
-TABLE_SECONDS = 6.0
-"""From so many seconds on the table has its whole budget: the two tries of a dead one then take a third."""
 
 
 class TimeLimits:
@@ -32,25 +30,11 @@ class TimeLimits:
         self.own_seconds = math.inf
         """This function's timeout, rounded up to whole seconds, as Lambda knows them; infinity until it is known."""
 
-    @property
-    def table_share(self) -> float:
-        """What part of its budget an operation of the table may take."""
-        return min(1.0, self.own_seconds / TABLE_SECONDS)
-
-    @property
-    def wait_seconds(self) -> float:
-        """How long anything else may be waited for, where its own bound is longer: a quarter of the whole."""
-        return self.own_seconds / 4
-
-    def began(self, deadline: Deadline) -> bool:
-        """
-        An invocation has just begun; what is left of it is what an invocation has. True if it was the first that could tell.
-
-        Where the environment itself was started in the invocation's time, after ten seconds or a crash, it looks shorter than it is.
-        """
+    def began(self, deadline: Deadline) -> None:
+        """An invocation has just begun; what is left of it is what an invocation has."""
         left = deadline.remaining_seconds()
         if not 0 < left < math.inf or self.own_seconds < math.inf:
-            return False
+            return
         own = self.own_seconds = float(math.ceil(left))
         if own >= HOST_SECONDS:
             self._warn(
@@ -66,7 +50,6 @@ class TimeLimits:
                 own,
                 own - MARGIN_SECONDS,
             )
-        return True
 
     def before(self, backend_seconds: float | None) -> None:
         """A backend with this timeout, None if unknown, is about to be asked."""

@@ -1,5 +1,5 @@
 """
-Warnings of a start and of a first request, beside the receipts: the logger `hookcache`, at the level of `POWERTOOLS_LOG_LEVEL`.
+Warnings of a start and of times that do not fit, beside the receipts: the logger `hookcache`, at the level of `POWERTOOLS_LOG_LEVEL`.
 
 Nothing less than a warning is ever logged here, and none holds content of a request or an answer (P36).
 """

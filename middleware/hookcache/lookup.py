@@ -6,8 +6,10 @@ from hookcache.clock import EpochMillis
 from hookcache.control import Standing
 from hookcache.entry import Entry
 from hookcache.flight import Manner
+from hookcache.hints import Any
 from hookcache.images import ImageDigest
 from hookcache.key import CacheKey
+from hookcache.memo import Named
 from hookcache.outcome import Outcome, Reason
 from hookcache.percall import CallControl
 from hookcache.policy import Mode, Rules
@@ -39,6 +41,7 @@ class Lookup:
         origin: tuple[bytes, ...],
         key: CacheKey,
         began_ms: EpochMillis,
+        named: Named | None = None,
     ) -> None:
         self.request = request
         self.rules = rules
@@ -50,6 +53,11 @@ class Lookup:
         self.origin = origin
         self.key = key
         self.began_ms = began_ms
+        self._named = named
+
+    def event(self) -> Any:
+        """The event that was keyed, for the backend: as it was then, whatever its owner does to it meanwhile (P5)."""
+        return self.request.event if self._named is None else self._named.event()
 
     def outcome_of_fetch(self) -> tuple[Outcome, Reason]:
         """How an invocation ends that had to ask the backend."""

@@ -21,13 +21,13 @@ from hookcache.clock import Clock, EpochMillis
 from hookcache.hints import Any
 from hookcache.images import ImageDigest
 from hookcache.lru import LRUCache
-from hookcache.request import Event, HookRequest, ImageRef
+from hookcache.request import Event, HookRequest, parse
 from hookcache.value import value
 
 REPLAY_SECONDS = 900
 REPLAY_EVENTS = 1_024
-LONGEST_BYTES = 1024 * 1024
-"""An event that is spelt longer is worked out each time: to tell it again would take as long."""
+LONGEST_BYTES = 256 * 1024
+"""Longer events are worked out each time: what is seen for the first time would pay for two digests of them."""
 
 # Version 2 spells every value by itself: later ones leave out what they have met before, and depend on who else holds it.
 _SPELLING = 2
@@ -37,22 +37,31 @@ _WRITTEN_ONCE = re.compile(r"s3://[^/]+/temp/lambdahook/[0-9a-f]{32}\.[a-z]{1,8}
 
 
 @value
+class Named:
+    """An event that may be remembered: its name, and the spelling that the name is made of."""
+
+    name: bytes
+    spelt: bytes
+
+    def event(self) -> Any:
+        """A copy of the event as it was named. What is remembered is worked out of it, whatever becomes of the event."""
+        return marshal.loads(self.spelt)  # noqa: S302 - spelt by `ReplayMemo.named` in this process
+
+
+@value
 class Replay:
-    """
-    What an event came to: its request but for the event itself, what its images were, and the digests of form and images.
-    """
+    """What an event came to: what policy needs to know of it, what its images were, and the digests of form and images."""
 
     context: str
     temperature: float | None
     max_tokens: float | None
-    images: tuple[ImageRef, ...]
     digests: tuple[ImageDigest, ...]
     origin: tuple[bytes, ...]
     until_ms: EpochMillis
 
     def request(self, event: Event) -> HookRequest:
         """The request in `event`, which is equal to the one that was remembered."""
-        return HookRequest(event, self.context, self.temperature, self.max_tokens, self.images)
+        return parse(event) if self.digests else HookRequest(event, self.context, self.temperature, self.max_tokens, ())
 
 
 class ReplayMemo:
@@ -63,39 +72,44 @@ class ReplayMemo:
         self._lock = threading.Lock()
         self._known: LRUCache[bytes, Replay] = LRUCache(REPLAY_EVENTS)
 
-    def name_of(self, event: Any) -> bytes | None:
+    def named(self, event: Any) -> Named | None:
         """
-        Under which name an event is remembered; None for what is no JSON, is too deep or too long.
+        The event by the name under which it is remembered; None for what is too long or cannot be spelt.
 
-        SHA-256 of a spelling that tells all JSON values apart, `1`, `1.0` and `true` among them. It is Python's own and the
-        quickest there is; it may differ between versions, so nothing outside this process is ever named by it.
+        The name is the SHA-256 of a spelling that tells all JSON values apart, `1`, `1.0` and `true` among them. It is
+        Python's own and the quickest there is; it may differ between versions, so nothing outside this process is named by it.
+        What is no JSON may look like something else there (whatever has a buffer is spelt as bytes): `Named.event` shows it.
         """
         try:
+            for block in event["messages"][0]["content"]:
+                if len(block.get("text", "")) > LONGEST_BYTES:
+                    return None
             spelt = marshal.dumps(event, _SPELLING)
-        except ValueError:
+        except (ValueError, TypeError, LookupError, AttributeError):
             return None
-        return hashlib.sha256(spelt).digest() if len(spelt) <= LONGEST_BYTES else None
+        return Named(hashlib.sha256(spelt).digest(), spelt) if len(spelt) <= LONGEST_BYTES else None
 
-    def recall(self, name: bytes | None) -> Replay | None:
-        """What is remembered under `name`, or None."""
-        if name is None:
+    def recall(self, named: Named | None) -> Replay | None:
+        """What is remembered of an event, or None."""
+        if named is None:
             return None
         with self._lock:
-            known = self._known.get(name)
-        if known is None:
+            known = self._known.get(named.name)
+            if known is None:
+                return None
+            now = self._clock.now_ms()
+            if now < known.until_ms <= now + REPLAY_SECONDS * 1000:
+                return known
+            del self._known[named.name]
             return None
-        now = self._clock.now_ms()
-        return known if now < known.until_ms <= now + REPLAY_SECONDS * 1000 else None
 
     def remember(
-        self, name: bytes | None, request: HookRequest, digests: tuple[ImageDigest, ...], origin: Sequence[bytes]
+        self, named: Named | None, request: HookRequest, digests: tuple[ImageDigest, ...], origin: Sequence[bytes]
     ) -> None:
-        """Keep what was worked out just now, but for images that may be written again under their names."""
-        if name is None or not all(_WRITTEN_ONCE.fullmatch(image.uri) for image in request.images):
+        """Keep what was worked out of `named.event()` just now, but for images that may be written again under their names."""
+        if named is None or not all(_WRITTEN_ONCE.fullmatch(image.uri) for image in request.images):
             return
         until = EpochMillis(self._clock.now_ms() + REPLAY_SECONDS * 1000)
-        known = Replay(
-            request.context, request.temperature, request.max_tokens, request.images, digests, tuple(origin), until
-        )
+        known = Replay(request.context, request.temperature, request.max_tokens, digests, tuple(origin), until)
         with self._lock:
-            self._known[name] = known
+            self._known[named.name] = known

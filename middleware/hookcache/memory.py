@@ -46,12 +46,20 @@ class MemoryTier:
                 return None
             now = self._clock.now_ms()
             # A copy that seems to end later than any copy may was made by a clock since set back: its time says nothing.
-            if now < copy.until_ms <= now + self._life_ms:
-                if not copy.was_asked:
-                    self._copies[key] = replace(copy, entry=copy.entry.quickened(), was_asked=True)
-                return copy.entry
-            del self._copies[key]
-            return None
+            if not now < copy.until_ms <= now + self._life_ms:
+                del self._copies[key]
+                return None
+        if not copy.was_asked:
+            self._quicken(copy)
+        return copy.entry
+
+    def _quicken(self, copy: _Copy) -> None:
+        quick = replace(
+            copy, entry=copy.entry.quickened(), was_asked=True
+        )  # a large one takes its time: nobody waits for it
+        with self._lock:
+            if self._copies.get(quick.entry.key) is copy:
+                self._copies[quick.entry.key] = quick
 
     def put(self, entry: Entry) -> None:
         """Keep a copy; one that alone passes the tier's bound is not kept."""

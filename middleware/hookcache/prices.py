@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
 
-from hookcache.bounded import within
+from hookcache.bounded import NotInTime, within
 from hookcache.clock import Clock, SystemClock
 from hookcache.errors import ConfigurationError
 from hookcache.hints import Any
@@ -191,12 +191,18 @@ class Prices:
 
     def _read(self, now: int, seconds: float) -> None:
         try:
-            self._table = within(seconds, self._load, "hookcache-prices")
-        except Exception:  # P34: an unreadable table is no reason to fail a request; its units stay unpriced
+            within(seconds, self._take, "hookcache-prices")
+        except Exception as trouble:  # P34: an unreadable table is no reason to fail a request; its units stay unpriced
+            if isinstance(trouble, NotInTime) and seconds < LOAD_SECONDS:
+                return  # this invocation had no time for it; the next will find it, or ask again
             self._retry_at_ms = now + self._pause_ms
             self._pause_ms = min(2 * self._pause_ms, int(MOST_RETRY_SECONDS * 1000))
-        else:
-            self._own_prices = _as_floats({**OWN_PRICES, **self._table.rows.get(OWN_ROW, {})})
+
+    def _take(self) -> None:
+        """Read the table, and keep it also where nobody waits for it any more."""
+        table = self._load()
+        self._own_prices = _as_floats({**OWN_PRICES, **table.rows.get(OWN_ROW, {})})
+        self._table = table
 
 
 def price_text(reference: str, s3: Callable[[], Any], ssm: Callable[[], Any]) -> str:

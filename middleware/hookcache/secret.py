@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Mapping
 
@@ -32,15 +31,15 @@ class SecretSource:
         self._secrets: Secrets | None = None
         self._retry_at_ms = 0
 
-    def get(self, seconds: float = math.inf) -> Secrets | None:
-        """The secrets in force; `seconds` may bound the wait for them further. There is no fall-back: an unkeyed digest would let a guessed prompt be confirmed (P37)."""
+    def get(self) -> Secrets | None:
+        """The secrets in force. There is no fall-back: an unkeyed digest would let a guessed prompt be confirmed (P37)."""
         with self._lock:
             now = self._clock.now_ms()
             waiting = now < self._retry_at_ms <= now + RETRY_SECONDS * 1000
             if self._secrets is None and not waiting:
                 self._retry_at_ms = now + int(RETRY_SECONDS * 1000)
                 try:
-                    text = within(min(seconds, READ_SECONDS), self._read, "hookcache-secret")
+                    text = within(READ_SECONDS, self._read, "hookcache-secret")
                 except Exception:  # whatever it is: there is no secret, and the reason is for the control plane's log
                     return None
                 if text.strip():

@@ -15,6 +15,7 @@ from simplejson import RawJSON
 
 from hookcache.backend import CallableBackend
 from hookcache.clock import Deadline
+from hookcache.runtime_json import written
 
 RUNTIMES = ["AWS_Lambda_python3.11", "AWS_Lambda_python3.13"]
 
@@ -188,3 +189,11 @@ def test_an_answer_in_itself_is_the_callers():
 
     assert answer is ask(answer).response
     assert b"" == ask(answer).body
+
+
+def test_letters_take_no_more_room_than_the_runtime_gives_them():
+    """B8, P49: two megabytes of Chinese are two million letters of three bytes, not of six."""
+    said = "\u6f22\U0001f600\ud83d"
+
+    assert json.dumps(said, ensure_ascii=False).encode("utf-8", "backslashreplace") == written(said)
+    assert said == json.loads(written(said))

@@ -213,6 +213,39 @@ class TestRenewals:
             each.__exit__(None, None, None)
         pulse.close()
 
+    def test_one_whose_renewals_cannot_begin_stops_no_other_s_and_is_tried_again(self):
+        """P23, F18: a thread that cannot be had now may be had at the next tick; the others need none of that."""
+        books = [Renewed(beat_seconds=0.04) for _ in range(2)]
+        pulse = Pulse(0.04)
+        poor, rich = (leader(book, pulse) for book in books)
+        begin, tries = poor.renew_from_now_on, []
+
+        def fail_twice() -> None:
+            tries.append(1)
+            if len(tries) < 3:
+                raise MemoryError
+            begin()
+
+        poor.renew_from_now_on = fail_twice  # type: ignore[method-assign]
+        with poor, rich:
+            for book in books:
+                assert book.renewals.acquire(timeout=30)
+        pulse.close()
+
+        assert 3 == len(tries)
+
+    def test_a_pulse_that_died_is_begun_anew(self, monkeypatch):
+        """F18: whatever ended its thread, a fork among it."""
+        pulse, book = Pulse(0.04), Renewed(0.04)
+        count = pulse._count
+        monkeypatch.setattr(pulse, "_count", lambda: None)
+        with leader(Renewed(0.04), pulse):
+            assert ended("hookcache-pulse", self.before)
+            monkeypatch.setattr(pulse, "_count", count)
+            with leader(book, pulse):
+                assert book.renewals.acquire(timeout=30)
+        pulse.close()
+
     def test_a_closed_pulse_starts_no_thread(self):
         """P28: a cache that was closed leaves nothing behind, whatever is fetched through it."""
         pulse = Pulse(0.01)

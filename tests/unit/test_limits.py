@@ -1,9 +1,7 @@
-"""The time that a function has: what is warned of, and how our own waits shrink where it is short."""
+"""Times that do not fit into one another are warned of."""
 
 import logging
 import math
-import threading
-import time
 
 import pytest
 
@@ -109,52 +107,4 @@ class TestWarnings:
         limits.began(Deadline(context))
         limits.before(300)
 
-        assert ([], 1.0, math.inf) == (warnings(caplog), limits.table_share, limits.wait_seconds)
-
-
-class TestShortFunctions:
-    """A function of 3 s, as Lambda makes one that nobody configured."""
-
-    @pytest.mark.parametrize(
-        ("seconds", "table", "other"),
-        [(300, 1, 75), (20, 1, 5), (6, 1, 1.5), (3, 0.5, 0.75), (1, 1 / 6, 0.25)],
-    )
-    def test_waits_shrink_with_the_whole(self, seconds, table, other):
-        """P18, P19, P21: two tries of a dead table take a third; secret and control plane a quarter each."""
-        limits = TimeLimits({}, 0)
-        limits.began(Deadline(FakeContext(FakeClock(), seconds)))
-
-        assert (table, other) == pytest.approx((limits.table_share, limits.wait_seconds))
-
-    @pytest.mark.parametrize(("hangs", "default"), [("table", 2), ("secret", 5), ("control plane", 3)])
-    def test_the_backend_is_asked_in_time_whatever_hangs(self, make_rig, hangs, default):
-        """P18, P19, P21: by the wall clock, since sockets wait by it; a second is kept in hand, and the backend has some."""
-        rig = make_rig()
-        rig.table_seconds = 1.0
-        free = threading.Event()
-
-        def hang(*_, **__):
-            free.wait(60)
-            raise ConnectionError
-
-        if hangs == "table":
-            rig.dynamodb.before = hang
-        elif hangs == "secret":
-            rig.secrets.get_secret_value = hang
-        else:
-            rig.backend.get_function_configuration = hang
-        environment = rig.cold_start(clock=None)
-        began, asked = time.monotonic(), []
-        rig.backend.handler = lambda event: asked.append(time.monotonic() - began) or answer("read")
-        left = type(
-            "Left", (FakeContext,), {"get_remaining_time_in_millis": lambda _: 1000 * (3 - time.monotonic() + began)}
-        )
-        rig.listen()
-        rig.invocations += 1
-        try:
-            environment.hook(ocr_event(), left(rig.clock))
-        finally:
-            free.set()
-
-        assert "bypass" == rig.last["outcome"]
-        assert asked[0] < min(default, 2.5), "what the default waits would have taken"
+        assert ([], math.inf) == (warnings(caplog), limits.own_seconds)

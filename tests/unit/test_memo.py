@@ -1,21 +1,39 @@
 """The replay memo: what came of an event is good for that event alone, for a while, and names nothing twice."""
 
+import contextlib
 import json
+import sys
 
 import pytest
 from hypothesis import given
 
 import hookcache.cache
+import hookcache.memo
 from fakes import BUCKET, extraction_event, ocr_event
 from hookcache.control import IDENTITY_SECONDS
+from hookcache.errors import Unkeyable
 from hookcache.images import ImageDigest
-from hookcache.memo import LONGEST_BYTES, REPLAY_EVENTS, REPLAY_SECONDS, ReplayMemo
-from hookcache.request import HookRequest, ImageRef
+from hookcache.memo import LONGEST_BYTES, REPLAY_EVENTS, REPLAY_SECONDS, Named, ReplayMemo
+from hookcache.policy import Rules
+from hookcache.receipt import Receipt
+from hookcache.request import HookRequest, ImageRef, parse
 from property.requests import events, values
 
 ONCE = ImageRef(f"s3://{BUCKET}/temp/lambdahook/{'0' * 32}.jpeg", None)
 DIGEST = ImageDigest(b"\x01" * 32, 7, "etag", "version")
 ORIGIN = (b"form" * 8,)
+
+
+NAMED = Named(b"name", b"")
+EVENT = extraction_event()
+
+
+def asking(text: str) -> dict:
+    return {**EVENT, "messages": [{"role": "user", "content": [{"text": text}]}]}
+
+
+def name_of(value: object) -> bytes:
+    return ReplayMemo(None).named({**EVENT, "value": value}).name
 
 
 def request(*images: ImageRef) -> HookRequest:
@@ -33,9 +51,7 @@ class TestNames:
     @given(values, values)
     def test_different_values_have_different_names(self, one, other):
         """P2, P5: `1`, `1.0`, `-0.0` and `true` are one to Python and four here; what `repr` tells apart is apart."""
-        name = ReplayMemo(None).name_of
-
-        assert (repr(one) == repr(other)) == (name(one) == name(other))
+        assert (repr(one) == repr(other)) == (name_of(one) == name_of(other))
 
     @given(events())
     def test_an_event_that_is_received_again_has_its_name(self, event):
@@ -44,7 +60,7 @@ class TestNames:
         first, again = json.loads(received), json.loads(received)
         held = [first["messages"], first["system"], first["context"]]
 
-        assert ReplayMemo(None).name_of(first) == ReplayMemo(None).name_of(again)
+        assert ReplayMemo(None).named(first) == ReplayMemo(None).named(again)
         assert held
 
     def test_control_a_name_by_pythons_own_equality_takes_two_requests_for_one(self):
@@ -53,24 +69,56 @@ class TestNames:
 
     @pytest.mark.parametrize(
         "event",
-        [object(), {"a": {1}.__iter__()}, {"a": "x" * (LONGEST_BYTES + 1)}],
-        ids=["no JSON", "an iterator within", "too long"],
+        [
+            object(),
+            {**EVENT, "a": {1}.__iter__()},
+            {**EVENT, "a": "x" * LONGEST_BYTES},
+            asking("x" * (LONGEST_BYTES + 1)),
+            {**EVENT, "messages": [{"content": [{"text": 1}]}]},
+            {**EVENT, "messages": []},
+            {},
+            None,
+        ],
+        ids=[
+            "no JSON",
+            "an iterator",
+            "a long member",
+            "a long text",
+            "a number as text",
+            "no message",
+            "empty",
+            "null",
+        ],
     )
     def test_what_is_not_remembered_has_none(self, memo, event):
         """P30, B7: it is worked out each time."""
-        assert memo.name_of(event) is None
+        assert memo.named(event) is None
 
     def test_a_hundred_thousand_levels_are_no_crash(self, memo):
         """B6: nor the end of the process."""
-        event: list = []
+        deep: list = []
         for _ in range(100_000):
-            event = [event]
+            deep = [deep]
 
-        assert memo.name_of(event) is None
+        assert memo.named({**EVENT, "deep": deep}) is None
 
     def test_half_a_character_has_a_name(self, memo):
         """B15: and one of its own."""
-        assert len({memo.name_of({"a": "\ud83d"}), memo.name_of({"a": "?"}), None}) == 3
+        assert len({name_of("\ud83d"), name_of("?")}) == 2
+
+    def test_a_long_text_is_not_even_spelt(self, memo, monkeypatch):
+        """B7, G11: a copy of megabytes for a name that nobody needs."""
+        monkeypatch.setattr(hookcache.memo, "marshal", None)
+
+        assert memo.named(asking("x" * (LONGEST_BYTES + 1))) is None
+
+    def test_what_was_named_stays_as_it_was(self, memo):
+        """P5: whatever its owner does to the event."""
+        event = asking("one")
+        named = memo.named(event)
+        event["messages"][0]["content"][0]["text"] = "two"
+
+        assert asking("one") == named.event()
 
 
 class TestRemembering:
@@ -78,22 +126,22 @@ class TestRemembering:
 
     def test_what_was_remembered_is_recalled(self, memo):
         """P5: with the event that came now, not the one that was remembered."""
-        memo.remember(b"name", request(ONCE), (DIGEST,), ORIGIN)
-        known = memo.recall(b"name")
+        memo.remember(NAMED, request(ONCE), (DIGEST,), ORIGIN)
+        known = memo.recall(NAMED)
 
         assert ((DIGEST,), ORIGIN) == (known.digests, known.origin)
-        assert HookRequest({"now": 1}, "OCR", 0.0, None, (ONCE,)) == known.request({"now": 1})
-        assert (None, None) == (memo.recall(b"other"), memo.recall(None))
+        assert parse(EVENT) == known.request(EVENT)
+        assert (None, None) == (memo.recall(Named(b"other", b"")), memo.recall(None))
 
     @pytest.mark.parametrize(
         ("seconds", "found"), [(REPLAY_SECONDS - 0.001, True), (REPLAY_SECONDS, False), (-0.001, False)]
     )
     def test_it_is_forgotten_by_wall_clock(self, memo, clock, seconds, found):
         """P11, F31: to the millisecond; and a clock that was set back says nothing."""
-        memo.remember(b"name", request(), (), ORIGIN)
+        memo.remember(NAMED, request(), (), ORIGIN)
         clock.advance(seconds) if seconds > 0 else clock.set_back(-seconds)
 
-        assert found == (memo.recall(b"name") is not None)
+        assert found == (memo.recall(NAMED) is not None)
 
     @pytest.mark.parametrize(
         "uri",
@@ -106,17 +154,31 @@ class TestRemembering:
     )
     def test_an_image_that_may_be_written_again_is_not_remembered(self, memo, uri):
         """P4, S7: the host writes its own names once; any other object may change between two equal events."""
-        memo.remember(b"name", request(ONCE, ImageRef(uri, None)), (DIGEST, DIGEST), ORIGIN)
+        memo.remember(NAMED, request(ONCE, ImageRef(uri, None)), (DIGEST, DIGEST), ORIGIN)
 
-        assert memo.recall(b"name") is None
+        assert memo.recall(NAMED) is None
 
     def test_it_is_bounded(self, memo):
         """P30: the least recently used goes first."""
         for number in range(REPLAY_EVENTS + 1):
-            memo.remember(b"%d" % number, request(), (), ORIGIN)
-            memo.recall(b"0")
+            memo.remember(Named(b"%d" % number, b""), request(), (), ORIGIN)
+            memo.recall(Named(b"0", b""))
 
-        assert (True, False) == (memo.recall(b"0") is not None, memo.recall(b"1") is not None)
+        assert (True, False) == tuple(memo.recall(Named(name, b"")) is not None for name in (b"0", b"1"))
+
+    def test_what_is_over_is_gone(self, memo, clock):
+        """P30: it holds no memory once it was looked for."""
+        memo.remember(NAMED, request(), (), ORIGIN)
+        clock.advance(REPLAY_SECONDS)
+        memo.recall(NAMED)
+
+        assert 0 == len(memo._known)
+
+    def test_no_text_of_a_request_is_held(self, memo):
+        """P30, P36: an owner may be a megabyte of anything; digests are held, and the numbers that policy asks for."""
+        memo.remember(NAMED, request(ImageRef(ONCE.uri, "owner" * 10_000)), (DIGEST,), ORIGIN)
+
+        assert "owner" not in repr(memo.recall(NAMED))
 
 
 class TestOnThePath:
@@ -160,6 +222,42 @@ class TestOnThePath:
         rig.call(extraction_event())
 
         assert ["miss", "miss"] == rig.outcomes
+
+    def test_an_event_that_is_changed_meanwhile_is_not_remembered_under_its_old_name(self, rig):
+        """P1, P5: a caller that gave up may use its event again, while an image is still read."""
+        event = ocr_event(rig.image(b"page"), text="Question A")
+        honest = json.loads(json.dumps(event))
+
+        def change(operation: str, _: object) -> None:
+            if operation == "get_object":
+                event["messages"][0]["content"][0]["text"] = "Question B"
+
+        rig.s3.before = change
+        rig.call(event)
+        rig.s3.before = lambda *_: None
+        rig.call(honest)
+
+        texts = [asked["messages"][0]["content"][0]["text"] for asked in rig.backend.calls]
+        assert (["miss", "hit_memory"], [honest["messages"][0]["content"][0]["text"]]) == (rig.outcomes, texts)
+
+    def test_bytes_that_look_like_a_number_are_no_number(self, rig):
+        """P2, P16: what has a buffer is spelt as bytes; it gets no key, whoever was there first."""
+
+        class Float(float):
+            """From Python 3.12 on such a class may say how its bytes look; NumPy's numbers do so anywhere."""
+
+            def __buffer__(self, _: int) -> memoryview:
+                return memoryview(bytes(8))
+
+        keys = []
+        for number in (Float(0.5), Float(0.25), bytes(8), bytearray(8)):
+            event = extraction_event()
+            event["inferenceConfig"]["topK"] = number
+            with contextlib.suppress(Unkeyable):
+                keys.append(rig.first.cache.prepare(event, None, Rules(), Receipt("Extraction", "f", "1")).key)
+
+        assert len(keys) == len(set(keys))
+        assert len(keys) == (2 if sys.version_info < (3, 12) else 0)
 
     def test_a_retry_reads_no_image_and_says_so(self, rig):
         """3.6: the host's retry is the same event; S3 is asked for the version only."""

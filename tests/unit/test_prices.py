@@ -121,15 +121,26 @@ def hanging(monkeypatch):
 
 @pytest.mark.parametrize(("seconds", "asked"), [(0.01, 1), (0.0, 0)])
 def test_a_table_that_hangs_is_waited_for_as_long_as_there_is_time(hanging, seconds, asked):
-    """P21, P34: the answer is there; without any time left nothing is asked, and nothing held against the table."""
-    clock = FakeClock()
-    prices = Prices("bedrock/nova", hanging, clock)
+    """P21, P34: the answer is there; that one invocation had no time for it is not held against the table."""
+    prices = Prices("bedrock/nova", hanging, FakeClock())
 
     assert (Decimal(0), {"inputTokens": 5}) == prices.total({"inputTokens": 5}, seconds)
     assert (asked, False) == (hanging.asked, hanging.waited_out)
     hanging.free.set()
-    clock.advance(31 if asked else 0)
     assert (Decimal("4.0E-6"), {}) == prices.total({"inputTokens": 5})
+
+
+def test_a_table_that_comes_late_is_kept(hanging):
+    """P55: entries that are made from then on have their prices; nobody need read it again."""
+    prices = Prices("bedrock/nova", hanging, FakeClock())
+    prices.total({"inputTokens": 5}, 0.01)
+    hanging.free.set()
+    for thread in threading.enumerate():
+        if thread.name == "hookcache-prices":
+            thread.join(60)
+
+    assert (Decimal("4.0E-6"), {}) == prices.total({"inputTokens": 5}, 0.01)
+    assert 1 == hanging.asked
 
 
 def test_a_table_that_another_thread_waits_for_is_waited_for_as_long_as_there_is_time(hanging):

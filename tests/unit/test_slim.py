@@ -286,7 +286,11 @@ class TestFilledIn:
 
         assert ["20261121T093015Z", "20261121T093015Z", "20261121T093016Z", "20261121T093015Z"] == dates
 
-    @pytest.mark.parametrize("made_of", [None, lambda: None], ids=["missing", "another"])
+    @pytest.mark.parametrize(
+        "made_of",
+        [None, lambda: None, lambda *_: lambda _: []],
+        ids=["missing", "made otherwise", "called otherwise"],
+    )
     def test_without_the_encoder_s_own_part_it_is_python_s(self, made_of, monkeypatch):
         """P18: a Python that has it no longer, or in another form, encodes the same."""
         told = {**GET, "S": 'ü"\\\u2028', "list": [1, 0.5, True, None, b"\x00\xff"]}

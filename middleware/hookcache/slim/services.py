@@ -230,18 +230,18 @@ def _as_base64(value: object) -> str:
 
 
 def _encoder() -> Callable[[Any], str]:
-    """
-    `JSONEncoder.encode`, less what it makes anew for every text and what looks for circles, which no item has.
-
-    What it is made of has no promise of Python's; where that is missing, or is another, the encoder is Python's own.
-    """
+    """`JSONEncoder.encode`, less what it makes anew for every text and what looks for circles, which no item has."""
     plain = json.JSONEncoder(separators=(",", ":"), default=_as_base64)
-    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    sample = {"N": "1", "B": b"\xff", "L": [True, None, 1.5, "\u00e9\ud83d"]}
     try:
+        # Python's own, and not promised: where it is missing or another, `plain` will do.
+        make = json.encoder.c_make_encoder  # type: ignore[attr-defined]
         parts = make(None, plain.default, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, True)
-    except TypeError:
+        if "".join(parts(sample, 0)) == plain.encode(sample):
+            return lambda told: "".join(parts(told, 0))
+    except Exception:
         return plain.encode
-    return lambda told: "".join(parts(told, 0))
+    return plain.encode
 
 
 _encode = _encoder()

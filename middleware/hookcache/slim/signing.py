@@ -1,5 +1,5 @@
 """
-Signature Version 4 over one request, as botocore's own signer makes it; tests/unit/test_slim_signing.py compares the two.
+Signature Version 4 over one request, as botocore's own signer makes it; tests/unit/test_slim.py compares the two.
 
 A mistake here can only be refused by the service, which sends the call to boto3: it cannot change an answer.
 
