@@ -92,10 +92,10 @@ class Cache:
         Raises:
             Unkeyable: no key may be made of it.
         """
-        named = None if rules.resolve_references else self._memo.named(event)
-        known = self._memo.recall(named)
-        # Parsed and keyed is the event as it was named: no later change of it may come under that name (P5).
-        request = parse(event if named is None else named.event()) if known is None else known.request(event)
+        if rules.resolve_references:
+            request, named, known = parse(event), None, None
+        else:
+            request, named, known = self._memo.request_in(event)
         wishes = call_control(context)
         if wishes.ignored:
             receipt.control_ignored = wishes.ignored

@@ -21,7 +21,7 @@ from hookcache.clock import Clock, EpochMillis
 from hookcache.hints import Any
 from hookcache.images import ImageDigest
 from hookcache.lru import LRUCache
-from hookcache.request import Event, HookRequest, parse
+from hookcache.request import HookRequest, parse
 from hookcache.value import value
 
 REPLAY_SECONDS = 900
@@ -59,10 +59,6 @@ class Replay:
     origin: tuple[bytes, ...]
     until_ms: EpochMillis
 
-    def request(self, event: Event) -> HookRequest:
-        """The request in `event`, which is equal to the one that was remembered."""
-        return parse(event) if self.digests else HookRequest(event, self.context, self.temperature, self.max_tokens, ())
-
 
 class ReplayMemo:
     """The last `REPLAY_EVENTS` events, each for `REPLAY_SECONDS` of wall clock. They are held by their digest only."""
@@ -71,6 +67,24 @@ class ReplayMemo:
         self._clock = clock
         self._lock = threading.Lock()
         self._known: LRUCache[bytes, Replay] = LRUCache(REPLAY_EVENTS)
+
+    def request_in(self, event: Any) -> tuple[HookRequest, Named | None, Replay | None]:
+        """
+        The request in an event, its name, and what is remembered of it.
+
+        It is parsed as it was named: no later change of the event comes under that name (P5). Where all that is keyed is
+        remembered, it need not be parsed.
+
+        Raises:
+            Unkeyable: as `parse`.
+        """
+        named = self.named(event)
+        known = self.recall(named)
+        if named is None:
+            return parse(event), None, None
+        if known is None or known.digests:
+            return parse(named.event()), named, known
+        return HookRequest(event, known.context, known.temperature, known.max_tokens, ()), named, known
 
     def named(self, event: Any) -> Named | None:
         """

@@ -9,14 +9,14 @@ from hypothesis import given
 
 import hookcache.cache
 import hookcache.memo
-from fakes import BUCKET, extraction_event, ocr_event
+from fakes import BUCKET, answer, extraction_event, ocr_event
 from hookcache.control import IDENTITY_SECONDS
 from hookcache.errors import Unkeyable
 from hookcache.images import ImageDigest
 from hookcache.memo import LONGEST_BYTES, REPLAY_EVENTS, REPLAY_SECONDS, Named, ReplayMemo
 from hookcache.policy import Rules
 from hookcache.receipt import Receipt
-from hookcache.request import HookRequest, ImageRef, parse
+from hookcache.request import HookRequest, ImageRef
 from property.requests import events, values
 
 ONCE = ImageRef(f"s3://{BUCKET}/temp/lambdahook/{'0' * 32}.jpeg", None)
@@ -26,6 +26,10 @@ ORIGIN = (b"form" * 8,)
 
 NAMED = Named(b"name", b"")
 EVENT = extraction_event()
+
+
+def text_of(event: dict) -> str:
+    return event["messages"][0]["content"][0]["text"]
 
 
 def asking(text: str) -> dict:
@@ -130,7 +134,7 @@ class TestRemembering:
         known = memo.recall(NAMED)
 
         assert ((DIGEST,), ORIGIN) == (known.digests, known.origin)
-        assert parse(EVENT) == known.request(EVENT)
+        assert ("OCR", 0.0, None) == (known.context, known.temperature, known.max_tokens)
         assert (None, None) == (memo.recall(Named(b"other", b"")), memo.recall(None))
 
     @pytest.mark.parametrize(
@@ -223,10 +227,15 @@ class TestOnThePath:
 
         assert ["miss", "miss"] == rig.outcomes
 
-    def test_an_event_that_is_changed_meanwhile_is_not_remembered_under_its_old_name(self, rig):
+    @pytest.mark.parametrize("seen", [False, True], ids=["first sight", "its image was written again"])
+    def test_an_event_that_is_changed_meanwhile_is_asked_and_kept_as_it_was(self, rig, seen):
         """P1, P5: a caller that gave up may use its event again, while an image is still read."""
-        event = ocr_event(rig.image(b"page"), text="Question A")
+        uri = rig.image(b"page", name=f"temp/lambdahook/{'a' * 32}.jpeg")
+        event = ocr_event(uri, text="Question A")
         honest = json.loads(json.dumps(event))
+        if seen:
+            rig.call(honest)
+            rig.image(b"another page", name=f"temp/lambdahook/{'a' * 32}.jpeg")
 
         def change(operation: str, _: object) -> None:
             if operation == "get_object":
@@ -237,8 +246,28 @@ class TestOnThePath:
         rig.s3.before = lambda *_: None
         rig.call(honest)
 
-        texts = [asked["messages"][0]["content"][0]["text"] for asked in rig.backend.calls]
-        assert (["miss", "hit_memory"], [honest["messages"][0]["content"][0]["text"]]) == (rig.outcomes, texts)
+        assert ({text_of(honest)}, "hit_memory") == (set(map(text_of, rig.backend.calls)), rig.last["outcome"])
+
+        rig.call(json.loads(json.dumps(event)))
+        assert ("Question B", "miss") == (text_of(rig.backend.calls[-1]), rig.last["outcome"])
+
+    def test_a_remembered_event_that_is_changed_meanwhile_is_asked_as_it_was(self, rig):
+        """P1, P5: the same while the table is asked, where nothing had to be worked out."""
+        event = extraction_event()
+        honest = json.loads(json.dumps(event))
+        rig.backend.replies = [answer("{}", "max_tokens")]
+        rig.call(honest)  # remembered, and its answer not kept
+        rig.clock.advance(61)  # past the refusal
+
+        def change(*_: object) -> None:
+            event["messages"][0]["content"][0]["text"] = "Question B"
+
+        rig.dynamodb.before = change
+        rig.call(event)
+        rig.dynamodb.before = lambda *_: None
+        rig.call(honest)
+
+        assert ({text_of(honest)}, "hit_memory") == (set(map(text_of, rig.backend.calls)), rig.last["outcome"])
 
     def test_bytes_that_look_like_a_number_are_no_number(self, rig):
         """P2, P16: what has a buffer is spelt as bytes; it gets no key, whoever was there first."""

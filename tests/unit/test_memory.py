@@ -247,3 +247,19 @@ class TestAskedForAgain:
 
         assert b"\xed\xa0" in again.body
         assert not again.may_be_unpostable()
+
+    def test_a_copy_that_is_replaced_meanwhile_stays_replaced(self, tier, monkeypatch):
+        """P13, P25: a newer answer that comes while the older one is spelt anew is not put back by it."""
+        older, newer = entry("a", b'{"text": "the older answer"}'), entry("a", b'{"text": "the newer answer"}')
+        spell = Entry.quickened
+
+        def meanwhile(self: Entry) -> Entry:
+            tier.put(newer)
+            return spell(self)
+
+        tier.put(older)
+        with monkeypatch.context() as patched:
+            patched.setattr(Entry, "quickened", meanwhile)
+            tier.get(b"a")
+
+        assert newer.response() == tier.get(b"a").response()
