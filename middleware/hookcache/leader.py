@@ -106,9 +106,8 @@ class Pulse:
                     self._thread = None
                     return
                 for leader in [leader for leader, left in self._leading.items() if not left.seconds()]:
-                    with contextlib.suppress(
-                        Exception
-                    ):  # whatever it is: the next tick tries again, and the others go on
+                    # Whatever goes wrong: the next tick tries again, and the others go on.
+                    with contextlib.suppress(Exception):
                         leader.renew_from_now_on()
                         del self._leading[leader]
 
