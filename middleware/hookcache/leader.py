@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from hookcache.bounded import within
-from hookcache.clock import Countdown, Deadline
+from hookcache.clock import Deadline
 from hookcache.entry import Entry, Fence
 from hookcache.errors import BackendFailed, BackendMalformed, HookCacheError
 from hookcache.lease import UNKEPT, Lease, LeaseBook, State
@@ -70,23 +70,21 @@ class Pulse:
 
     def __init__(self, beat_seconds: float) -> None:
         self._tick_seconds = beat_seconds / TICKS
-        self._first_seconds = beat_seconds - self._tick_seconds
         self._lock = threading.Lock()
-        self._leading: dict[Leader, Countdown] = {}
-        """Who leads, and how long until the first renewal."""
+        self._leading: dict[Leader, int] = {}
+        """Who leads, and how many ticks ago that began."""
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
     def add(self, leader: Leader) -> None:
-        """From now on `leader` leads. Where no thread can be started to count, its lease ends early (F18)."""
+        """From now on `leader` leads. Raises whatever keeps a thread from being started: its lease then ends early (F18)."""
         with self._lock:
-            self._leading[leader] = Countdown(self._first_seconds)
+            self._leading[leader] = 0
             if self._closed.is_set() or (self._thread is not None and self._thread.is_alive()):
                 return
             thread = threading.Thread(target=self._count, name="hookcache-pulse", daemon=True)
-            with contextlib.suppress(Exception):
-                thread.start()
-                self._thread = thread
+            thread.start()
+            self._thread = thread
 
     def drop(self, leader: Leader) -> None:
         """It leads no longer: once this returns its renewals are under way or will never be begun."""
@@ -105,11 +103,13 @@ class Pulse:
                 if idle > TICKS:
                     self._thread = None
                     return
-                for leader in [leader for leader, left in self._leading.items() if not left.seconds()]:
-                    # Whatever goes wrong: the next tick tries again, and the others go on.
-                    with contextlib.suppress(Exception):
-                        leader.renew_from_now_on()
-                        del self._leading[leader]
+                for leader, ticks in tuple(self._leading.items()):
+                    self._leading[leader] = ticks + 1
+                    if ticks + 1 >= TICKS:
+                        # Whatever goes wrong: the next tick tries again, and the others go on.
+                        with contextlib.suppress(Exception):
+                            leader.renew_from_now_on()
+                            del self._leading[leader]
 
 
 class Leader:
@@ -179,7 +179,8 @@ class Leader:
 
     def __enter__(self) -> Leader:
         if self.lease is not None and self._pulse is not None:
-            self._pulse.add(self)
+            with contextlib.suppress(Exception):  # without it the lease ends early (F18), and the fetch goes on (P18)
+                self._pulse.add(self)
         return self
 
     def renew_from_now_on(self) -> None:

@@ -28,7 +28,7 @@ class OpenHearted(CachingHook):
 
     def _ask(self, call: Call, cache: Cache, lookup: Lookup, leader: Any) -> Any:
         indexed = cache.index(lookup, leader, call.receipt)
-        answer = self._invoke(call)
+        answer = self._invoke(call, lookup.event())
         call.receipt.end(*lookup.outcome_of_fetch())
         reply = self._note(call, answer)
         call.receipt.refusal = cache.keep(lookup, answer, reply, leader, call.receipt, indexed=indexed)

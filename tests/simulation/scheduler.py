@@ -207,6 +207,9 @@ class _Thread:
     def start(self) -> None:
         self._task = self._scheduler.start(self._scheduler.current.process, self._target)
 
+    def is_alive(self) -> bool:
+        return self._task is not None and not self._task.over
+
     def join(self) -> None:
         task = self._task
         assert task is not None
