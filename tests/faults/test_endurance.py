@@ -341,6 +341,11 @@ def test_the_same_over_sockets(sockets, requests):
     )
     soak.run(requests)
     soak.balance()
+    for environment in (over.first, over.second):
+        environment.cache.flights.close()  # who counts beats lives a beat longer than the last fetch
+    for thread in threading.enumerate():
+        if thread.name == "hookcache-pulse":
+            thread.join(30)
     threads, sockets_now = held()
     over.dynamodb.faulted = True
 
