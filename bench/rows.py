@@ -28,6 +28,7 @@ from bench.report_rows import report_rows
 from bench.servers import object_bytes
 from bench.stage import IDEMPOTENCY_TABLE, PROJECT, TABLE, Stage
 from hookcache.canonical import canonical_pieces
+from hookcache.key import form_digest
 from hookcache.request import parse
 
 CONTEXT = Context()
@@ -77,7 +78,9 @@ class Bench:
             asked = event(prose(size, umlauts="umlauts" in label))
             raw = asked["messages"][0]["content"][0]["text"].encode()
             steps: dict[str, Step] = {
-                "ours": lambda e=asked: keyer.key_of_pieces(canonical_pieces(parse(e), ()), b"identity", "0"),
+                "ours": lambda e=asked: keyer.key_of_digest(
+                    form_digest(canonical_pieces(parse(e), ())), b"identity", "0"
+                ),
                 "plain": lambda e=asked: plain_key(e, []),
                 "litellm": lambda e=asked: libraries.litellm_key(e),
                 "langchain": lambda e=asked: libraries.langchain_key(e),
@@ -284,7 +287,7 @@ class Bench:
     def _key_of(self, asked: Any) -> Any:
         cache = self.ours.cache
         identity = cache.control.now().identity.digest
-        return cache._keyer.key_of_pieces(canonical_pieces(parse(asked), ()), identity, "0")
+        return cache._keyer.key_of_digest(form_digest(canonical_pieces(parse(asked), ())), identity, "0")
 
     # ------------------------------------------------------------------------------------------ many at once
 

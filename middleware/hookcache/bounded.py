@@ -68,11 +68,6 @@ class Pending(Generic[T]):
         return self._given
 
 
-def result_of(pending: Pending[T], seconds: float) -> T:
-    """What a begun call gave, or raised, within `seconds`; raises `NotInTime`."""
-    return pending.result(seconds)
-
-
 class Workers:
     """Up to `most` threads, started when needed and kept while there is work, for the many short calls to one service."""
 

@@ -144,7 +144,7 @@ class Cache:
         Args:
             again: a second look, past the memory tier and with a consistent read, once a fetch may have landed (P24).
         """
-        if not lookup.mode.looks_up or lookup.control.refresh:
+        if not lookup.mode.looks_up or lookup.wishes.refresh:
             return Recalled(None)
         if not again:
             known = self._memory.get(lookup.key)
@@ -192,7 +192,7 @@ class Cache:
         if leader is None or leader.lease is None or lookup.trouble is not None:
             return False  # with the table in trouble, one more budget spent on it would be one too many (P19)
         last_second = lookup.began_ms // 1000 + lookup.rules.hard_seconds + TOMBSTONE_SECONDS
-        indexes = self._keyer.indexes_of(lookup.origin, lookup.key)
+        indexes = self._keyer.indexes(lookup.origin, lookup.key)
         items = [index_item(index, lookup.key, last_second) for index in indexes]
         try:
             self._items.put_all(items)
@@ -210,8 +210,8 @@ class Cache:
 
         Without a lease it is handed to those who wait in this process, and to no tier (P54).
         """
-        if lookup.observed is not None:
-            receipt.agrees = same_answer(lookup.observed.as_json(), answer.response)
+        if lookup.unserved is not None:
+            receipt.agrees = same_answer(lookup.unserved.as_json(), answer.response)
         decision = self._may_keep(lookup, answer, reply)
         if isinstance(decision, Refuse):
             if leader is not None:
@@ -275,7 +275,7 @@ class Cache:
             entry,
             self._clock.now_ms(),
             orders.not_before(context),
-            lookup.control.max_age_seconds,
+            lookup.wishes.max_age_seconds,
             orders.stale_before(context),
         )
 
@@ -287,8 +287,7 @@ def _may_use(request: HookRequest, rules: Rules, mode: Mode, wishes: CallControl
         return Bypass(Reason.REQUESTED)
     if says_more(context):
         return Bypass(Reason.CALLER_CONTEXT)
-    decision = may_look_up(request, rules)
-    return decision if isinstance(decision, Bypass) else None
+    return may_look_up(request, rules)
 
 
 def _bounded(entry: Entry, rules: Rules) -> Entry:

@@ -34,8 +34,8 @@ from hookcache.frames import (
     Piece,
     count_frame,
     joined,
-    name_frame,
     number_frame,
+    plain_frame,
     plain_word_frame,
     sorted_names,
     utf8,
@@ -57,7 +57,7 @@ CACHE_POINT = "<<CACHEPOINT>>"
 
 _DIGESTED = frozenset({"uri", "bucketOwner"})
 
-Writer = Callable[["Form", Any, int], None]
+Writer = Callable[[Form, Any, int], None]
 
 
 def canonical_form(request: HookRequest, digests: Sequence[ImageDigest]) -> bytes:
@@ -143,7 +143,7 @@ class _Place:
         """Frame, name and writer of each member in the order of the form; the first frame begins with the object's own."""
         own, known, steps = count_frame(b"o", len(members)), self._known, []
         for name in sorted_names(members):
-            steps.append((own + name_frame(name), name, known.get(name, _value)))
+            steps.append((own + plain_frame(name), name, known.get(name, _value)))
             own = b""
         return steps
 
@@ -261,7 +261,7 @@ _SOURCE = _Place({"s3Location": _location}, ("s3Location",))
 _IMAGE_BLOCK = _Place({"image": _Place({"source": _SOURCE}, ("format", "source"))}, ("image",))
 _TEXT_BLOCK = _Place({"text": _text}, ("text",))
 _SYSTEM = _Place({"text": _system_text}, ("text",))
-_TEXT_ALONE = count_frame(b"o", 1) + name_frame("text")
+_TEXT_ALONE = count_frame(b"o", 1) + plain_frame("text")
 _KNOWN: Mapping[str, Writer] = {
     "messages": _list_of(_Place({"content": _list_of(_block)}, _MESSAGE_NAMES)),
     "system": _list_of(_SYSTEM),

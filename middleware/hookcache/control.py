@@ -22,6 +22,7 @@ from hookcache.bounded import within
 from hookcache.clock import Clock, EpochMillis
 from hookcache.entry import Item
 from hookcache.errors import TierUnavailable
+from hookcache.frames import framed
 from hookcache.hints import Any
 from hookcache.items import Conflict, Items
 from hookcache.key import CacheKey
@@ -122,13 +123,10 @@ class Control:
         """What held when it was last looked at, without looking."""
         return self._standing
 
-    def give(self, orders: Orders) -> None:
-        """Write the operator's orders; every environment follows within `IDENTITY_SECONDS`."""
-        self._write("orders", orders.text())
-
     def amend(self, change: Callable[[Orders], Orders]) -> Orders:
         """
-        Change the operator's orders as they stand in the table; of two operators at once, neither's change is lost.
+        Change the operator's orders as they stand in the table; of two operators at once, neither's change is lost. Every
+        environment follows within `IDENTITY_SECONDS`.
 
         Orders under a wrong tag are replaced: nobody obeys them.
 
@@ -145,11 +143,11 @@ class Control:
         raise TierUnavailable("the orders changed at every try; run the command again")
 
     def orders(self) -> Orders:
-        """The orders in the table now; none where there is no item or it is not ours."""
+        """The orders in the table now; none where there is no item or it is not ours. Raises `TierUnavailable`."""
         return self.sealed_orders()[0]
 
     def sealed_orders(self) -> tuple[Orders, bool]:
-        """The orders in the table now, and whether somebody put others there that are not ours (T5)."""
+        """The orders in the table now, and whether somebody put others there that are not ours (T5). Raises as `orders`."""
         orders, corrupt = self._orders(self._items.get(self._key, KIND, consistent=True) or {})
         return orders or Orders(), corrupt
 
@@ -263,8 +261,7 @@ def identity_of(configuration: Mapping[str, Any]) -> BackendIdentity:
     digest = hashlib.sha256()
     configured = configuration.get("ConfigSha256") or configuration.get("RevisionId") or configuration["LastModified"]
     for part in (configuration["FunctionArn"], configuration["Version"], configuration["CodeSha256"], configured):
-        encoded = str(part).encode()
-        digest.update(len(encoded).to_bytes(8, "big") + encoded)
+        digest.update(framed(str(part).encode()))
     timeout = configuration.get("Timeout")
     return BackendIdentity(
         digest.digest(), str(configuration["Version"]), float(timeout) if isinstance(timeout, int | float) else None

@@ -43,10 +43,10 @@ Look = Callable[[], Entry | None]
 class _Flight:
     """One fetch in this process."""
 
-    __slots__ = ("ending", "leader", "over")
+    __slots__ = ("ending", "over", "thread_id")
 
     def __init__(self) -> None:
-        self.leader = threading.get_ident()
+        self.thread_id = threading.get_ident()
         self.over = threading.Event()
         self.ending: Ending = Left()
 
@@ -56,17 +56,17 @@ class Flights:
     The fetches in progress, of this process and, through `book`, of all.
 
     Args:
-        book: None where no lease is ever taken (no table).
+        book: takes leases of the table.
         wait_seconds: how long a follower waits at most (P27).
     """
 
-    def __init__(self, book: LeaseBook | None, clock: Clock, wait_seconds: float) -> None:
+    def __init__(self, book: LeaseBook, clock: Clock, wait_seconds: float) -> None:
         self._book = book
         self._clock = clock
         self._wait_seconds = wait_seconds
         self._lock = threading.Lock()
         self._flights: dict[CacheKey, _Flight] = {}
-        self._pulse = None if book is None else Pulse(book.beat_seconds)
+        self._pulse = Pulse(book.beat_seconds)
 
     def board(
         self,
@@ -97,7 +97,7 @@ class Flights:
                 if flight is None:
                     flight = self._flights[key] = _Flight()
                     break
-            if flight.leader == threading.get_ident():
+            if flight.thread_id == threading.get_ident():
                 return Alone(Reason.NESTED)
             if manner is Manner.TRY:
                 return Alone(Reason.UNLEASED)
@@ -106,8 +106,11 @@ class Flights:
             if isinstance(flight.ending, Alone) or (manner is Manner.FOLLOW and not isinstance(flight.ending, Left)):
                 return flight.ending
         notes = negative if manner is Manner.FOLLOW else ()  # who wants its own answer does ask the backend
-        ask = None if unleased else lambda: self._among_all(key, owner, give_up, look, manner, notes)
-        return self._lead(key, flight, deadline, ask, unleased or Reason.UNLEASED)
+
+        def ask() -> Lease | Landed | Shared | Alone:
+            return Alone(unleased) if unleased else self._among_all(key, owner, give_up, look, manner, notes)
+
+        return self._lead(key, flight, deadline, ask)
 
     def _too_late(self) -> FollowerTimedOut:
         bound = f"HOOKCACHE_WAIT_SECONDS ({self._wait_seconds:g})"
@@ -121,16 +124,14 @@ class Flights:
 
     def close(self) -> None:
         """Let the thread end that has leases renewed."""
-        if self._pulse is not None:
-            self._pulse.close()
+        self._pulse.close()
 
     def _lead(
         self,
         key: CacheKey,
         flight: _Flight,
         deadline: Deadline,
-        ask: Callable[[], Lease | Landed | Shared | Alone] | None,
-        unleased: Reason,
+        ask: Callable[[], Lease | Landed | Shared | Alone],
     ) -> Leader | Landed | Shared | Alone:
         """We lead in this process; now `ask` whether we lead among all."""
 
@@ -142,7 +143,7 @@ class Flights:
             flight.over.set()
 
         try:
-            boarded = ask() if ask is not None else Alone(unleased)
+            boarded = ask()
         except BaseException:
             end(Left())
             raise
@@ -150,9 +151,11 @@ class Flights:
             if boarded.refused_lately:  # nobody waits for this key (P48): those here go on, those to come walk past
                 flight.ending = Alone(Reason.REFUSAL_WINDOW)
                 flight.over.set()
-            return Leader(end, deadline, self._book, boarded, Reason.ABSENT, self._pulse)
+            return Leader(end, deadline, self._book, self._pulse, boarded)
         if isinstance(boarded, Alone) and boarded.reason is not Reason.REFUSAL_WINDOW:
-            return Leader(end, deadline, None, None, boarded.reason)  # no lease, yet alone in this process (P23)
+            return Leader(
+                end, deadline, self._book, self._pulse, None, boarded.reason
+            )  # no lease, yet alone in this process (P23)
         end(boarded)
         return boarded
 
@@ -160,8 +163,6 @@ class Flights:
         self, key: CacheKey, owner: OwnerId, give_up: float, look: Look, manner: Manner, negative: Collection[str]
     ) -> Lease | Landed | Shared | Alone:
         """Whether we lead among all environments; a table that cannot say leaves us alone."""
-        if self._book is None:
-            return Alone(Reason.UNLEASED)
         try:
             while True:
                 taken = self._book.acquire(key, owner, negative)
@@ -185,7 +186,6 @@ class Flights:
         self, key: CacheKey, since: Fence, give_up: float, look: Look, manner: Manner
     ) -> Landed | Shared | Alone | None:
         """Poll the lease, seen held under the fence `since`, until its fetch is over. None: it is ours to take."""
-        assert self._book is not None  # noqa: S101 - for the type checker
         cap = POLL_FIRST_SECONDS
         while True:
             left = give_up - self._clock.elapsed()

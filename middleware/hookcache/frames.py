@@ -53,31 +53,35 @@ def number_frame(number: float) -> bytes:
 
 
 def sorted_names(members: Collection[Any]) -> list[Any]:
+    """Names in the order of the form. Raises `Unkeyable` (`event_shape`) where they cannot be ordered, which no JSON holds."""
     try:
         return sorted(members)
     except TypeError:
         raise Unkeyable(Reason.EVENT_SHAPE) from None
 
 
-def name_frame(name: Any) -> bytes:
-    if not isinstance(name, str):
+def plain_frame(text: Any) -> bytes:
+    """The frame of a name, or of a text outside the prompt. Raises `Unkeyable`: `event_shape`, or `reference` (P41)."""
+    if not isinstance(text, str):
         raise Unkeyable(Reason.EVENT_SHAPE)
-    if REFERENCE.match(name):
+    if REFERENCE.match(text):
         raise Unkeyable(Reason.REFERENCE)
-    return text_frame(name)
+    return text_frame(text)
 
 
 def text_frame(text: str) -> bytes:
+    """The frame of a text whatever it says: part of a prompt, or a member that holds no reference."""
     encoded = utf8(text)
     return count_frame(b"s", len(encoded)) + encoded
 
 
-# Roles, contexts and model names: few, and in every event.
+# Few, and in every event: roles, contexts and model names; names of members and their values.
 word_frame = lru_cache(maxsize=512)(text_frame)
-plain_word_frame = lru_cache(maxsize=512)(name_frame)
+plain_word_frame = lru_cache(maxsize=512)(plain_frame)
 
 
 def utf8(text: str) -> bytes:
+    """UTF-8 in which lone surrogates keep their code point: the one spelling of text that is digested (B15)."""
     return text.encode("utf-8", "surrogatepass")
 
 

@@ -12,7 +12,7 @@ THE path: one request through the cache, from event to answer and receipt.
      9  table.put, memory.put     a failure here never fails the answer
     10  receipt                   exactly one, in a `finally`
 
-Only the backend's own errors, a deadline and a loop leave here; whatever else fails becomes a bypass (P18).
+Only the backend's own errors, a wait that is over, a deadline and a loop leave here; whatever else fails becomes a bypass (P18).
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ class CachingHook:
         prices: what the backend's units cost.
         meter: writes the receipts.
         truth: checks a share of the hits (P59).
+        clock: for ages and the backend's time.
         mark: this function's mark in client contexts, empty where no loop is possible (F40).
     """
 
@@ -102,33 +103,32 @@ class CachingHook:
         with self._meter.invocation(step, context) as receipt:  # step 10, whatever happens below
             call = Call(event, context, Deadline(context), receipt)
             percall.refuse_loop(context, self._mark)
-            cache, lookup = self._prepare(call, self._rules[step])  # steps 1-3
-            if cache is None or isinstance(lookup, Bypass):
-                return self._delegate(call, lookup.reason if isinstance(lookup, Bypass) else Reason.SECRET_UNAVAILABLE)
+            prepared = self._prepare(call, self._rules[step])  # steps 1-3
+            if isinstance(prepared, Bypass):
+                return self._delegate(call, prepared.reason)
+            cache, lookup = prepared
             known = self._recall(call, cache, lookup)  # steps 4-5
-            if known is not None:
-                return known
-            return self._fetch(call, cache, lookup)  # steps 6-9
+            return self._fetch(call, cache, lookup) if known is None else known  # steps 6-9
 
-    def _prepare(self, call: Call, rules: Rules) -> tuple[Cache | None, Lookup | Bypass]:
+    def _prepare(self, call: Call, rules: Rules) -> tuple[Cache, Lookup] | Bypass:
         """Steps 1-3: what to look up, or why nothing is."""
         call.receipt.mode = rules.mode
         if rules.mode is Mode.OFF:
-            return None, Bypass(Reason.MODE_OFF)  # reads and writes nothing, orders included (P50)
+            return Bypass(Reason.MODE_OFF)  # reads and writes nothing, orders included (P50)
         try:
             cache = self._cache(call.deadline)
             if cache is None:
-                return None, Bypass(Reason.SECRET_UNAVAILABLE)
+                return Bypass(Reason.SECRET_UNAVAILABLE)
             lookup = cache.prepare(call.event, call.context, rules, call.receipt, call.seconds_to_prepare)
         except Unkeyable as unkeyable:
             call.receipt.image_errors += unkeyable.reason is Reason.IMAGE_UNREADABLE
-            return None, Bypass(unkeyable.reason)
+            return Bypass(unkeyable.reason)
         except Exception as trouble:  # P18: our own fault must not fail the request
             call.receipt.error_type = type(trouble).__name__
-            return None, Bypass(Reason.INTERNAL)
+            return Bypass(Reason.INTERNAL)
         if isinstance(lookup, Lookup) and lookup.mode.serves and self._truth.distrusts(lookup.request.context):
-            return None, Bypass(Reason.DISTRUSTED)
-        return cache, lookup
+            return Bypass(Reason.DISTRUSTED)
+        return lookup if isinstance(lookup, Bypass) else (cache, lookup)
 
     def _recall(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader | None = None) -> Any | None:
         """Steps 4-5: the stored answer, if one may be served; a leader looks past the memory tier, consistently."""
@@ -139,14 +139,13 @@ class CachingHook:
             if leader is not None:
                 leader.land(recalled.entry)
             if not lookup.mode.serves:
-                call.receipt.would_hit, lookup.observed = True, recalled.entry
+                call.receipt.would_hit, lookup.unserved = True, recalled.entry
                 return None
             outcome = Outcome.HIT_MEMORY if recalled.from_memory else Outcome.HIT_TABLE
             # Not where the caller hears the backend speak: what it hears would be the check's answer and not the kept one.
             alone = leader is None and getattr(call.context, "outlet", None) is None
-            if alone and self._truth.wanted(lookup.rules):
-                return self._check(call, lookup, recalled.entry, outcome)
-            return self._replay(call, lookup, recalled.entry, outcome)
+            answer = self._check if alone and self._truth.wanted(lookup.rules) else self._replay
+            return answer(call, lookup, recalled.entry, outcome)
         except Exception as trouble:  # P18
             call.receipt.error_type, lookup.trouble = type(trouble).__name__, Reason.INTERNAL
             return None
@@ -179,8 +178,8 @@ class CachingHook:
             case Shared(error_type):
                 message = "the fetch that this request waited for failed at the backend"
                 return self._fail(call, cache, lookup, backend_failed(message, error_type, shared=True))
-            case Landed() | Alone() as alone:
-                lookup.trouble = alone.reason if isinstance(alone, Alone) else Reason.UNLEASED
+            case Landed() | Alone() as ending:
+                lookup.trouble = ending.reason if isinstance(ending, Alone) else Reason.UNLEASED
                 return self._ask(call, cache, lookup, None)
 
     def _board(self, call: Call, cache: Cache, lookup: Lookup) -> Leader | Landed | Shared | Alone:
@@ -206,11 +205,11 @@ class CachingHook:
 
     def _lead(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader) -> Any:
         if leader.lease is None:
-            call.receipt.table_errors += lookup.was_failed(leader.reason)
+            call.receipt.table_errors += lookup.blames_table(leader.reason)
             lookup.trouble = leader.reason
         try:
             with leader:
-                if leader.lease is not None and lookup.mode.serves and not lookup.control.refresh:
+                if leader.lease is not None and lookup.mode.serves and not lookup.wishes.refresh:
                     # Two callers may both miss, one store, and the other lead only then: look again (P24).
                     known = self._recall(call, cache, lookup, leader)
                     if known is not None:

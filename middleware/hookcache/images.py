@@ -12,7 +12,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 
-from hookcache.bounded import NotInTime, Workers, result_of
+from hookcache.bounded import NotInTime, Workers
 from hookcache.clock import Clock
 from hookcache.errors import Unkeyable
 from hookcache.hints import Any, TypeVar
@@ -64,7 +64,8 @@ class ImageReader:
         prefixes: `s3://bucket/folder` entries; nothing else is ever read (P42, T8). An entry names a whole folder.
         clock: for the bound on reading time.
         spending: counts the requests made.
-        account: the account that must own a bucket where the host names none (T8).
+
+    `account`, in its methods, is the account that must own a bucket where the host names none (T8).
     """
 
     def __init__(
@@ -147,7 +148,7 @@ class ImageReader:
         asked = [self._workers.begin(ask, image, over) for image in distinct]
         try:
             known = {
-                image: result_of(answer, max(0.0, give_up - self._clock.elapsed()))
+                image: answer.result(max(0.0, give_up - self._clock.elapsed()))
                 for image, answer in zip(distinct, asked, strict=True)
             }
         except NotInTime:

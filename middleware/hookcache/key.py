@@ -15,12 +15,9 @@ from collections.abc import Iterable, Sequence
 
 from hookcache.canonical import SCHEMA
 from hookcache.frames import LONG_TEXT, Piece, framed
-from hookcache.hints import TYPE_CHECKING, NewType
+from hookcache.hints import NewType
 from hookcache.mac import Mac
 from hookcache.value import value
-
-if TYPE_CHECKING:
-    from hookcache.images import ImageDigest
 
 CacheKey = NewType("CacheKey", bytes)
 
@@ -73,11 +70,7 @@ class Keyer:
 
         `rollout` is the caller's own word from the client context, empty where there is none (P51).
         """
-        return self.key_of_pieces([form], identity, generation, rollout)
-
-    def key_of_pieces(self, pieces: Sequence[Piece], identity: bytes, generation: str, rollout: str = "") -> CacheKey:
-        """As `key_of`, of a form in pieces."""
-        return self.key_of_digest(form_digest(pieces), identity, generation, rollout)
+        return self.key_of_digest(form_digest([form]), identity, generation, rollout)
 
     def key_of_digest(self, form_sha256: bytes, identity: bytes, generation: str, rollout: str = "") -> CacheKey:
         """As `key_of`, of a form whose digest is known: so an entry can be keyed anew under another secret (docs/adr/0015)."""
@@ -111,12 +104,12 @@ class Keyer:
         """Under which a key is found again by the `key_id` of its receipts (docs/adr/0007)."""
         return self._indexed(b"shown", shown.encode())
 
-    def indexes(self, form: bytes, images: Sequence[ImageDigest], key: CacheKey) -> list[bytes]:
-        """Every index a fetch of this request must write before it calls the backend."""
-        return self.indexes_of([hashlib.sha256(form).digest(), *(each.sha256 for each in images)], key)
+    def indexes(self, origin: Sequence[bytes], key: CacheKey) -> list[bytes]:
+        """
+        Every index that a fetch must write before it calls the backend.
 
-    def indexes_of(self, origin: Sequence[bytes], key: CacheKey) -> list[bytes]:
-        """As `indexes`, from the digests of the form and of each image."""
+        `origin` is the SHA-256 of the canonical form, then that of each image.
+        """
         found_by = [self.form_index(origin[0]), *(self.image_index(digest) for digest in origin[1:])]
         return list(dict.fromkeys([*found_by, self.shown_index(self.shown(key))]))
 

@@ -117,21 +117,22 @@ class Leader:
     The right and the duty to fetch. A context manager: leaving it without a word frees the followers.
 
     `lease` is None where the table gave none: then nothing may be stored, and `reason` says why (P54). `pulse` has it
-    renewed; without one it ends by itself.
+    renewed by `book`.
     """
 
     def __init__(
         self,
         end: Callable[[Ending], None],
         deadline: Deadline,
-        book: LeaseBook | None,
+        book: LeaseBook,
+        pulse: Pulse,
         lease: Lease | None,
-        reason: Reason,
-        pulse: Pulse | None = None,
+        reason: Reason | None = None,
     ) -> None:
         self._end = end
         self._deadline = deadline
         self._book = book
+        self._pulse = pulse
         self.lease = lease
         self.reason = reason
         self.lost = False
@@ -139,7 +140,6 @@ class Leader:
         """Nothing can be stored, by the next leader as little: a right or a key is missing, no blip."""
         self._ending: Ending = Left()
         self._release = (State.FREE, "")
-        self._pulse = pulse
         self._stop: threading.Event
         self._beats: threading.Thread | None = None
 
@@ -178,7 +178,7 @@ class Leader:
         self._ending, self._release = Alone(Reason.REFUSAL_WINDOW), (State.REFUSED, State.REFUSED.value)
 
     def __enter__(self) -> Leader:
-        if self.lease is not None and self._pulse is not None:
+        if self.lease is not None:
             with contextlib.suppress(Exception):  # without it the lease ends early (F18), and the fetch goes on (P18)
                 self._pulse.add(self)
         return self
@@ -191,46 +191,42 @@ class Leader:
         no answer (F18).
         """
         self._stop = threading.Event()
-        beats = threading.Thread(target=self._beat, name="hookcache-lease", daemon=True)
+        beats = threading.Thread(target=self._beat, args=(self.lease,), name="hookcache-lease", daemon=True)
         beats.start()
         self._beats = beats
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pulse is not None:
-            self._pulse.drop(self)
+        self._pulse.drop(self)
         if self._beats is not None:
             self._stop.set()
         try:
             if self.lease is not None:
-                self._release_in_time()
+                self._release_in_time(self.lease)
         except Exception:
             pass  # P18: the answer goes out; the lease ends by itself within `LEASE`
         finally:
             self._end(self._ending)
 
-    def _release_in_time(self) -> None:
+    def _release_in_time(self, lease: Lease) -> None:
         """A lease that cannot be released in time ends by itself; a handler that waits for its release may be killed."""
         usable = self._deadline.usable_seconds()
         if usable > FREE_SECONDS:
-            self._set_free()
+            self._set_free(lease)
         else:
             late = min(LATE_SECONDS, max(0.0, self._deadline.remaining_seconds() / 2))
-            within(max(usable, late), self._set_free, "hookcache-release")
+            within(max(usable, late), lambda: self._set_free(lease), "hookcache-release")
 
-    def _set_free(self) -> None:
+    def _set_free(self, lease: Lease) -> None:
         if self._beats is not None:
             self._beats.join()
-        if self.lease is not None and self._book is not None:
-            self.lost |= not self._book.release(self.lease, *self._release)
+        self.lost |= not self._book.release(lease, *self._release)
 
-    def _beat(self) -> None:
-        assert self._book is not None  # noqa: S101 - for the type checker: the thread starts only with both
-        assert self.lease is not None  # noqa: S101
+    def _beat(self, lease: Lease) -> None:
         while not self._stop.is_set():
             try:
-                if not self._book.renew(self.lease):
+                if not self._book.renew(lease):
                     self.lost = True
                     return
             except Exception:

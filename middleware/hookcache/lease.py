@@ -269,6 +269,7 @@ class LeaseBook:
         raise Throttled("a lease changed hands at every try")
 
     def read(self, key: CacheKey, *, consistent: bool = False) -> LeaseItem | None:
+        """The LEASE item of a key, or None. Raises `TierUnavailable`, for a damaged one as well."""
         item = self._items.get(key, KIND, consistent=consistent)
         return None if item is None else LeaseItem.decode(item)
 

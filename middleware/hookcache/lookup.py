@@ -21,32 +21,32 @@ class Lookup:
     One request on its way through the tiers. `origin` is the digests of its canonical form and of each image.
 
     `trouble` is set when the table failed on the way: nothing is then leased or stored (P54). `miss` is what the look-up
-    found out (P58), `stale` an entry that it found past its freshness (P45), `observed` one that `observe` did not serve.
+    found out (P58), `stale` an entry that it found past its freshness (P45), `unserved` one that `observe` did not serve.
     """
 
     trouble: Reason | None = None
     miss: Reason = Reason.NOT_LOOKED_UP
     stale: Entry | None = None
-    observed: Entry | None = None
+    unserved: Entry | None = None
 
     def __init__(
         self,
         request: HookRequest,
         rules: Rules,
         mode: Mode,
-        control: CallControl,
+        wishes: CallControl,
         standing: Standing,
         account: str | None,
         digests: tuple[ImageDigest, ...],
         origin: tuple[bytes, ...],
         key: CacheKey,
         began_ms: EpochMillis,
-        named: Named | None = None,
+        named: Named | None,
     ) -> None:
         self.request = request
         self.rules = rules
         self.mode = mode
-        self.control = control
+        self.wishes = wishes
         self.standing = standing
         self.account = account
         self.digests = digests
@@ -62,19 +62,19 @@ class Lookup:
     def outcome_of_fetch(self) -> tuple[Outcome, Reason]:
         """How an invocation ends that had to ask the backend."""
         if self.mode is Mode.OBSERVE:
-            return Outcome.OBSERVE, self.miss if self.observed is None else Reason.WOULD_HIT
+            return Outcome.OBSERVE, self.miss if self.unserved is None else Reason.WOULD_HIT
         if self.trouble not in {None, Reason.READ_ONLY}:
             return Outcome.BYPASS, self.trouble
-        return (Outcome.REFRESH if self.control.refresh else Outcome.MISS), self.miss
+        return (Outcome.REFRESH if self.wishes.refresh else Outcome.MISS), self.miss
 
     @property
     def manner(self) -> Manner:
         """How it boards a flight."""
         if self.mode in {Mode.OBSERVE, Mode.WRITE_ONLY}:
             return Manner.TRY
-        return Manner.OWN if self.control.refresh else Manner.FOLLOW
+        return Manner.OWN if self.wishes.refresh else Manner.FOLLOW
 
-    def was_failed(self, reason: Reason) -> bool:
+    def blames_table(self, reason: Reason | None) -> bool:
         """
         Is the table to blame that no lease came, for `reason`? A look-up that failed was counted before; who never waits
         may only have met a leader, and who is nested has met itself.

@@ -79,9 +79,9 @@ class ReplayMemo:
             Unkeyable: as `parse`.
         """
         named = self.named(event)
-        known = self.recall(named)
         if named is None:
             return parse(event), None, None
+        known = self.recall(named)
         if known is None or known.digests:
             return parse(named.event()), named, known
         return HookRequest(event, known.context, known.temperature, known.max_tokens, ()), named, known
@@ -103,10 +103,8 @@ class ReplayMemo:
             return None
         return Named(hashlib.sha256(spelt).digest(), spelt) if len(spelt) <= LONGEST_BYTES else None
 
-    def recall(self, named: Named | None) -> Replay | None:
+    def recall(self, named: Named) -> Replay | None:
         """What is remembered of an event, or None."""
-        if named is None:
-            return None
         with self._lock:
             known = self._known.get(named.name)
             if known is None:

@@ -40,9 +40,8 @@ class MemoryTier:
     def get(self, key: CacheKey) -> Entry | None:
         """The copy under `key`, or None; one that outlived its time is dropped."""
         with self._lock:
-            try:
-                copy = self._copies[key]
-            except KeyError:
+            copy = self._copies.get(key)
+            if copy is None:
                 return None
             now = self._clock.now_ms()
             # A copy that seems to end later than any copy may was made by a clock since set back: its time says nothing.
@@ -54,9 +53,8 @@ class MemoryTier:
         return copy.entry
 
     def _quicken(self, copy: _Copy) -> None:
-        quick = replace(
-            copy, entry=copy.entry.quickened(), was_asked=True
-        )  # a large one takes its time: nobody waits for it
+        # Outside the lock: a large one takes its time, and nobody waits for it.
+        quick = replace(copy, entry=copy.entry.quickened(), was_asked=True)
         with self._lock:
             if self._copies.get(quick.entry.key) is copy:
                 self._copies[quick.entry.key] = quick
@@ -70,6 +68,7 @@ class MemoryTier:
                 self._copies[entry.key] = copy
 
     def drop(self, key: CacheKey) -> None:
+        """Forget the copy under `key`, if there is one."""
         with self._lock:
             self._copies.pop(key, None)
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from hookcache.control import BackendIdentity
 from hookcache.errors import ConfigurationError
+from hookcache.frames import framed
 from hookcache.hints import Any
 
 LAYERS = Path("/opt")
@@ -64,21 +65,21 @@ def identity_of_package(
     """
     digest = hashlib.sha256()
     for part in (name or _name_of(handler), *(environ.get(variable, "") for variable in _NAMES)):
-        _frame(digest, part.encode("utf-8", "surrogateescape"))
+        digest.update(framed(part.encode("utf-8", "surrogateescape")))
     if environ.get("HOOKCACHE_IDENTITY") == "pinned":
         return BackendIdentity(b"pinned\0" + digest.digest())
     for variable in sorted(environ):
         if variable not in _PASSING and not variable.startswith(_PASSING_BEGINNINGS):
-            _frame(digest, variable.encode("utf-8", "surrogateescape"))
-            _frame(digest, environ[variable].encode("utf-8", "surrogateescape"))
+            digest.update(framed(variable.encode("utf-8", "surrogateescape")))
+            digest.update(framed(environ[variable].encode("utf-8", "surrogateescape")))
     left_bytes = MAX_BYTES
     for folder in _folders(handler, environ, layers):
-        _frame(digest, b"folder")
+        digest.update(framed(b"folder"))
         for file, path in sorted(_files(folder)):
             content, size_bytes = _digest_of(path, left_bytes)
             left_bytes -= size_bytes
-            _frame(digest, os.fsencode(file))
-            _frame(digest, content)
+            digest.update(framed(os.fsencode(file)))
+            digest.update(framed(content))
     return BackendIdentity(digest.digest())
 
 
@@ -164,7 +165,3 @@ def _digest_of(path: str, left_bytes: int) -> tuple[bytes, int]:
     except OSError:
         return b"unreadable", size_bytes  # to the backend as well: it runs as the same user
     return digest.digest(), size_bytes
-
-
-def _frame(digest: Any, part: bytes) -> None:
-    digest.update(len(part).to_bytes(8, "big") + part)

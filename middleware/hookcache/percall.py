@@ -142,8 +142,7 @@ def onward(context: Any, mark: str) -> str:
         whole = json.dumps({"custom": custom | {HOPS: marks}}).encode()
     except (TypeError, ValueError, RecursionError):
         whole = b""
-    if (
-        not 0 < len(whole) <= 2_600
-    ):  # base64 makes 3,583 of about 2,687; the caller's own part goes before our mark does
+    # Base64 makes 3,583 of about 2,687; the caller's own part goes before our mark does.
+    if not 0 < len(whole) <= 2_600:
         whole = json.dumps({"custom": {HOPS: marks}}).encode()
     return binascii.b2a_base64(whole, newline=False).decode()

@@ -1,9 +1,9 @@
 """
 What may be looked up, served and kept: pure decisions on plain values. No table, clock or log in here.
 
-    may_look_up(request, rules)            LookUp | Bypass(reason)
-    judge(entry, now, not_before)          Fresh | Stale | Unusable(reason)
-    admit(request, rules, answer)          Admit | Refuse(reason)
+    may_look_up(request, rules)                                   Bypass(reason), or None: it may
+    judge(entry, now, not_before, max_age_seconds, stale_before)  Fresh | Stale(reason) | Unusable(reason)
+    admit(request, rules, reply, size_bytes)                      Admit | Refuse(reason)
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from enum import StrEnum
 from hookcache.clock import EpochMillis
 from hookcache.embedded import json_in, strings_in
 from hookcache.entry import ANSWER_BYTES, Entry
+from hookcache.frames import utf8
 from hookcache.hints import Any, Literal
 from hookcache.lease import SKEW_MS
 from hookcache.outcome import Reason
@@ -101,11 +102,6 @@ def default_rules(context: str) -> dict[str, Any]:
 
 
 @value
-class LookUp:
-    """The cache may be used for this request."""
-
-
-@value
 class Bypass:
     """The backend is asked and the cache is not, for `reason`."""
 
@@ -143,16 +139,16 @@ class Refuse:
     reason: Reason
 
 
-_LOOK_UP, _FRESH = LookUp(), Fresh()  # values that say nothing more: one of each will do
+_FRESH = Fresh()  # a value that says nothing more: one will do
 
 
-def may_look_up(request: HookRequest, rules: Rules) -> LookUp | Bypass:
-    """Sampling requests are bypassed: their caller asked for a different answer each time (P16, S3)."""
+def may_look_up(request: HookRequest, rules: Rules) -> Bypass | None:
+    """None, but for sampling requests: their caller asked for a different answer each time (P16, S3)."""
     if rules.temperature_ceiling is None:
-        return _LOOK_UP
+        return None
     if request.temperature is None or not 0 <= request.temperature <= rules.temperature_ceiling:
         return Bypass(Reason.SAMPLING)
-    return _LOOK_UP
+    return None
 
 
 def judge(
@@ -235,7 +231,7 @@ def _has_read_images(request: HookRequest, rules: Rules, units: Mapping[str, flo
         return True
     blocks = [*request.event["system"], *request.event["messages"][0]["content"]]
     texts = [block["text"] for block in blocks if isinstance(block.get("text"), str)]
-    at_most = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) / BYTES_PER_TOKEN
+    at_most = sum(len(utf8(text)) for text in texts) / BYTES_PER_TOKEN
     read = sum(units.get(unit, 0) for unit in _READ_UNITS)
     # Of the files of a page by reference one is its image; what its text costs is not known here (P41).
     pictures = len(request.images) - len(request.references) * (len(PAGE_FILES) - 1)
@@ -270,7 +266,8 @@ def _text_of(response: Mapping[str, Any]) -> str | None:
 
 
 def _is_truncated(request: HookRequest, rules: Rules, response: Mapping[str, Any], units: Mapping[str, float]) -> bool:
-    if response.get("stopReason") in _TRUNCATED_STOPS if isinstance(response.get("stopReason"), str) else False:
+    stop = response.get("stopReason")
+    if isinstance(stop, str) and stop in _TRUNCATED_STOPS:
         return True
     out = units.get("outputTokens")
     # A backend may drop the stop reason; an answer as long as it was allowed to be was most likely cut (S20).

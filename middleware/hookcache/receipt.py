@@ -24,7 +24,7 @@ class Receipt:
 
     `units_spent` are the backend's units of the call made here, `units_saved` those of the answer served instead of one,
     `units_charged` those that such an answer returned to the host all the same, where the operator chose that (P32);
-    `saved_cost` and `cost` map units to currency, `unpriced` counts the units without a price. Times are milliseconds.
+    `saved_cost` and `cost` are in the currency of the prices, `unpriced` counts the units without one. Times are milliseconds.
     `environment` is a random word for the execution environment: requests with one word shared one memory tier.
 
     No dataclass: one is made per invocation, and what nothing happened to is the class's own, which cannot change.
@@ -76,6 +76,7 @@ class Receipt:
         self.outcome, self.reason = outcome, reason
 
     def failed(self, error: BaseException) -> None:
+        """The invocation ends by `error`: nothing was saved or charged (P57)."""
         self.outcome, self.reason, self.error_type = Outcome.FAILED, _reason_of(error), type(error).__name__
         self.units_saved, self.units_charged, self.saved_cost = {}, {}, Decimal(0)
 

@@ -23,9 +23,8 @@ def written(answer: Any) -> bytes:
         Exception: it cannot be written, by the runtime as little but for a few odd kinds (a key that is bytes, JSON made by
             simplejson's `RawJSON`); or a method of the answer's own kinds raised.
     """
-    return json.dumps(_plain(answer), ensure_ascii=False).encode(
-        "utf-8", "backslashreplace"
-    )  # half a character: as it was
+    text = json.dumps(_plain(answer), ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace")  # half a character: as it was
 
 
 def _plain(value: Any) -> Any:

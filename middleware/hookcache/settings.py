@@ -207,7 +207,7 @@ class Settings:
     @property
     def backend_name(self) -> str:
         """The backend as `name` or `name:qualifier`, however it was spelt: under which its orders lie (P44)."""
-        match = _ARN.match(self.backend) or _PARTIAL_ARN.match(self.backend) or _NAME.match(self.backend)
+        match = _named(self.backend)
         if match is None:
             return self.backend
         return ":".join(part for part in match.group("name", "qualifier") if part)
@@ -228,7 +228,7 @@ class Settings:
         """
         if not self.backend:
             return
-        match = _ARN.match(self.backend) or _PARTIAL_ARN.match(self.backend) or _NAME.match(self.backend)
+        match = _named(self.backend)
         if match is None:
             raise ConfigurationError(
                 "HOOKCACHE_BACKEND is no function name or ARN; give GENAIIDP-name, GENAIIDP-name:alias or the full ARN"
@@ -259,6 +259,10 @@ _PARTITIONS = {
     "us-isof-": "aws-iso-f",
     "eusc-": "aws-eusc",
 }
+
+
+def _named(backend: str) -> re.Match[str] | None:
+    return _ARN.match(backend) or _PARTIAL_ARN.match(backend) or _NAME.match(backend)
 
 
 def _partition(region: str) -> str:

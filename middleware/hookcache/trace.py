@@ -20,6 +20,7 @@ from itertools import islice
 
 from hookcache.canonical import CACHE_POINT, image_form, value_form
 from hookcache.errors import Unkeyable
+from hookcache.frames import utf8
 from hookcache.hints import Any
 from hookcache.images import ImageDigest
 from hookcache.key import Keyer
@@ -78,12 +79,12 @@ def components(
     told: dict[str, Any] = {
         "blocks": "".join("i" if "image" in block else "t" for block in content),
         "system": [shown("system", frame) for frame in system],
-        "texts": [shown("text", _bytes(text)) for text in texts],
+        "texts": [shown("text", utf8(text)) for text in texts],
         "numbers": _numbers(keyer, event["inferenceConfig"]),
         "context": shown("context", _frame(event, "context")),
         "model": shown("model", _frame(event, "modelId")),
         "identity": shown("identity", identity),
-        "generation": shown("generation", _bytes(generation)),
+        "generation": shown("generation", utf8(generation)),
         "namespace": shown("namespace", keyer.namespace.encode()),
         "unknown": shown("unknown", b"".join(value_form(part) for part in _unknown(request))),
         "shapes": {
@@ -94,7 +95,7 @@ def components(
     if digests is not None:
         told["images"] = _images(keyer, content, digests)
     if rollout:
-        told["rollout"] = shown("rollout", _bytes(rollout))
+        told["rollout"] = shown("rollout", utf8(rollout))
     return told
 
 
@@ -114,7 +115,7 @@ def _numbers(keyer: Keyer, numbers: Mapping[str, Any]) -> dict[str, str]:
     if len(rest) > MOST_NUMBERS:
         return told | {"*": keyer.traced("number", value_form(rest))}
     return told | {
-        keyer.traced("name", _bytes(name)): keyer.traced("number", value_form(value)) for name, value in rest.items()
+        keyer.traced("name", utf8(name)): keyer.traced("number", value_form(value)) for name, value in rest.items()
     }
 
 
@@ -129,7 +130,7 @@ class _Shapes:
         if not isinstance(text, str) or len(text) > self._left:
             return []
         self._left -= len(text)
-        return [self._keyer.traced(name, _bytes(form)) for name, form in zip(SHAPES, shape_forms(text), strict=True)]
+        return [self._keyer.traced(name, utf8(form)) for name, form in zip(SHAPES, shape_forms(text), strict=True)]
 
 
 def shape_forms(text: str) -> tuple[str, str, str]:
@@ -187,11 +188,7 @@ def _frame(members: Mapping[str, Any], name: str) -> bytes:
         return b""
     value = members[name]
     return (
-        b"s" + _bytes(value.replace(CACHE_POINT, "") if name == "text" else value)
+        b"s" + utf8(value.replace(CACHE_POINT, "") if name == "text" else value)
         if isinstance(value, str)
         else value_form(value)
     )
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")

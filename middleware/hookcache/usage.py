@@ -27,9 +27,8 @@ _raw_decode = json.JSONDecoder().raw_decode
 
 def parsed(body: bytes) -> Response:
     """What `json.loads(body)` gives, for which a hit has no time: it looks for other encodings and for blanks at both ends."""
-    if body.startswith(
-        b'{"'
-    ):  # an object in UTF-8: in any other encoding a zero byte would stand before or behind the brace
+    # An object in UTF-8: in any other encoding a zero byte would stand before or behind the brace.
+    if body.startswith(b'{"'):
         text = body.decode("utf-8", "surrogatepass")
         value, end = _raw_decode(text)
         if end == len(text):

@@ -218,7 +218,7 @@ def _store(entry: Entry, origin: tuple[bytes, ...], new: Side, rollout: str) -> 
     if there.reason is Reason.ERASED:
         return "erased"
     last_second = entry.hard_until_ms // 1000 + TOMBSTONE_SECONDS
-    new.assembly.items.put_all([index_item(index, key, last_second) for index in keyer.indexes_of(origin, key)])
+    new.assembly.items.put_all([index_item(index, key, last_second) for index in keyer.indexes(origin, key)])
     refused = new.table.put(replace(entry, key=key, origin=origin))
     if refused is Reason.SUPERSEDED:
         return "known"

@@ -282,10 +282,10 @@ class TestAHeartbeatThatFails:
         """F18, Control: a leader that gives up with its heartbeat throws a paid answer away."""
 
         class Nervous(flight_module.Leader):
-            def _beat(self):
+            def _beat(self, lease):
                 while not self._stop.wait(self._book.beat_seconds):
                     try:
-                        self._book.renew(self.lease)
+                        self._book.renew(lease)
                     except flight_module.TierUnavailable as trouble:
                         self.broken = trouble
                         return

@@ -18,13 +18,14 @@ from rig import Environment, Rig
 class OpenHearted(CachingHook):
     """The hook without its catch-alls: whatever a tier raises reaches the request."""
 
-    def _prepare(self, call: Call, rules: Rules) -> tuple[Cache | None, Lookup | Bypass]:
+    def _prepare(self, call: Call, rules: Rules) -> tuple[Cache, Lookup] | Bypass:
         cache = self._cache()
         assert cache is not None
         try:
-            return cache, cache.prepare(call.event, call.context, rules, call.receipt)
+            lookup = cache.prepare(call.event, call.context, rules, call.receipt)
         except Unkeyable as unkeyable:
-            return None, Bypass(unkeyable.reason)
+            return Bypass(unkeyable.reason)
+        return lookup if isinstance(lookup, Bypass) else (cache, lookup)
 
     def _ask(self, call: Call, cache: Cache, lookup: Lookup, leader: Any) -> Any:
         indexed = cache.index(lookup, leader, call.receipt)

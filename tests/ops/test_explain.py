@@ -214,7 +214,7 @@ class TestDeployed:
         """P50: an order goes before the settings, but where these say `off` nobody reads it; the hook itself agrees."""
         event = ocr_event(rig.image(b"page"))
         rig.call(event)
-        rig.first.cache.control.give(Orders(modes={"*": ordered} if ordered else {}))
+        rig.first.cache.control.amend(lambda _: Orders(modes={"*": ordered} if ordered else {}))
         verdict = look_up(event, rig.settings | {"HOOKCACHE_MODE": settings}, "", rig.clients, rig.clock)
         rig.call(event, rig.cold_start(HOOKCACHE_MODE=settings))
 

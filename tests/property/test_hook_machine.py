@@ -181,7 +181,7 @@ class HookMachine(RuleBasedStateMachine):
     @rule(generation=st.sampled_from(["0", "1"]))
     def operator_changes_the_generation(self, generation: str) -> None:
         """P44: or restores the one before."""
-        self.rig.environments[0].cache.control.give(Orders(generation=generation))
+        self.rig.environments[0].cache.control.amend(lambda _: Orders(generation=generation))
         self.generation = generation
         self.rig.clock.advance(SEEN_SECONDS)
         for environment in self.rig.environments:

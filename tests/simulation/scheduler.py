@@ -179,8 +179,8 @@ class Threading:
     def Event(self) -> _Event:
         return _Event(self._scheduler)
 
-    def Thread(self, target: Callable[[], None], name: str, daemon: bool) -> _Thread:
-        return _Thread(self._scheduler, target)
+    def Thread(self, target: Callable[..., None], *, args: tuple[object, ...] = (), name: str, daemon: bool) -> _Thread:
+        return _Thread(self._scheduler, lambda: target(*args))
 
 
 class _Event:

@@ -45,7 +45,7 @@ def erase(rig):
 
 def ordered(rig, orders):
     """Orders that another environment's operator gave, and the minute in which every environment follows them."""
-    rig.first.cache.control.give(orders)
+    rig.first.cache.control.amend(lambda _: orders)
     rig.clock.advance(61)
 
 

@@ -268,7 +268,7 @@ class TestLifetimes:
         for step in ("OCR", "Extraction"):
             rig.call(STEPS[step]())
         rig.clock.advance(1)
-        rig.first.cache.control.give(Orders(not_before_ms={"OCR": rig.clock.now_ms()}))
+        rig.first.cache.control.amend(lambda _: Orders(not_before_ms={"OCR": rig.clock.now_ms()}))
         rig.clock.advance(61)
         rig.call(STEPS[context](), rig.second)
 
@@ -279,7 +279,7 @@ class TestLifetimes:
         """P44, F38: every earlier entry becomes unreachable, and comes back with the old word."""
         rig.call(ocr_event())
         for generation in ("7", None):
-            rig.first.cache.control.give(Orders(generation=generation))
+            rig.first.cache.control.amend(lambda _, given=generation: Orders(generation=given))
             rig.clock.advance(61)
             rig.call(ocr_event())
 
@@ -935,7 +935,7 @@ class TestModes:
     def test_a_mode_that_writes_nothing_keeps_to_itself_who_the_backend_is(self, rig, mode, ordered, written):
         """P50, S58: by setting or by order; the control are the modes that do tell the others."""
         rig.call(ocr_event())
-        rig.first.cache.control.give(Orders(modes={"OCR": ordered} if ordered else {}))
+        rig.first.cache.control.amend(lambda _: Orders(modes={"OCR": ordered} if ordered else {}))
         rig.clock.advance(61)
         before = rig.dynamodb.of_kind("CONTROL")[0]["identity"]
         rig.call(ocr_event(), rig.cold_start(HOOKCACHE_MODE=mode))
@@ -965,7 +965,7 @@ class TestModes:
     def test_orders_set_a_mode_without_a_redeploy(self, rig):
         """P50, P44: an operator's stop, seen within a minute."""
         rig.call(ocr_event())
-        rig.first.cache.control.give(Orders(modes={"*": "off"}))
+        rig.first.cache.control.amend(lambda _: Orders(modes={"*": "off"}))
         rig.clock.advance(61)
         rig.call(ocr_event())
 

@@ -131,9 +131,11 @@ def test_every_image_and_the_form_are_indexed_once():
     one, other = ImageDigest(b"\x01" * 32, 7, "", ""), ImageDigest(b"\x02" * 32, 7, "", "")
 
     key = KEYER.key_of(FORM, IDENTITY, "0")
-    form, images = KEYER.form_index(sha256(FORM).digest()), [KEYER.image_index(each.sha256) for each in (one, other)]
+    form = sha256(FORM).digest()
+    found_by = [KEYER.form_index(form), *(KEYER.image_index(each.sha256) for each in (one, other))]
 
-    assert [form, *images, KEYER.shown_index(KEYER.shown(key))] == KEYER.indexes(FORM, [one, other, one], key)
+    indexes = KEYER.indexes([form, one.sha256, other.sha256, one.sha256], key)
+    assert [*found_by, KEYER.shown_index(KEYER.shown(key))] == indexes
 
 
 def test_what_lies_in_tables_never_changes():
@@ -174,12 +176,11 @@ def test_no_rollout_is_an_empty_one():
     keys = [
         KEYER.key_of(FORM, IDENTITY, "0", ""),
         KEYER.key_of(FORM, IDENTITY, "0"),
-        KEYER.key_of_pieces([FORM], IDENTITY, "0"),
         KEYER.key_of_digest(digest, IDENTITY, "0"),
     ]
 
     assert 1 == len(set(keys))
-    assert keys[0] != KEYER.key_of_pieces([FORM], IDENTITY, "0", "canary")
+    assert keys[0] != KEYER.key_of(FORM, IDENTITY, "0", "canary")
 
 
 @pytest.mark.parametrize("size", [1, LONG_TEXT - 1, LONG_TEXT, LONG_TEXT + 1, 2 * LONG_TEXT, 3 * LONG_TEXT + 5])
@@ -195,9 +196,9 @@ def test_a_long_text_counts_to_its_last_letter(size):
 
 
 def test_bytes_are_digested_as_they_are():
-    """P2: pieces that are bytes already, in one or several."""
+    """P2: pieces that are bytes already, in one or several, beside such that are text."""
     assert sha256(b"caf\xc3\xa9" + b"b").digest() == form_digest([b"caf\xc3\xa9", b"", b"b"])
-    assert KEYER.key_of(b"ab", IDENTITY, "0") == KEYER.key_of_pieces([b"a", "b"], IDENTITY, "0")
+    assert sha256(b"ab").digest() == form_digest([b"a", "b"])
 
 
 @pytest.mark.parametrize("purpose", ["keys", "tags", "index", "trace", "bodies"])

@@ -14,7 +14,6 @@ from hookcache.entry import Fence
 from hookcache.key import CacheKey
 from hookcache.leader import LATE_SECONDS, TICKS, Leader, Left, Pulse
 from hookcache.lease import Lease, LeaseBook, OwnerId, State
-from hookcache.outcome import Reason
 from stopwatch import Stopwatch
 
 
@@ -36,12 +35,19 @@ class Book(LeaseBook):
         return True
 
 
+def idle() -> Pulse:
+    """A pulse that counts nothing."""
+    pulse = Pulse(60.0)
+    pulse.close()
+    return pulse
+
+
 def lead(book: Book, left_seconds: float) -> tuple[float, list[Any]]:
     """Lead and leave; how long leaving took, and what followers were told."""
     told: list[Any] = []
     deadline = Deadline(SimpleNamespace(get_remaining_time_in_millis=lambda: left_seconds * 1000))
     lease = Lease(CacheKey(b"k" * 32), OwnerId("me"), Fence(1), EpochMillis(30_000))
-    with Stopwatch() as watch, Leader(told.append, deadline, book, lease, Reason.ABSENT):
+    with Stopwatch() as watch, Leader(told.append, deadline, book, idle(), lease):
         pass
     return watch.seconds, told
 
@@ -103,9 +109,9 @@ class Renewed(Book):
         return self._held
 
 
-def leader(book: Book, pulse: Pulse | None) -> Leader:
+def leader(book: Book, pulse: Pulse) -> Leader:
     lease = Lease(CacheKey(b"k" * 32), OwnerId("me"), Fence(1), EpochMillis(30_000))
-    return Leader(lambda _: None, Deadline(None), book, lease, Reason.ABSENT, pulse)
+    return Leader(lambda _: None, Deadline(None), book, pulse, lease)
 
 
 def threads(name: str) -> list[threading.Thread]:
@@ -143,10 +149,10 @@ class TestRenewals:
         assert not leading.lost
         assert [State.FREE] == book.released
 
-    def test_control_without_a_pulse_there_are_none(self):
+    def test_control_under_a_pulse_that_has_stopped_there_are_none(self):
         """F18, control: then the lease ends by itself."""
         book = Renewed(beat_seconds=0.05)
-        with leader(book, None):
+        with leader(book, idle()):
             time.sleep(0.2)
 
         assert 0 == book.renewed

@@ -96,14 +96,12 @@ class Slim:
             wire = self._wires.setdefault(url, Wire(url, self._place.tls, self._connect_seconds, self._read_seconds))
         return wire
 
-    def _send(
-        self, method: str, url: str, path: str, headers: Mapping[str, str], body: bytes = b"", query: str = ""
-    ) -> Reply:
+    def _send(self, method: str, url: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Reply:
         """One signed exchange, repeated where the service or its connection failed and attempts are left."""
-        wire, target = self._wire(url), f"{path}?{query}" if query else path
+        wire = self._wire(url)
         for left in reversed(range(self._attempts)):
             try:
-                reply = wire.exchange(method, target, self._signed(wire, method, path, query, headers, body), body)
+                reply = wire.exchange(method, path, self._signed(wire, method, path, headers, body), body)
             except Unusual:
                 raise
             except Exception:
@@ -116,11 +114,9 @@ class Slim:
             time.sleep(between(0, _PAUSE_SECONDS))
         raise AssertionError("a call is attempted at least once")  # pragma: no cover
 
-    def _signed(
-        self, wire: Wire, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
-    ) -> dict[str, str]:
+    def _signed(self, wire: Wire, method: str, path: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
         named = {"host": wire.host, **headers}
-        signed = self._signer.sign(self._place.credentials(), method, path, query, named, body)
+        signed = self._signer.sign(self._place.credentials(), method, path, "", named, body)
         signed["user-agent"] = "hookcache"
         return signed
 

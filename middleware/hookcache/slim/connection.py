@@ -50,11 +50,6 @@ class Reply:
         wanted = self._left if size_bytes is None else min(size_bytes, self._left)
         if wanted <= 0:
             return b""
-        data = self._connection.rest[:wanted]
-        if len(data) == wanted:  # it came with the head
-            self._connection.rest = self._connection.rest[wanted:]
-            self._left -= wanted
-            return data
         space = bytearray(wanted)
         self.readinto(memoryview(space))
         return bytes(space)
@@ -62,10 +57,8 @@ class Reply:
     def whole(self) -> bytes:
         """All of the body, and the connection given back. Raises as `read` does."""
         connection = self._connection
-        stays = self.headers.get("connection", "keep-alive") == "keep-alive"
-        if stays and self._left == len(
-            connection.rest
-        ):  # as nearly always: it came with the head, and nothing behind it
+        # As nearly always: it came with the head, and nothing behind it.
+        if self._left == len(connection.rest) and self._may_stay_open():
             content, connection.rest = connection.rest, b""
             self._left, self._closed = 0, True
             connection.give_back()
@@ -96,10 +89,13 @@ class Reply:
         if self._closed:
             return
         self._closed = True
-        if self._left == 0 and self.headers.get("connection", "").lower() != "close":
+        if self._left == 0 and self._may_stay_open():
             self._connection.give_back()
         else:
             self._connection.end()
+
+    def _may_stay_open(self) -> bool:
+        return self.headers.get("connection", "").lower() != "close"
 
 
 class Connection:
@@ -119,7 +115,13 @@ class Connection:
         self._ends = time.monotonic() + seconds
 
     def exchange(self, request: bytes) -> tuple[int, dict[str, str]]:
-        """Status and headers of the reply to `request`."""
+        """
+        Status and headers of the reply to `request`.
+
+        Raises:
+            ReadTimeoutError, ConnectionClosedError: what boto3 would raise for such an end.
+            Unusual: `framing`, for a reply that no service of AWS's sends.
+        """
         try:
             self.socket.sendall(request)
             return self._head()

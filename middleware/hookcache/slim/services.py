@@ -101,7 +101,7 @@ class SlimDynamoDB(_JsonService):
             return None
         try:
             body = _encode(arguments).encode()
-            wire = self._wires.get(self._url) or self._wire(self._url)
+            wire = self._wire(self._url)
             connection = wire.kept(seconds)
             if connection is None:
                 return None

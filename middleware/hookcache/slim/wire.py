@@ -26,6 +26,7 @@ class Wire:
 
     Args:
         url: scheme, host and port, no path.
+        tls: gives the context of connections to `https` addresses; it is not asked for others.
         connect_seconds, read_seconds: bounds of one wait each; the bound on a whole call is its caller's.
         most_idle: how many are kept.
     """
