@@ -411,3 +411,25 @@ def test_the_bill_of_our_metrics_is_the_documented_one():
     assert [(str(n), str(bill.metrics), f"{bill.custom_metrics:.2f}") for n, bill in bills.items()] == told
     assert len(written_names | {"BackendLatency"}) * 2 == bills[1].metrics
     assert f"a million invocations cost {bills[1].receipts:.2f} USD" in " ".join(README.split())
+
+
+def test_the_page_of_scale_counts_what_a_month_always_costs():
+    """P56: metrics of one step, alarms by the metrics that each watches, the secret."""
+    template = (FOLDER.parent / "template.yaml").read_text(encoding="utf-8")
+    alarms = [part.partition("\n\n")[0] for part in template.split("Type: AWS::CloudWatch::Alarm")[1:]]
+    watched = sum(max(1, alarm.count("MetricStat:")) for alarm in alarms)
+    page = (FOLDER.parent / "docs" / "scale.md").read_text(encoding="utf-8")
+    due = {"metrics": float(monthly_bill(1).custom_metrics), "alarms": watched * 0.10, "secret": 0.40}
+
+    assert {name: f"{amount:.2f}" for name, amount in due.items()} == amounts_told(page)
+    assert f"{sum(due.values()):.2f}   a month" in page
+
+
+def amounts_told(page: str) -> dict[str, str]:
+    """The first amount behind the arithmetic of each line."""
+    return dict(re.findall(r"^    (metrics|alarms|secret) .*?  (\d+\.\d\d)(?:   |$)", page, re.MULTILINE))
+
+
+def test_control_another_amount_is_noticed():
+    page = "    metrics   38 x 0.30               11.40   one step\n    secret                  0.50\n"
+    assert amounts_told(page) == {"metrics": "11.40", "secret": "0.50"}
