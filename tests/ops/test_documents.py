@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hookcache.outcome import Reason
 from hookcache.policy import Rules
@@ -182,7 +183,59 @@ def test_the_settings_page_lists_every_rule_with_its_default():
     defaults = members(Rules())
     plain = {name: list(value) if isinstance(value, tuple | frozenset) else value for name, value in defaults.items()}
     spelt = {name: f"`{json.dumps(value)}`".replace("0.0`", "0`") for name, value in plain.items()}
-    assert spelt | derived == rows_of("docs/settings.md")
+    assert spelt | derived == {name: told for name, told in rows_of("docs/settings.md").items() if name.islower()}
+
+
+class CloudFormation(yaml.SafeLoader):
+    """Reads a template; what a tag such as !Ref stands for is left out."""
+
+
+CloudFormation.add_multi_constructor("!", lambda loader, suffix, node: None)
+
+
+def parameters() -> dict[str, tuple[str, str]]:
+    """Each parameter of the stack: its default and what it takes, as docs/settings.md spells them."""
+    declared = yaml.load(text_of("template.yaml"), CloudFormation)["Parameters"]
+    return {name: (default_spelt(each), bounds_spelt(each)) for name, each in declared.items()}
+
+
+def default_spelt(parameter: dict[str, object]) -> str:
+    if "Default" not in parameter:
+        return "-"
+    default = parameter["Default"]
+    return (f"`{default}`" if default else "none") if parameter["Type"] == "String" else str(default)
+
+
+def bounds_spelt(parameter: dict[str, object]) -> str:
+    values = parameter.get("AllowedValues", [])
+    if parameter["Type"] == "String":
+        return ", ".join(f"`{value}`" for value in values)
+    return f"{parameter.get('MinValue', min(values, default=0))} to {parameter.get('MaxValue', max(values, default=0))}"
+
+
+def parameters_told(page: str) -> dict[str, tuple[str, str]]:
+    rows = re.findall(r"^\| `([A-Z]\w+)` \| (.+?) \| (.*?) ?\| .+ \|$", page, re.MULTILINE)
+    return {name: (default, takes) for name, default, takes in rows}
+
+
+def test_the_settings_page_lists_every_parameter_with_default_and_bounds():
+    """Both ways: the guided deployment shows no description."""
+    assert parameters() == parameters_told(text_of("docs/settings.md"))
+
+
+@pytest.mark.parametrize(
+    ("told", "instead"),
+    [
+        ("| `WaitSeconds` | 45 | 1 to 600 |", "| `WaitSeconds` | 40 | 1 to 600 |"),
+        ("| `WaitSeconds` | 45 | 1 to 600 |", "| `WaitSeconds` | 45 | 1 to 840 |"),
+        ("| `WaitSeconds` | 45 |", "| `PatienceSeconds` | 45 |"),
+    ],
+)
+def test_control_a_parameter_told_otherwise_is_noticed(told, instead):
+    page = text_of("docs/settings.md")
+
+    assert told in page
+    assert parameters() != parameters_told(page.replace(told, instead))
 
 
 def unexplained(text: str) -> list[str]:
