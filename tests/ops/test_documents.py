@@ -186,16 +186,20 @@ def test_the_settings_page_lists_every_rule_with_its_default():
     assert spelt | derived == {name: told for name, told in rows_of("docs/settings.md").items() if name.islower()}
 
 
-class CloudFormation(yaml.SafeLoader):
+class Template(yaml.SafeLoader):
     """Reads a template; what a tag such as !Ref stands for is left out."""
 
 
-CloudFormation.add_multi_constructor("!", lambda loader, suffix, node: None)
+Template.add_multi_constructor("!", lambda loader, suffix, node: None)
+
+
+def template() -> dict[str, dict]:
+    return yaml.load(text_of("template.yaml"), Template)
 
 
 def parameters() -> dict[str, tuple[str, str]]:
     """Each parameter of the stack: its default and what it takes, as docs/settings.md spells them."""
-    declared = yaml.load(text_of("template.yaml"), CloudFormation)["Parameters"]
+    declared = template()["Parameters"]
     return {name: (default_spelt(each), bounds_spelt(each)) for name, each in declared.items()}
 
 
@@ -284,3 +288,32 @@ def test_every_page_can_be_reached_from_the_readme():
 )
 def test_control_what_does_not_exist_is_found(check, text):
     assert 1 == len(check(text))
+
+
+def made_by_hand(page: str) -> dict[str, list[str]]:
+    """What docs/chaining.md says of each artifact to whoever deploys without SAM."""
+    return {name: rest.split(", ") for name, rest in re.findall(r"`(\w+Function)-arm64\.zip`, (.+?)(?:;| \|)", page)}
+
+
+def due_by_hand() -> dict[str, list[str]]:
+    """The same of the stack: Python, handler, memory and timeout, by their number or by their parameter's default."""
+    stack = template()
+    due = {}
+    for name in ("HookFunction", "EraseFunction"):
+        function = stack["Resources"][name]["Properties"]
+        memory = function["MemorySize"] or stack["Parameters"]["MemorySize"]["Default"]
+        timeout = function["Timeout"] or stack["Parameters"]["TimeoutSeconds"]["Default"]
+        due[name] = [f"`{function['Runtime']}`", f"handler `{function['Handler']}`", f"{memory} MB", f"{timeout} s"]
+    return due
+
+
+def test_a_deployment_without_sam_is_told_what_the_stack_does():
+    told = made_by_hand(text_of("docs/chaining.md"))
+
+    assert due_by_hand() == {name: told[name][:4] for name in told}
+
+
+def test_control_another_timeout_is_noticed():
+    page = text_of("docs/chaining.md").replace("512 MB, 60 s", "512 MB, 30 s")
+
+    assert due_by_hand()["EraseFunction"] != made_by_hand(page)["EraseFunction"][:4]
