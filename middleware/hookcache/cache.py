@@ -27,7 +27,7 @@ from hookcache.memo import REPLAY_EVENTS, Replay, ReplayMemo
 from hookcache.memory import MemoryTier
 from hookcache.outcome import Reason
 from hookcache.percall import CallControl, call_control, says_more
-from hookcache.policy import Admit, Bypass, Fresh, Mode, Refuse, Rules, Stale, Unusable, admit, judge, may_look_up
+from hookcache.policy import Admit, Bypass, Fresh, Mode, Refuse, Rules, Stale, Unusable, judge, may_look_up
 from hookcache.prices import Prices
 from hookcache.receipt import Receipt
 from hookcache.references import with_references
@@ -242,12 +242,11 @@ class Cache:
         return refused
 
     def _may_keep(self, lookup: Lookup, answer: Answer, reply: Metered) -> Admit | Refuse:
-        decision = admit(lookup.request, lookup.rules, reply, len(answer.body))
+        decision = lookup.may_keep(answer, reply)
         if isinstance(decision, Refuse):
             return decision
-        asked = lookup.standing.identity.version if lookup.standing.identity is not None else ""
-        if asked and answer.version and answer.version != asked:
-            return Refuse(Reason.OTHER_VERSION)  # deployed in between: the key names the code that did not answer (P40)
+        if not lookup.is_frozen and form_digest(canonical_pieces(lookup.request, lookup.digests)) != lookup.origin[0]:
+            return Refuse(Reason.EVENT_CHANGED)  # by its owner, since it was keyed: another question was answered (P5)
         if lookup.digests and not self._images.unchanged(lookup.request.images, lookup.digests, lookup.account):
             return Refuse(Reason.IMAGE_CHANGED)
         return Admit()
@@ -265,7 +264,7 @@ class Cache:
             usage=reply.units,
             context=lookup.request.context,
             backend_version=answer.version or "",
-            cost=self.prices.costs(reply.units),
+            cost=self.prices.costs(reply.units, 0.0),  # whoever counted the units has waited for the table
             origin=lookup.origin,
         )
 

@@ -16,7 +16,7 @@ import hashlib
 import hmac
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 from hookcache.bounded import within
 from hookcache.clock import Clock, EpochMillis
@@ -57,11 +57,22 @@ class BackendIdentity:
 
 @value
 class Standing:
-    """What holds now: identity None means that the backend could not be resolved (bypass `backend_unknown`)."""
+    """
+    What holds now: identity None means that the backend could not be resolved (bypass `backend_unknown`).
+
+    Where the orders are not known, `orders` stands for the strictest there might be, but for their mode: nothing that was
+    kept before is served, and nothing is kept. `corrupt` says that somebody put others in their place, or took them away (T5).
+    """
 
     identity: BackendIdentity | None
     orders: Orders
     corrupt: bool = False
+    orders_known: bool = True
+
+    def era(self, context: str) -> Hashable:
+        """Changes with the backend, the generation or an invalidation for `context`: what was kept before is then left behind."""
+        identity, orders = self.identity.digest if self.identity is not None else b"", self.orders
+        return identity, orders.generation, orders.not_before(context), orders.stale_before(context)
 
 
 class Control:
@@ -92,7 +103,8 @@ class Control:
         self._standing = Standing(None, Orders())
         self._checked_ms = 0
         self._due_ms = 0
-        self._orders_known = False
+        self._seen: Orders | None = None
+        """The last orders that could be read."""
         self._resolved_ms = 0
         self._asked_ms: int | None = None
 
@@ -102,7 +114,8 @@ class Control:
         and the mode that is ordered for `context` allow it.
 
         The last known identity serves for an hour while the control plane fails (3.8). A table that cannot be asked
-        leaves the last orders standing; where none were ever read, nothing stored before is served until they are.
+        leaves the last orders standing; where none were ever read, nothing stored before is served until they are, and
+        nothing is kept.
         """
         with self._lock:
             now = self._clock.now_ms()
@@ -114,7 +127,7 @@ class Control:
 
     def _due(self, now: EpochMillis) -> int:
         """When to look again: what others resolved half a minute ago is good for the other half only (P40)."""
-        if not self._orders_known:
+        if self._seen is None:
             return now + UNKNOWN_ORDERS_SECONDS * 1000
         left = self._resolved_ms + IDENTITY_SECONDS * 1000 - now
         return now + (left if left > 0 else IDENTITY_SECONDS * 1000)
@@ -152,19 +165,25 @@ class Control:
         return orders or Orders(), corrupt
 
     def _renew(self, now: EpochMillis, context: str, *, share: bool) -> Standing:
+        item: Item = {}
+        corrupt = False
         try:
             item = self._items.get(self._key, KIND) or {}
         except TierUnavailable:
-            # An operator may have invalidated what is stored, and this environment has never seen the orders (P44).
-            known = self._standing.orders if self._orders_known else Orders(not_before_ms={ALL_CONTEXTS: now})
-            return Standing(self._identity({}, now, share=False), known)
-        self._orders_known = True
-        orders, corrupt = self._orders(item)
-        if orders is None:
-            # Whoever damages the item must not undo an invalidation where it is already known (T5).
-            orders = self._standing.orders if corrupt else Orders()
-        share = share and orders.mode(context) not in _UNWRITTEN
-        return Standing(self._identity(item, now, share=share), orders, corrupt)
+            share = False
+        else:
+            given, corrupt = self._orders(item)
+            corrupt |= given is None and self._seen not in (
+                None,
+                Orders(),
+            )  # taken away, which no operator's command does
+            if not corrupt:
+                # Older orders that somebody puts back undo no invalidation that was seen here (T5).
+                self._seen = (given or Orders()).no_earlier_than(self._seen or Orders())
+        # An operator may just have invalidated all that is stored: so it is to be taken where no orders were ever seen (P44).
+        orders = self._seen if self._seen is not None else Orders(not_before_ms={ALL_CONTEXTS: now})
+        share = share and self._seen is not None and orders.mode(context) not in _UNWRITTEN
+        return Standing(self._identity(item, now, share=share), orders, corrupt, self._seen is not None)
 
     def _orders(self, item: Item) -> tuple[Orders | None, bool]:
         text = self._sealed(item, "orders")

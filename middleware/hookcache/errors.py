@@ -135,6 +135,11 @@ def backend_failed(message: str, error_type: str, *, timed_out: bool = False, sh
     return own_type(message, error_type, timed_out=timed_out, shared=shared)
 
 
+def shared_failure(error_type: str) -> BackendFailed:
+    """The backend's error of this type, met by the leader that a request waited for (P17)."""
+    return backend_failed("the fetch that this request waited for failed at the backend", error_type, shared=True)
+
+
 def type_of(error: Exception) -> str:
     """The type that the host reads of it. What a handler's own error has under such a name is not asked: it may raise."""
     return error.error_type if isinstance(error, BackendFailed) else type(error).__name__

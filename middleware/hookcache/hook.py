@@ -28,7 +28,7 @@ from hookcache.bounded import within
 from hookcache.cache import Cache
 from hookcache.clock import Clock, Deadline
 from hookcache.entry import Entry
-from hookcache.errors import FollowerTimedOut, Unkeyable, backend_failed, type_of, without_words
+from hookcache.errors import FollowerTimedOut, Unkeyable, shared_failure, type_of, without_words
 from hookcache.fallback import stale_answer
 from hookcache.hints import Any
 from hookcache.leader import Alone, Landed, Leader, Shared
@@ -36,7 +36,7 @@ from hookcache.lease import OwnerId
 from hookcache.lookup import Lookup
 from hookcache.metering import Meter
 from hookcache.outcome import Outcome, Reason
-from hookcache.policy import Bypass, Mode, Refuse, Rules, admit
+from hookcache.policy import Bypass, Mode, Refuse, Rules
 from hookcache.postable import postable
 from hookcache.prices import Prices
 from hookcache.receipt import Receipt
@@ -54,6 +54,7 @@ class Call:
 
     event: Any
     context: Any
+    rules: Rules
     deadline: Deadline
     receipt: Receipt
 
@@ -101,32 +102,32 @@ class CachingHook:
         """The answer to `event`: the backend's, or the one it gave to an equal request before."""
         step = metered_context(event)
         with self._meter.invocation(step, context) as receipt:  # step 10, whatever happens below
-            call = Call(event, context, Deadline(context), receipt)
+            call = Call(event, context, self._rules[step], Deadline(context), receipt)
             percall.refuse_loop(context, self._mark)
-            prepared = self._prepare(call, self._rules[step])  # steps 1-3
+            prepared = self._prepare(call)  # steps 1-3
             if isinstance(prepared, Bypass):
                 return self._delegate(call, prepared.reason)
             cache, lookup = prepared
             known = self._recall(call, cache, lookup)  # steps 4-5
             return self._fetch(call, cache, lookup) if known is None else known  # steps 6-9
 
-    def _prepare(self, call: Call, rules: Rules) -> tuple[Cache, Lookup] | Bypass:
+    def _prepare(self, call: Call) -> tuple[Cache, Lookup] | Bypass:
         """Steps 1-3: what to look up, or why nothing is."""
-        call.receipt.mode = rules.mode
-        if rules.mode is Mode.OFF:
+        call.receipt.mode = call.rules.mode
+        if call.rules.mode is Mode.OFF:
             return Bypass(Reason.MODE_OFF)  # reads and writes nothing, orders included (P50)
         try:
             cache = self._cache(call.deadline)
             if cache is None:
                 return Bypass(Reason.SECRET_UNAVAILABLE)
-            lookup = cache.prepare(call.event, call.context, rules, call.receipt, call.seconds_to_prepare)
+            lookup = cache.prepare(call.event, call.context, call.rules, call.receipt, call.seconds_to_prepare)
         except Unkeyable as unkeyable:
             call.receipt.image_errors += unkeyable.reason is Reason.IMAGE_UNREADABLE
             return Bypass(unkeyable.reason)
         except Exception as trouble:  # P18: our own fault must not fail the request
             call.receipt.error_type = type(trouble).__name__
             return Bypass(Reason.INTERNAL)
-        if isinstance(lookup, Lookup) and lookup.mode.serves and self._truth.distrusts(lookup.request.context):
+        if isinstance(lookup, Lookup) and self._truth.distrusts(lookup):
             return Bypass(Reason.DISTRUSTED)
         return lookup if isinstance(lookup, Bypass) else (cache, lookup)
 
@@ -144,7 +145,7 @@ class CachingHook:
             outcome = Outcome.HIT_MEMORY if recalled.from_memory else Outcome.HIT_TABLE
             # Not where the caller hears the backend speak: what it hears would be the check's answer and not the kept one.
             alone = leader is None and getattr(call.context, "outlet", None) is None
-            answer = self._check if alone and self._truth.wanted(lookup.rules) else self._replay
+            answer = self._check if alone and self._truth.wanted(lookup) else self._replay
             return answer(call, lookup, recalled.entry, outcome)
         except Exception as trouble:  # P18
             call.receipt.error_type, lookup.trouble = type(trouble).__name__, Reason.INTERNAL
@@ -161,10 +162,10 @@ class CachingHook:
             receipt.error_type = type_of(trouble)
             return kept
         reply, receipt.units_charged = self._note(call, answer), {}
-        if isinstance(admit(lookup.request, lookup.rules, reply, len(answer.body)), Refuse):
+        if isinstance(lookup.may_keep(answer, reply), Refuse):
             receipt.check = {"result": Finding.UNANSWERED.value}  # what would not be kept convicts nothing that is
         else:
-            receipt.check = self._truth.judge(lookup.request.context, lookup.rules, entry.as_json(), answer.response)
+            receipt.check = self._truth.judge(lookup, entry.as_json(), answer.response)
         charged = with_usage_of(entry.response(), reply.response)
         return postable(charged, entry.body) if entry.may_be_unpostable() else charged
 
@@ -176,15 +177,12 @@ class CachingHook:
             case Landed(entry) if cache.may_serve(lookup, entry):
                 return self._replay(call, lookup, entry, Outcome.COLLAPSED)
             case Shared(error_type):
-                message = "the fetch that this request waited for failed at the backend"
-                return self._fail(call, cache, lookup, backend_failed(message, error_type, shared=True))
+                return self._fail(call, cache, lookup, shared_failure(error_type))
             case Landed() | Alone() as ending:
                 lookup.trouble = ending.reason if isinstance(ending, Alone) else Reason.UNLEASED
                 return self._ask(call, cache, lookup, None)
 
     def _board(self, call: Call, cache: Cache, lookup: Lookup) -> Leader | Landed | Shared | Alone:
-        if lookup.mode is Mode.READ_ONLY:
-            return Alone(Reason.READ_ONLY)
         try:
             return cache.flights.board(
                 lookup.key,
@@ -193,7 +191,7 @@ class CachingHook:
                 lambda: cache.recall(lookup, call.receipt, again=True).entry,
                 manner=lookup.manner,
                 negative=lookup.rules.negative_errors,
-                unleased=lookup.trouble,
+                unleased=lookup.unleased,
             )
         except FollowerTimedOut:
             if not lookup.rules.delegate_after_wait:
@@ -255,13 +253,17 @@ class CachingHook:
         if stale is not None:
             call.receipt.error_type = type_of(error)
             return self._replay(call, lookup, stale, Outcome.STALE)
-        raise (without_words(error) if lookup.rules.error_detail == "type" else error) from error.__cause__
+        raise error
 
     def _invoke(self, call: Call, event: Any) -> Answer:
         started = self._clock.elapsed()
         call.receipt.asked_backend = True
         try:
             return self._backend.invoke(event, call.context, call.deadline)
+        except Exception as error:
+            if call.rules.error_detail == "type":
+                raise without_words(error) from None
+            raise
         finally:
             call.receipt.backend_ms += (self._clock.elapsed() - started) * 1000
 
@@ -282,8 +284,7 @@ class CachingHook:
 
     def _replay(self, call: Call, lookup: Lookup, entry: Entry, outcome: Outcome) -> Any:
         """A stored answer as the host gets it: parsed anew (P8), verbatim (P9), its usage zeros (P32)."""
-        response = entry.response()
-        receipt = call.receipt
+        response, receipt = entry.response(), call.receipt
         receipt.end(outcome, lookup.miss if outcome is Outcome.STALE else None)
         receipt.age_seconds = max(0, self._clock.now_ms() - entry.created_ms) / 1000
         receipt.entry_bytes = entry.body_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hookcache.backend import Answer
 from hookcache.clock import EpochMillis
 from hookcache.control import Standing
 from hookcache.entry import Entry
@@ -12,8 +13,9 @@ from hookcache.key import CacheKey
 from hookcache.memo import Named
 from hookcache.outcome import Outcome, Reason
 from hookcache.percall import CallControl
-from hookcache.policy import Mode, Rules
+from hookcache.policy import Admit, Mode, Refuse, Rules, admit
 from hookcache.request import HookRequest
+from hookcache.usage import Metered
 
 
 class Lookup:
@@ -68,17 +70,38 @@ class Lookup:
         return (Outcome.REFRESH if self.wishes.refresh else Outcome.MISS), self.miss
 
     @property
+    def is_frozen(self) -> bool:
+        """Is the event held as it was keyed? Else its owner may change it before the backend has it."""
+        return self._named is not None
+
+    def may_keep(self, answer: Answer, reply: Metered) -> Admit | Refuse:
+        """Is this an answer to keep, by what it says and by who gave it (P14, P40)?"""
+        asked = self.standing.identity.version if self.standing.identity is not None else ""
+        if asked and answer.version and answer.version != asked:
+            return Refuse(Reason.OTHER_VERSION)  # deployed in between: the key names the code that did not answer
+        return admit(self.request, self.rules, reply, len(answer.body))
+
+    @property
     def manner(self) -> Manner:
         """How it boards a flight."""
         if self.mode in {Mode.OBSERVE, Mode.WRITE_ONLY}:
             return Manner.TRY
         return Manner.OWN if self.wishes.refresh else Manner.FOLLOW
 
+    @property
+    def unleased(self) -> Reason | None:
+        """Why no lease is to be asked for; None where one is."""
+        if self.mode is Mode.READ_ONLY:
+            return Reason.READ_ONLY
+        if not self.standing.orders_known:
+            return Reason.TABLE_DOWN  # orders that could not be read may forbid that anything is kept (P50)
+        return self.trouble
+
     def blames_table(self, reason: Reason | None) -> bool:
         """
         Is the table to blame that no lease came, for `reason`? A look-up that failed was counted before; who never waits
-        may only have met a leader, and who is nested has met itself.
+        may only have met a leader, who is nested has met itself, and who reads only asked for none.
         """
-        if self.trouble is not None or reason is Reason.NESTED:
+        if self.trouble is not None or reason in {Reason.NESTED, Reason.READ_ONLY}:
             return False
         return reason is Reason.TABLE_DOWN or self.manner is not Manner.TRY

@@ -56,6 +56,15 @@ class Orders:
         later = {**times, context: max(before_ms, times.get(context, 0))}
         return replace(self, stale_before_ms=later) if soft else replace(self, not_before_ms=later)
 
+    def no_earlier_than(self, other: Orders) -> Orders:
+        """With every invalidation of `other` as well (P44)."""
+        orders = self
+        for context, time in other.not_before_ms.items():
+            orders = orders.invalidated(context, time)
+        for context, time in other.stale_before_ms.items():
+            orders = orders.invalidated(context, time, soft=True)
+        return orders
+
     def with_mode(self, context: str, mode: str | None) -> Orders:
         """With `mode` ordered for `context`; None takes the order back. One for all contexts replaces those for single ones."""
         kept = {} if context == ALL_CONTEXTS else self.modes

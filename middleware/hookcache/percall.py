@@ -29,6 +29,8 @@ _SAYS_NOTHING = re.compile(
     r"hookcache(_hops|_stream)?|w3c|traceparent|tracestate|baggage|b3|x-b3-.*|x-amzn-trace-id|sentry-trace|_datadog|x-datadog-.*",
     re.IGNORECASE,
 )
+_CLIENT = ("installation_id", "app_title", "app_version_name", "app_version_code", "app_package_name")
+_MOST_BYTES = 2_685  # whose base64 has 3,580
 _MARK = re.compile(r"[A-Za-z0-9_-]{1,64}")  # a function's name: what is none was written by somebody else
 
 
@@ -135,14 +137,33 @@ def refuse_loop(context: Any, mark: str) -> None:
 
 
 def onward(context: Any, mark: str) -> str:
-    """The client context for the backend: the caller's own, with our mark added, as base64 JSON (3,583 bytes at most)."""
+    """
+    The client context for the backend, as base64 JSON: the caller's own with our mark added.
+
+    A backend may answer by what the caller says there. So where there is no room for all of it, the marks go and not that:
+    first those of others, then ours, whose loop then ends by time limits alone.
+
+    Source: AWS Lambda API Reference, "Invoke", `ClientContext`: up to 3,583 bytes of base64; the runtime's `ClientContext` and
+    `Client` for the names of members.
+    """
+    told = _members(getattr(context, "client_context", None), ("client", "env"))
+    if told.get("client"):
+        told["client"] = _members(told["client"], _CLIENT)
     custom = {name: value for name, value in _custom(context).items() if name not in {MEMBER, HOPS}}
-    marks = ",".join([*hops(context)[-MAX_HOPS:], mark])
-    try:
-        whole = json.dumps({"custom": custom | {HOPS: marks}}).encode()
-    except (TypeError, ValueError, RecursionError):
-        whole = b""
-    # Base64 makes 3,583 of about 2,687; the caller's own part goes before our mark does.
-    if not 0 < len(whole) <= 2_600:
-        whole = json.dumps({"custom": {HOPS: marks}}).encode()
-    return binascii.b2a_base64(whole, newline=False).decode()
+    alone = json.dumps({"custom": {HOPS: mark}}).encode()
+    for marks in ([*hops(context)[-MAX_HOPS:], mark], [mark], []):
+        marked = custom | ({HOPS: ",".join(marks)} if marks else {})
+        try:
+            text = json.dumps(told | {"custom": marked}, ensure_ascii=False, separators=(",", ":"))
+        except (TypeError, ValueError, RecursionError):  # no JSON, so nobody sent it
+            break
+        spelt = text.encode("utf-8", "backslashreplace")  # half a character: as it was
+        if len(spelt) <= _MOST_BYTES:
+            return binascii.b2a_base64(spelt, newline=False).decode()
+    return binascii.b2a_base64(alone, newline=False).decode()  # more than can be sent: nobody sent it
+
+
+def _members(of: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """What a mapping says, or an object under `names`."""
+    members = of if isinstance(of, Mapping) else {name: getattr(of, name, None) for name in names}
+    return {name: told for name, told in members.items() if told}

@@ -29,6 +29,9 @@ LOAD_SECONDS = 2.0
 MOST_DEPTH, MOST_BYTES = 32, 8 * 1024 * 1024
 """A table nests five deep. A deeper text could end the process in the YAML library's C code; a longer one is no table."""
 
+MOST_PRICE, MOST_PRICES = Decimal(10**12), 100_000
+"""A price past this is a slip of the pen, and what it came to could not be written down. The host's own table has a thousand."""
+
 RETRY_SECONDS, MOST_RETRY_SECONDS = 30.0, 900.0
 """A table that could not be had is asked for again after so long, then after twice as long each time, up to the most."""
 
@@ -72,7 +75,7 @@ class PriceTable:
         The table in a text of the host's format, YAML or JSON.
 
         Raises:
-            ConfigurationError: it is not in that format, or a price is no finite number ≥ 0.
+            ConfigurationError: it is not in that format, or a price is no number from 0 to `MOST_PRICE`.
         """
         import yaml  # 20 ms, paid by the first miss of an environment and by no hit (docs/adr/0004)
 
@@ -80,6 +83,7 @@ class PriceTable:
             loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
             _refuse_depth(yaml.parse(text, Loader=loader))
             listed = yaml.load(text, Loader=loader)  # noqa: S506 - both are safe
+            _refuse_many(listed["pricing"])
             rows: dict[str, dict[str, Decimal]] = {}
             for row in listed["pricing"]:
                 name = _word(row["name"])
@@ -106,6 +110,12 @@ def _refuse_depth(events: Iterable[Any]) -> None:
             raise ValueError(f"nested deeper than {MOST_DEPTH}")
 
 
+def _refuse_many(rows: Any) -> None:
+    """A short text can spell out as many (YAML aliases)."""
+    if sum(len(row["units"]) for row in rows) > MOST_PRICES:
+        raise ValueError(f"more than {MOST_PRICES} prices")
+
+
 def _word(told: Any) -> str:
     """A name or a price; a list in its place may be a small text that spells out endless (YAML aliases)."""
     if isinstance(told, list | dict):
@@ -118,7 +128,7 @@ def _price(told: str, where: str) -> Decimal:
         price = Decimal(told)
     except InvalidOperation:
         price = Decimal("NaN")
-    if not price.is_finite() or price < 0:
+    if not (price.is_finite() and 0 <= price <= MOST_PRICE):
         raise ValueError(f"{where}: {told!r} is no price")
     return price
 

@@ -1,9 +1,9 @@
 """
 The truth check: a share of hits also asks the backend, and what it says is compared with what was kept (P59).
 
-    wanted(rules)                     is this hit one of the share?
-    judge(context, rules, kept, new)  the comparison as the receipt tells it; counts for or against the context
-    distrusts(context)                are the kept answers of this context wrong too often?
+    wanted(lookup)            is this hit one of the share?
+    judge(lookup, kept, new)  the comparison as the receipt tells it; counts for or against the context
+    distrusts(lookup)         are the kept answers of this context wrong too often?
 
 A difference is a matter for review, and no proof: models vary, also at temperature 0. So a field that says the same in other
 words, or lies outside what the host reads (`output`, and the words in `textractBlocks`), is `drift`; only another content of
@@ -17,15 +17,18 @@ import math
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from enum import StrEnum
 
 from hookcache.chance import drawn
 from hookcache.clock import Clock
 from hookcache.embedded import json_in
-from hookcache.hints import Any
-from hookcache.policy import Rules
+from hookcache.hints import TYPE_CHECKING, Any
+from hookcache.policy import Mode
 from hookcache.value import value
+
+if TYPE_CHECKING:
+    from hookcache.lookup import Lookup
 
 ALARM_FACTOR = 10.0
 """The rate that is to be found, as a multiple of the tolerated one (`check_limit`)."""
@@ -170,7 +173,10 @@ class TruthCheck:
 
     Each check moves a sum for its context: the log of how much likelier what was found is at `ALARM_FACTOR` times the
     tolerated rate of false hits than at that rate itself. Past `log((1 - MISSED_ALARM) / FALSE_ALARM)` the context is
-    bypassed for `DISTRUST_SECONDS`; below `log(MISSED_ALARM / (1 - FALSE_ALARM))` a new round of tests begins.
+    bypassed for `DISTRUST_SECONDS`; below `log(MISSED_ALARM / (1 - FALSE_ALARM))` a new round of tests begins. Another
+    backend, generation or invalidation leaves the answers behind that were judged, and with them sum and distrust.
+
+    In mode `read_only` it is the backend that is under suspicion: it convicts nothing that is kept.
     Source: Wald, "Sequential Tests of Statistical Hypotheses", 1945.
     """
 
@@ -178,30 +184,39 @@ class TruthCheck:
         self._clock = clock
         self._draw = draw
         self._lock = threading.Lock()
-        self._sums: dict[str, float] = {}
-        self._distrusted_until_ms: dict[str, int] = {}
+        self._sums: dict[str, tuple[Hashable, float]] = {}
+        self._distrusted_until_ms: dict[str, tuple[Hashable, int]] = {}
+        """By context, with the era they are of."""
 
-    def wanted(self, rules: Rules) -> bool:
+    def wanted(self, lookup: Lookup) -> bool:
         """Is this hit one of the share that is checked?"""
-        return rules.check_share > 0 and self._draw() < rules.check_share
+        share = lookup.rules.check_share
+        return share > 0 and lookup.mode is Mode.ON and self._draw() < share
 
-    def distrusts(self, context: str) -> bool:
+    def distrusts(self, lookup: Lookup) -> bool:
         """Were so many kept answers of this context wrong that none is served for a while?"""
-        return bool(self._distrusted_until_ms) and self._clock.now_ms() < self._distrusted_until_ms.get(context, 0)
+        context = lookup.request.context
+        if context not in self._distrusted_until_ms or lookup.mode is not Mode.ON:
+            return False
+        era, until_ms = self._distrusted_until_ms[context]
+        return era == lookup.standing.era(context) and self._clock.now_ms() < until_ms
 
-    def judge(self, context: str, rules: Rules, kept: bytes, new: Mapping[str, Any]) -> dict[str, Any]:
+    def judge(self, lookup: Lookup, kept: bytes, new: Mapping[str, Any]) -> dict[str, Any]:
         """Compare, count, and say it as the receipt does. Promise: P59."""
+        context, rules = lookup.request.context, lookup.rules
+        era = lookup.standing.era(context)
         try:
             comparison = compare(kept, new)
             shown = comparison.shown(rules.check_detail)
         except Exception:  # P18, P22: what cannot be compared must not send the caller to the backend a second time
             return {"result": Finding.UNANSWERED.value}
         with self._lock:
-            moved = self._sums.get(context, 0.0) + evidence(comparison.finding, rules.check_limit)
+            of, moved = self._sums.get(context, (era, 0.0))
+            moved = (moved if of == era else 0.0) + evidence(comparison.finding, rules.check_limit)
             if moved >= math.log((1 - MISSED_ALARM) / FALSE_ALARM):
-                self._distrusted_until_ms[context] = self._clock.now_ms() + int(DISTRUST_SECONDS * 1000)
+                self._distrusted_until_ms[context] = era, self._clock.now_ms() + int(DISTRUST_SECONDS * 1000)
                 moved = 0.0
-            self._sums[context] = 0.0 if moved <= math.log(MISSED_ALARM / (1 - FALSE_ALARM)) else moved
+            self._sums[context] = era, 0.0 if moved <= math.log(MISSED_ALARM / (1 - FALSE_ALARM)) else moved
         return shown
 
 

@@ -284,6 +284,22 @@ def test_a_shared_failure_is_told_apart_whatever_the_detail(make_rig: Any) -> No
     assert ["backend_failed", "shared_failure", "shared_failure"] == sorted(each["reason"] for each in rig.receipts)
 
 
+@pytest.mark.parametrize(("mode", "kept"), [("on", 1), ("read_only", 0)])
+def test_callers_of_one_process_share_a_call_in_every_mode_that_serves(make_rig: Any, mode: str, kept: int) -> None:
+    """P23, P50: `read_only` takes no lease and writes nothing, and who waits in the same process needs neither."""
+    rig = make_rig(HOOKCACHE_MODE=mode)
+    uri, environment = rig.image(b"page"), rig.first
+    rig.backend.gate.clear()
+    threading.Thread(target=open_when_others_wait, args=(rig, environment, 2)).start()
+
+    answers, _ = at_once(3, lambda: rig.call(ocr_event(uri), environment))
+
+    assert (1, 3, kept) == (len(rig.backend.calls), len(answers), len(rig.entries))
+    assert ["collapsed", "collapsed", "miss"] == sorted(rig.outcomes)
+    assert kept == len(rig.dynamodb.of_kind("LEASE"))
+    assert [0.0] * 3 == [metric(receipt, "TableErrors") for receipt in rig.receipts]
+
+
 # -------------------------------------------------------------------- receipts and settings
 
 

@@ -11,18 +11,18 @@ from hookcache.errors import Unkeyable
 from hookcache.hook import CachingHook, Call
 from hookcache.items import Items
 from hookcache.lookup import Lookup
-from hookcache.policy import Bypass, Rules
+from hookcache.policy import Bypass
 from rig import Environment, Rig
 
 
 class OpenHearted(CachingHook):
     """The hook without its catch-alls: whatever a tier raises reaches the request."""
 
-    def _prepare(self, call: Call, rules: Rules) -> tuple[Cache, Lookup] | Bypass:
+    def _prepare(self, call: Call) -> tuple[Cache, Lookup] | Bypass:
         cache = self._cache()
         assert cache is not None
         try:
-            lookup = cache.prepare(call.event, call.context, rules, call.receipt)
+            lookup = cache.prepare(call.event, call.context, call.rules, call.receipt)
         except Unkeyable as unkeyable:
             return Bypass(unkeyable.reason)
         return lookup if isinstance(lookup, Bypass) else (cache, lookup)

@@ -302,7 +302,7 @@ SCHEDULES = {
         [("request", PAGE), ("time_passes", {"seconds": 8 * 86_400}), ("request", PAGE | {"environment": 1})],
     ),
     "P14 admission": (
-        ("hookcache.cache.admit", _Weakened.everything_is_admitted),
+        ("hookcache.lookup.admit", _Weakened.everything_is_admitted),
         [("backend_will_fail", {"kind": "truncated"}), ("request", PAGE), ("request", PAGE)],
     ),
     "P1 images": (

@@ -3,7 +3,9 @@
 import copy
 import json
 import threading
+from collections import OrderedDict
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -29,6 +31,7 @@ from hookcache.backend import CallableBackend
 from hookcache.control import BackendIdentity, Orders
 from hookcache.errors import BackendFailed, BackendMalformed, BackendThrottled, DeadlineTooClose, FollowerTimedOut
 from hookcache.leader import Leader
+from hookcache.lookup import Lookup
 from rig import metric
 
 
@@ -412,6 +415,31 @@ class TestFailures:
             rig.call(ocr_event())
 
         assert ("ValidationException", False) == (type(caught.value).__name__, CANARY in str(caught.value))
+        assert (None, True) == (caught.value.__cause__, caught.value.__suppress_context__)
+
+    @pytest.mark.parametrize(("detail", "told"), [("type", False), ("full", True)])
+    @pytest.mark.parametrize(
+        ("event", "settings", "reason"),
+        [
+            (ocr_event() | {"inferenceConfig": {"temperature": 0.7}}, {}, "sampling"),
+            (ocr_event("s3://elsewhere/page.jpeg"), {}, "image_not_allowed"),
+            (ocr_event() | {"pageOutputUri": "s3://b/k"}, {}, "reference"),
+            (ocr_event() | {"messages": []}, {}, "event_shape"),
+            (ocr_event(), {"HOOKCACHE_MODE": "off"}, "mode_off"),
+        ],
+        ids=lambda each: each if isinstance(each, str) else "",
+    )
+    def test_nor_are_they_said_where_the_cache_is_not_used(self, make_rig, event, settings, reason, detail, told):
+        """P36: the runtime logs what a bypassed request raises as well; `full`, the default, is the control."""
+        rig = make_rig(**policy(**{"*": {"error_detail": detail}}), **settings)
+        rig.charged_hits = True
+        rig.backend.replies = [page_answer(), BackendRaised("ValidationException", f"bad {CANARY}")]
+        rig.call(event)
+        assert ("bypass", reason) == (rig.last["outcome"], rig.last["reason"])
+        with pytest.raises(BackendFailed) as caught:
+            rig.call(event)
+
+        assert ("ValidationException", told) == (type(caught.value).__name__, CANARY in str(caught.value))
 
     @pytest.mark.parametrize(
         ("reply", "error", "reason"),
@@ -488,6 +516,50 @@ class TestFailures:
         rig.charged_hits = True
 
         assert "miss" == rig.last["outcome"]
+
+
+class TestAnEventThatItsOwnerChanges:
+    """P1, P5, S15: in process the caller holds the very event, and may change it while the table is asked."""
+
+    EVENTS: ClassVar = {
+        "short": lambda text: summarization_event(text),
+        "too long to be named": lambda text: summarization_event(text + "x" * 300_000),
+        "another kind of mapping": lambda text: OrderedDict(summarization_event(text)),
+    }
+    POLICIES: ClassVar = {"": {}, "references": {"resolve_references": ["pageOutputUri"]}}
+
+    def asked_while_changed(self, rig, make):
+        """The text of an event is changed once its key is made; then somebody asks honestly what it said before."""
+        event = make("Question A")
+
+        def change(operation, arguments):
+            if operation == "update_item" and arguments["Key"]["kind"]["S"] == "LEASE":
+                block = event["messages"][0]["content"][0]
+                block["text"] = block["text"].replace("Question A", "Question B")
+
+        def question(event):
+            return "Question A" if "Question A" in event["messages"][0]["content"][0]["text"] else "Question B"
+
+        rig.backend.handler = lambda event: answer(question(event))
+        rig.dynamodb.before = change
+        rig.call(event)
+        rig.dynamodb.before = lambda *_: None
+        return text_of(rig.call(make("Question A")))
+
+    @pytest.mark.parametrize("rules", POLICIES.values(), ids=POLICIES)
+    @pytest.mark.parametrize("make", EVENTS.values(), ids=EVENTS)
+    def test_the_answer_to_one_question_is_never_kept_for_another(self, make_rig, make, rules):
+        """Held as it was keyed, or spelt again before its answer is kept."""
+        rig = make_rig(**policy(**{"*": rules}))
+
+        assert "Question A" == self.asked_while_changed(rig, make)
+        assert rig.receipts[0]["refusal"] in {"", "event_changed"}
+
+    def test_control_unless_it_is_spelt_again_it_is(self, make_rig, monkeypatch):
+        """Control: with that look left out the other question's answer is served."""
+        monkeypatch.setattr(Lookup, "is_frozen", True)
+
+        assert "Question B" == self.asked_while_changed(make_rig(), self.EVENTS["too long to be named"])
 
 
 class TestTable:
@@ -972,6 +1044,22 @@ class TestModes:
         assert ("bypass", "mode_off") == (rig.last["outcome"], rig.last["reason"])
 
 
+class TestPrices:
+    def test_an_answer_does_not_wait_twice_for_its_price(self, rig):
+        """P34, P53: the time left is for keeping it; whoever counted its units has waited for the table already."""
+        waits = []
+
+        class Prices:
+            def costs(self, units, seconds):
+                waits.append(seconds)
+                return {}
+
+        rig.first.cache.prices = Prices()
+        rig.call(ocr_event())
+
+        assert ([0.0], 1) == (waits, len(rig.entries))
+
+
 class TestWishes:
     def test_refresh_reaches_the_backend_and_replaces_for_all(self, rig):
         """P51, S56: in this environment at once, in others when their memory copy ends."""
@@ -1220,7 +1308,10 @@ class TestSecrecy:
             rig.call(extraction_event(CANARY))
         rig.dynamodb.plant(rig.entries[0] | {"body": {"B": CANARY.encode()}})
         rig.call(ocr_event(page), rig.second)
+        rig.backend.replies = [BackendRaised("ValueError", CANARY)]
+        with pytest.raises(BackendFailed):
+            rig.call(ocr_event(f"s3://{CANARY}/{CANARY}"))
 
-        assert 7 == len(rig.receipts)
+        assert 8 == len(rig.receipts)
         assert [] == [name for name in ("stdout", "stderr") if CANARY in getattr(rig, name).text]
         assert not any(CANARY in str(error) for error in rig.errors)

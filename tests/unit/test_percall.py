@@ -115,15 +115,37 @@ class TestHops:
             {"ClientContext": sent}
         )
 
-    @pytest.mark.parametrize("size", [10, 1_000, 100_000])
-    def test_the_client_context_stays_within_lambdas_limit(self, size):
-        """F40: 3,583 bytes of base64; the caller's own part goes before our mark does."""
-        context = SimpleNamespace(client_context={"custom": {"x": "y" * size}})
-
-        sent = onward(context, "GENAIIDP-cache")
+    @pytest.mark.parametrize(
+        ("size", "marks"),
+        [(10, "first,second"), (2_630, "first,second"), (2_636, "second"), (2_643, None), (2_665, None)],
+    )
+    def test_what_the_caller_says_goes_on_whole_and_the_marks_as_far_as_there_is_room(self, size, marks):
+        """F40, P5: 3,583 bytes of base64 at most. A backend may answer by what is said there, and by no mark."""
+        said = {"x": "y" * size}
+        sent = onward(SimpleNamespace(client_context={"custom": said | {"hookcache_hops": "first"}}), "second")
 
         assert len(sent) <= 3_583
-        assert "GENAIIDP-cache" == client_context_of({"ClientContext": sent})["custom"]["hookcache_hops"]
+        assert (
+            said | ({"hookcache_hops": marks} if marks else {}) == client_context_of({"ClientContext": sent})["custom"]
+        )
+
+    @pytest.mark.parametrize("said", [{"x": "y" * 100_000}, {"x": object()}], ids=["too long", "no JSON"])
+    def test_what_no_caller_can_have_sent_is_left_out(self, said):
+        """F40, P18: the call is made, under our mark."""
+        sent = onward(SimpleNamespace(client_context={"custom": said}), "GENAIIDP-cache")
+
+        assert {"hookcache_hops": "GENAIIDP-cache"} == client_context_of({"ClientContext": sent})["custom"]
+
+    @pytest.mark.parametrize("text", ["Zürich 10 €", "half a character: \ud800"])
+    def test_other_members_of_the_client_context_go_on_as_well(self, text):
+        """P2, P5: such a request is bypassed because the backend may answer by them: so it must have them."""
+        client = SimpleNamespace(app_title=text, installation_id=None)  # as the runtime makes it of the caller's JSON
+        sent = onward(
+            SimpleNamespace(client_context=SimpleNamespace(custom=None, env={"tenant": text}, client=client)), "m"
+        )
+
+        expected = {"env": {"tenant": text}, "client": {"app_title": text}, "custom": {"hookcache_hops": "m"}}
+        assert expected == client_context_of({"ClientContext": sent})
 
     def test_marks_do_not_grow_without_bound(self):
         """F40, T9: the latest 16 and ours."""

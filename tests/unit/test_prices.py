@@ -67,6 +67,28 @@ def test_the_table_is_read_once_and_late():
     assert [1] == reads
 
 
+@pytest.mark.parametrize("price", ["1000000000000.1", "1e13", "9e999998", "-1e-30"])
+def test_a_price_that_is_a_slip_of_the_pen_is_refused(price):
+    """P34, P18: what it came to would pass what decimals hold, after the backend was paid."""
+    with pytest.raises(ConfigurationError, match="is no price"):
+        PriceTable.parse(f"pricing: [{{name: a, units: [{{name: pages, price: '{price}'}}]}}]")
+    assert Decimal(10**12) == PriceTable.parse("pricing: [{name: a, units: [{name: p, price: '1e12'}]}]").price(
+        "a", "p"
+    )
+
+
+def test_a_short_text_that_spells_out_many_prices_is_refused():
+    """P34: 20 KB of aliases would take seconds in a thread that nobody can stop; the control has as many as are allowed."""
+
+    def table(rows, units):
+        listed = ", ".join(f"{{name: u{number}, price: 1}}" for number in range(units))
+        return f"pricing: [{{name: a, units: &u [{listed}]}}{', {name: a, units: *u}' * (rows - 1)}]"
+
+    with pytest.raises(ConfigurationError, match="more than 100000 prices"):
+        PriceTable.parse(table(101, 1_000))
+    assert 1_000 == len(PriceTable.parse(table(100, 1_000)).rows["a"])
+
+
 def test_an_unreadable_table_leaves_units_unpriced():
     """P34, P55: a receipt is no reason to fail a request."""
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ from fakes import (
     read_timeout,
     summarization_event,
 )
-from hookcache.policy import Rules
+from hookcache.policy import Mode, Rules
 from hookcache.truth import DISTRUST_SECONDS, Finding, TruthCheck, compare, evidence
 
 PAGE = "Invoice 4711 of the waterworks, due on 3 May, to be paid within fourteen days to the account below, total 17.20"
@@ -106,6 +107,12 @@ class TestComparison:
         assert [[len(value) for value in pair] for pair in comparison.shown("content")["values"]] == [[200, 200]]
 
 
+def hit(context="OCR", mode=Mode.ON, era="now", **rules):
+    """A look-up that found something, as far as the check is concerned."""
+    standing = SimpleNamespace(era=lambda _: era)
+    return SimpleNamespace(request=SimpleNamespace(context=context), mode=mode, standing=standing, rules=Rules(**rules))
+
+
 class TestTrust:
     def checks(self, rate, most, seed):
         """How many checks at a rate of false hits until the context is distrusted; None if `most` were not enough."""
@@ -113,8 +120,8 @@ class TestTrust:
         kept = json.dumps(answer(PAGE)).encode()
         for number in range(1, most + 1):
             wrong = draw.random() < rate
-            truth.judge("OCR", Rules(check_limit=0.001), kept, answer("Other" if wrong else PAGE))
-            if truth.distrusts("OCR"):
+            truth.judge(hit(check_limit=0.001), kept, answer("Other" if wrong else PAGE))
+            if truth.distrusts(hit()):
                 return number
         return None
 
@@ -141,18 +148,39 @@ class TestTrust:
         clock = FakeClock()
         truth, kept = TruthCheck(clock), json.dumps(answer(PAGE)).encode()
         for _ in range(4):
-            truth.judge("OCR", Rules(), kept, answer("Other"))
-        before = truth.distrusts("OCR"), truth.distrusts("Extraction")
+            truth.judge(hit(), kept, answer("Other"))
+        before = truth.distrusts(hit()), truth.distrusts(hit("Extraction"))
         clock.advance(DISTRUST_SECONDS)
 
-        assert (before, truth.distrusts("OCR")) == ((True, False), False)
+        assert (before, truth.distrusts(hit())) == ((True, False), False)
+
+    def test_what_was_judged_under_another_backend_or_generation_is_forgotten(self):
+        """P59: the answers that were wrong can no longer be served; the sum before the verdict goes as well."""
+        truth, kept = TruthCheck(FakeClock()), json.dumps(answer(PAGE)).encode()
+        for _ in range(3):
+            truth.judge(hit(), kept, answer("Other"))
+        truth.judge(hit(context="Extraction"), kept, answer("Other"))
+        for _ in range(2):
+            truth.judge(hit(context="Extraction", era="then"), kept, answer("Other"))
+
+        assert (True, False) == (truth.distrusts(hit()), truth.distrusts(hit(era="then")))
+        assert not truth.distrusts(hit(context="Extraction", era="then")), "two are no three"
+
+    def test_a_backend_under_suspicion_convicts_nothing(self):
+        """P50, P59: in mode `read_only` hits are not checked, and what checks said before holds nothing back."""
+        truth, kept = TruthCheck(FakeClock()), json.dumps(answer(PAGE)).encode()
+        for _ in range(3):
+            truth.judge(hit(), kept, answer("Other"))
+
+        assert [True, False] == [truth.distrusts(hit(mode=mode)) for mode in (Mode.ON, Mode.READ_ONLY)]
+        assert [True, False] == [truth.wanted(hit(mode=mode, check_share=1)) for mode in (Mode.ON, Mode.READ_ONLY)]
 
     @pytest.mark.parametrize(
         ("share", "drawn", "wanted"), [(0, 0.0, False), (0.1, 0.05, True), (0.1, 0.1, False), (1, 0.999, True)]
     )
     def test_a_share_of_the_hits_is_checked(self, share, drawn, wanted):
         """P59: none unless the operator says so."""
-        assert TruthCheck(FakeClock(), lambda: drawn).wanted(Rules(check_share=share)) is wanted
+        assert TruthCheck(FakeClock(), lambda: drawn).wanted(hit(check_share=share)) is wanted
 
     def test_environments_of_one_snapshot_check_other_hits(self):
         """P59: restored with the same state of Python's own random numbers, each still draws for itself."""
@@ -161,7 +189,7 @@ class TestTrust:
         for _ in range(2):
             random.seed(7)
             truth = TruthCheck(FakeClock())
-            checked_there.append([truth.wanted(Rules(check_share=0.5)) for _ in range(100)])
+            checked_there.append([truth.wanted(hit(check_share=0.5)) for _ in range(100)])
         random.setstate(before)
 
         assert checked_there[0] != checked_there[1]
@@ -255,6 +283,35 @@ class TestInTheHook:
         assert rig.outcomes[7:] == ["bypass", "bypass", "miss", "hit_memory"]
         assert rig.receipts[7]["reason"] == "distrusted"
         assert "Wrong" not in json.dumps(after)
+
+    @pytest.mark.parametrize(("executed", "found"), [("8", "unanswered"), ("7", "false_hit")])
+    def test_an_answer_of_a_version_deployed_since_convicts_nothing(self, make_rig, executed, found):
+        """P40, P59: within a minute of a deployment the new code answers the check of an answer of the old; the control is none."""
+        rig = make_rig(**checked())
+        rig.backend.version = "7"
+        rig.call(summarization_event())
+        rig.backend.replies = [answer("Something else entirely.")]
+        rig.backend.executed_version = executed
+        rig.call(summarization_event())
+
+        assert found == rig.last["check"]["result"]
+
+    def test_a_new_generation_lifts_the_distrust(self, make_rig):
+        """P44, P59: as docs/analysis.md says; without it the context stays bypassed for its hour."""
+        rig = make_rig(**checked())
+        pages = [summarization_event(str(number)) for number in range(3)]
+        for event in pages:
+            rig.call(event)
+        rig.backend.handler = lambda event: answer("Something else entirely.")
+        for event in (*pages, pages[0]):
+            rig.call(event)
+        assert ("bypass", "distrusted") == (rig.last["outcome"], rig.last["reason"])
+
+        rig.first.cache.control.amend(lambda orders: orders.with_generation("2"))
+        rig.clock.advance(61)
+        for _ in range(2):
+            rig.call(pages[0])
+        assert ["miss", "hit_memory"] == rig.outcomes[-2:]
 
     @pytest.mark.parametrize("mode", ["observe", "write_only", "off"])
     def test_modes_that_serve_nothing_check_nothing(self, make_rig, mode):

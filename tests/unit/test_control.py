@@ -1,0 +1,117 @@
+"""The operator's orders where somebody damages, takes away or puts back what carries them, or nobody can read it."""
+
+import pytest
+
+from fakes import BackendRaised, answer, refusal, summarization_event
+from hookcache.errors import BackendFailed
+
+EVENT = summarization_event("page")
+
+
+def kept_and_invalidated(rig):
+    """A bad answer was kept and invalidated since, and the backend is down: whoever serves it breaks the order."""
+    rig.backend.replies = [answer("Bad.")]
+    rig.call(EVENT)
+    rig.clock.advance(10)
+    before = control_of(rig)
+    rig.first.cache.control.amend(lambda orders: orders.invalidated("*", rig.clock.now_ms()))
+    rig.backend.handler = lambda event: BackendRaised("Down", "no")
+    rig.clock.advance(61)
+    return before
+
+
+def control_of(rig):
+    return rig.dynamodb.of_kind("CONTROL")[0]
+
+
+def is_served(rig, environment):
+    try:
+        rig.call(EVENT, environment)
+    except BackendFailed:
+        return False
+    return True
+
+
+def without(item, *names):
+    return {name: value for name, value in item.items() if name not in names}
+
+
+DAMAGE = {
+    "another text": lambda item, before: item | {"orders": {"S": "{}"}},
+    "no orders": lambda item, before: without(item, "orders", "orders_tag"),
+    "no tag": lambda item, before: without(item, "orders_tag"),
+    "no members": lambda item, before: {name: item[name] for name in ("pk", "kind")},
+}
+
+
+class TestAnInvalidationThatWasSeen:
+    @pytest.mark.parametrize("change", DAMAGE.values(), ids=DAMAGE)
+    def test_is_not_undone_by_who_can_write_the_table(self, rig, change):
+        """P44, T5: damaged or taken away, it holds where it is known, and an alarm is counted."""
+        before = kept_and_invalidated(rig)
+        assert not is_served(rig, rig.first)
+        rig.dynamodb.plant(change(control_of(rig), before))
+        rig.clock.advance(61)
+
+        assert not is_served(rig, rig.first)
+        assert [1] == rig.last["CorruptEntries"]
+
+    def test_is_not_undone_by_older_orders_that_are_put_back(self, rig):
+        """P44, T5: they are sealed as well as any, and no tag tells when."""
+        rig.first.cache.control.amend(lambda orders: orders.with_mode("*", "on"))
+        before = kept_and_invalidated(rig)
+        assert not is_served(rig, rig.first)
+        rig.dynamodb.plant(before)
+        rig.clock.advance(61)
+
+        assert not is_served(rig, rig.first)
+
+    def test_control_an_invalidation_that_never_was_hides_nothing(self, rig):
+        """Control: what the tests above hold back is served without the order."""
+        before = kept_and_invalidated(rig)
+        rig.dynamodb.plant(before)
+
+        assert is_served(rig, rig.cold_start())
+
+
+class TestOrdersThatWereNeverSeen:
+    @pytest.mark.parametrize("change", [DAMAGE["another text"], DAMAGE["no tag"]], ids=["another text", "no tag"])
+    def test_an_environment_that_starts_over_damaged_orders_serves_nothing_that_was_kept(self, rig, change):
+        """P44, T5: what they said is not known; the alarm tells the operator to give them again."""
+        before = kept_and_invalidated(rig)
+        rig.dynamodb.plant(change(control_of(rig), before))
+
+        assert not is_served(rig, rig.cold_start())
+        assert [1] == rig.last["CorruptEntries"]
+
+    @pytest.mark.parametrize(("ordered", "kept"), [("read_only", 0), ("off", 0), ("on", 1)])
+    def test_nothing_is_kept_before_they_are_known(self, rig, ordered, kept):
+        """P50: they may forbid it. One refused look at a cold start, and one second later they are known; `on` is the control."""
+        rig.first.cache.control.amend(lambda orders: orders.with_mode("*", ordered))
+        started, refused = rig.cold_start(), []
+
+        def refuse_one_look(operation, arguments):
+            if operation == "get_item" and arguments["Key"]["kind"]["S"] == "CONTROL" and not refused:
+                refused.append(operation)
+                raise refusal("ThrottlingException", "slow down", operation)
+
+        rig.dynamodb.before = refuse_one_look
+        rig.call(EVENT, started)
+
+        assert ([], [], ["get_item"]) == (rig.entries, rig.dynamodb.of_kind("LEASE"), refused)
+        assert ("bypass", "table_down") == (rig.last["outcome"], rig.last["reason"])
+
+        rig.clock.advance(2)
+        rig.call(EVENT, started)
+        assert kept == len(rig.entries)
+
+    def test_the_identity_is_not_told_before_they_are_known(self, rig):
+        """P50: an order of `read_only` or `off` forbids that as well."""
+        rig.call(EVENT)
+        rig.dynamodb.plant(DAMAGE["no tag"](control_of(rig) | {"orders": {"S": "{}"}}, None))
+        rig.clock.advance(61)
+        told = control_of(rig)["identity"]
+        rig.call(EVENT, rig.cold_start())
+
+        assert told == control_of(rig)["identity"]
+        assert 2 == rig.backend.described
