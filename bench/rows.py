@@ -272,7 +272,8 @@ class Bench:
             self.ours.cache._table.get(self._key_of(asked))
             mine = self.ours.assembly.spending.take()["table_read_units"]
         scanned = self.plain.dynamodb.scan(TableName=IDEMPOTENCY_TABLE)["Items"]
-        size = next(_item_bytes(item) for item in scanned if len(item.get("data", {}).get("S", "")) > 19_000)
+        # Other groups keep larger answers in the same table.
+        size = min(_item_bytes(item) for item in scanned if len(item.get("data", {}).get("S", "")) > 19_000)
         theirs = {"plain": found["ConsumedCapacity"]["CapacityUnits"], "idempotency": float(-(-size // 1024))}
         million = {name: Figure(units * 1e6, 0.0) for name, units in theirs.items()}
         ratios = {name: units / mine for name, units in theirs.items()}
