@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from fakes import FakeClock
 from hookcache_ops.local.lambda_service import LambdaService
+from missing import missing
 from rig import Rig
 
 # The quick suite tries the same examples each time, so that it fails for a change and never by chance; `long` searches on.
@@ -59,10 +60,9 @@ def rig(make_rig: Callable[..., Rig]) -> Rig:
 
 @pytest.fixture(scope="session")
 def ocr() -> None:
-    """An engine that reads pages. Without one a skip, which HOOKCACHE_REQUIRE_ENGINES=1 turns into a failure."""
+    """An engine that reads pages."""
     if importlib.util.find_spec("rapidocr_onnxruntime") is None and shutil.which("tesseract") is None:
-        reason = "no OCR here: RapidOCR is released for Python 3.12 and older; elsewhere install tesseract-ocr"
-        pytest.fail(reason) if os.environ.get("HOOKCACHE_REQUIRE_ENGINES") == "1" else pytest.skip(reason)
+        missing("no OCR here: RapidOCR is released for Python 3.12 and older; elsewhere install tesseract-ocr")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -20,11 +20,12 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from cloud_account import ROOT, required
+from cloud_account import ROOT
 
 from hookcache_ops.local.function import Function
 from hookcache_ops.local.lambda_service import LambdaService
 from hookcache_ops.local.server_process import free_port
+from missing import required
 
 pytestmark = pytest.mark.prove
 NAME, TIMEOUT_SECONDS = "GENAIIDP-refereed", 2

@@ -21,19 +21,11 @@ from hookcache_ops.backends.converse_stream_server import ConverseStreamServer, 
 from hookcache_ops.local.aws import LocalAws
 from hookcache_ops.local.lambda_service import Function
 from hookcache_ops.local.server_process import free_port
+from missing import required
 
 pytestmark = [pytest.mark.prove, pytest.mark.xdist_group("stream")]
 ROOT = FOLDER.parents[1]
 USAGE = {"inputTokens": 11, "outputTokens": 2, "totalTokens": 13}
-
-
-def required(path: Path, reason: str) -> Path:
-    """The path, or a skip that HOOKCACHE_REQUIRE_ENGINES turns into a failure."""
-    if path.exists():
-        return path
-    if os.environ.get("HOOKCACHE_REQUIRE_ENGINES") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def test_the_artifact_streams_by_itself(tmp_path: Path) -> None:
