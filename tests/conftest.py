@@ -16,8 +16,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from fakes import FakeClock
+from hookcache.commands import Commands
 from hookcache_ops.local.lambda_service import LambdaService
 from missing import missing
+from operator_rig import operator_of
 from rig import Rig
 
 # The quick suite tries the same examples each time, so that it fails for a change and never by chance; `long` searches on.
@@ -56,6 +58,13 @@ def make_rig() -> Iterator[Callable[..., Rig]]:
 def rig(make_rig: Callable[..., Rig]) -> Rig:
     """The whole hook on doubles, checked as a whole when the test is over (see `rig.py`)."""
     return make_rig()
+
+
+@pytest.fixture
+def operator(rig: Rig) -> Iterator[Commands]:
+    """The operator's commands on the rig's cache."""
+    with operator_of(rig) as commands:
+        yield commands
 
 
 @pytest.fixture(scope="session")
