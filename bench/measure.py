@@ -6,7 +6,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 Step = Callable[[], object]
 
@@ -33,8 +33,8 @@ class Row:
 
     Attributes:
         ours: our figure. peers: the others', by name; `limit` is what no program can beat.
-        per_round: ratios peer/ours of each round, so that both sides of a ratio saw the same moment.
-        less_is_better: False for rates.
+        ratios: by peer, above 1 where ours is better; `row` takes the median of the rounds' own, so that both sides of a
+            ratio saw the same moment.
     """
 
     name: str
@@ -43,7 +43,6 @@ class Row:
     peers: Mapping[str, Figure]
     ratios: Mapping[str, float]
     note: str = ""
-    less_is_better: bool = field(default=True)
 
 
 def turns(
@@ -65,7 +64,7 @@ def turns(
     return taken
 
 
-def row(name: str, taken: Mapping[str, Sequence[float]], unit: str, scale: float, note: str = "") -> Row:
+def row(name: str, taken: Mapping[str, Sequence[float]], unit: str, scale: float, note: str) -> Row:
     """A row of times. `ours` must be among the names; each ratio is the median of its rounds' ratios."""
     ours = taken["ours"]
     peers = {peer: values for peer, values in taken.items() if peer != "ours"}
@@ -82,9 +81,9 @@ def row(name: str, taken: Mapping[str, Sequence[float]], unit: str, scale: float
     )
 
 
-def noise(seconds: float = 1.0) -> Figure:
-    """A fixed piece of work, again and again: how far its times spread is how far this machine can be trusted now."""
-    taken, end = [], time.perf_counter() + seconds
+def noise() -> Figure:
+    """A second of fixed work, again and again: how far its times spread is how far this machine can be trusted now."""
+    taken, end = [], time.perf_counter() + 1
     while time.perf_counter() < end or len(taken) < 8:
         started = time.perf_counter()
         sum(range(200_000))

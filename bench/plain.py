@@ -137,7 +137,7 @@ def _blocks(event: Any) -> list[dict[str, Any]]:
 
 
 class Idempotent:
-    """Powertools' Idempotency over DynamoDB with its local cache; `forget` empties that, so that the table answers."""
+    """Powertools' Idempotency over DynamoDB with its local cache, or without it, so that the table answers."""
 
     def __init__(self, table: str, backend: Backend, *, local_cache: bool = True) -> None:
         from aws_lambda_powertools.utilities.idempotency import (

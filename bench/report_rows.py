@@ -29,7 +29,6 @@ def report_rows(receipts: int) -> Iterator[Row]:
         {"awk": Figure(found.lines / awk.seconds, 0.0)},
         {"awk": awk.seconds / ours.seconds},
         note,
-        less_is_better=False,
     )
     yield Row(
         f"{name}, peak memory",

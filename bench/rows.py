@@ -1,24 +1,21 @@
-"""The measurements, one function per group; each checks that all sides give the same answer before it takes time."""
+"""The measurements, one function per group. Before hits are timed, all sides must give the same answer, the backend unasked."""
 
 from __future__ import annotations
 
 import hashlib
 import http.client
 import json
-import os
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 from bench import libraries
+from bench.cold_rows import ColdStarts
 from bench.events import Context, answer, event, free, prose
 from bench.measure import Figure, Row, Step, row, turns
 from bench.ours import SETTINGS, Ours
@@ -26,7 +23,7 @@ from bench.output import receipts_go_out
 from bench.plain import Idempotent, Plain, emit, plain_key
 from bench.report_rows import report_rows
 from bench.servers import object_bytes
-from bench.stage import IDEMPOTENCY_TABLE, PROJECT, TABLE, Stage
+from bench.stage import IDEMPOTENCY_TABLE, TABLE, Stage
 from hookcache.canonical import canonical_pieces
 from hookcache.key import form_digest
 from hookcache.request import parse
@@ -41,7 +38,7 @@ class Bench:
     def __init__(self, stage: Stage, rounds: int, receipts: int) -> None:
         self.stage, self.rounds, self.receipts = stage, rounds, receipts
         self.given = answer(2_000)
-        self.backend_calls = self.started_again = 0
+        self.backend_calls = 0
         self._lock = threading.Lock()
         self.ours = Ours(TABLE, self._backend, stage.environ)
         self.plain = Plain(TABLE, self._backend)
@@ -52,6 +49,15 @@ class Bench:
         with self._lock:
             self.backend_calls += 1
         return self.given
+
+    @contextmanager
+    def _answering(self, size_bytes: int, seed: int) -> Iterator[None]:
+        """What the backend answers meanwhile."""
+        before, self.given = self.given, answer(size_bytes, seed)
+        try:
+            yield
+        finally:
+            self.given = before
 
     def _checked(self, steps: Mapping[str, Callable[[], Any]]) -> None:
         """Every contender answers alike, and without the backend."""
@@ -78,9 +84,7 @@ class Bench:
             asked = event(prose(size, umlauts="umlauts" in label))
             raw = asked["messages"][0]["content"][0]["text"].encode()
             steps: dict[str, Step] = {
-                "ours": lambda e=asked: keyer.key_of_digest(
-                    form_digest(canonical_pieces(parse(e), ())), b"identity", "0"
-                ),
+                "ours": lambda e=asked: keyer.key_of_digest(_form(e), b"identity", "0"),
                 "plain": lambda e=asked: plain_key(e, []),
                 "litellm": lambda e=asked: libraries.litellm_key(e),
                 "langchain": lambda e=asked: libraries.langchain_key(e),
@@ -139,7 +143,6 @@ class Bench:
 
     def table_hits(self) -> Iterator[Row]:
         for label, size, repeat in (("1 KB", 1_000, 12), ("20 KB", 20_000, 12), ("300 KB", 300_000, 4)):
-            self.given = answer(size, seed=size)
             asked = event(prose(2_000, seed=size + 1))
 
             def ours(e: Any = asked) -> Any:
@@ -152,18 +155,16 @@ class Bench:
 
             handlers: dict[str, Step] = {"ours": ours, "plain": plain}
             handlers["idempotency"] = lambda e=asked: self.uncached(e, CONTEXT)
-            with receipts_go_out():
+            with self._answering(size, seed=size), receipts_go_out():
                 self._checked(handlers)
                 limit: dict[str, Step] = {"limit": self._bare_round_trip(json.dumps(self.given))}
-                for clock, unit, scale in ((time.process_time, "µs CPU", MICRO), (time.perf_counter, "µs", MICRO)):
+                for clock, unit in ((time.process_time, "µs CPU"), (time.perf_counter, "µs")):
                     taken = turns({**handlers, **limit}, self.rounds, repeat, clock)
                     note = "whole handler; limit: one bare socket round trip and one JSON parse"
-                    yield row(f"table hit, {label} answer", taken, unit, scale, note)
-        self.given = answer(2_000)
+                    yield row(f"table hit, {label} answer", taken, unit, MICRO, note)
 
     def misses(self) -> Iterator[Row]:
         number = iter(range(10**9))
-        self.given = answer(20_000)
 
         def fresh() -> Any:
             return event(f"{next(number)} {uuid.uuid4().hex} {_TEXT}")
@@ -173,11 +174,10 @@ class Bench:
             "plain": lambda: self.plain(fresh(), CONTEXT),
             "idempotency": lambda: self.idempotent(fresh(), CONTEXT),
         }
-        with receipts_go_out():
+        with self._answering(20_000, seed=2), receipts_go_out():
             taken = turns(steps, self.rounds, 8, time.process_time)
         note = "20 KB answer, backend that answers at once; ours leases, indexes and seals as well: 6 calls to the table, not 2"
         yield row("miss, all but the backend", taken, "µs CPU", MICRO, note)
-        self.given = answer(2_000)
 
     def _bare_round_trip(self, stored: str) -> Step:
         """GetItem of something small over a socket that is open already, unsigned but for a header that looks like it."""
@@ -236,8 +236,7 @@ class Bench:
         meter = self.ours._hook._meter
         metrics, asked = Metrics(namespace="Bench", service="record"), event("x")
         started = time.perf_counter()
-        line = meter.record(receipt) if isinstance(meter.record(receipt), str) else json.dumps(meter.record(receipt))
-        parsed = json.loads(line)
+        parsed = json.loads(meter.record(receipt))
         steps: dict[str, Step] = {
             "ours": lambda: meter._close(receipt),
             "plain": lambda: emit(metrics, asked, CONTEXT, "hit", started),
@@ -256,9 +255,8 @@ class Bench:
         Idempotency writes first, and the failed condition is charged for the item that stood in the way: 1 unit per KB.
         Source: Amazon DynamoDB Developer Guide, "Condition expressions" and "Capacity unit consumption".
         """
-        self.given = answer(20_000, seed=9)
         asked = event(prose(2_000, seed=99))
-        with receipts_go_out():
+        with self._answering(20_000, seed=9), receipts_go_out():
             for handler in (self.ours, self.plain, self.uncached):
                 handler(asked, CONTEXT)
             self.ours.forget()
@@ -274,7 +272,8 @@ class Bench:
             self.ours.cache._table.get(self._key_of(asked))
             mine = self.ours.assembly.spending.take()["table_read_units"]
         scanned = self.plain.dynamodb.scan(TableName=IDEMPOTENCY_TABLE)["Items"]
-        size = next(_item_bytes(item) for item in scanned if len(item.get("data", {}).get("S", "")) > 19_000)
+        # Other groups keep larger answers in the same table.
+        size = min(_item_bytes(item) for item in scanned if len(item.get("data", {}).get("S", "")) > 19_000)
         theirs = {"plain": found["ConsumedCapacity"]["CapacityUnits"], "idempotency": float(-(-size // 1024))}
         million = {name: Figure(units * 1e6, 0.0) for name, units in theirs.items()}
         ratios = {name: units / mine for name, units in theirs.items()}
@@ -282,12 +281,11 @@ class Bench:
         yield Row(
             "table units of a million hits, 20 KB answer", "units", Figure(mine * 1e6, 0.0), million, ratios, note
         )
-        self.given = answer(2_000)
 
     def _key_of(self, asked: Any) -> Any:
         cache = self.ours.cache
         identity = cache.control.now().identity.digest
-        return cache._keyer.key_of_digest(form_digest(canonical_pieces(parse(asked), ())), identity, "0")
+        return cache._keyer.key_of_digest(_form(asked), identity, "0")
 
     # ------------------------------------------------------------------------------------------ many at once
 
@@ -354,66 +352,16 @@ class Bench:
             rates,
             ratios,
             "one thread",
-            less_is_better=False,
         )
 
     # ------------------------------------------------------------------------------------------ cold start
 
     def cold_starts(self) -> Iterator[Row]:
-        self.given = answer(20_000, seed=7)
         asked = event(prose(2_000, seed=77))
-        with receipts_go_out():
-            self._checked({"ours": lambda: self.ours(asked, CONTEXT), "plain": lambda: self.plain(asked, CONTEXT)})
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "event.json")
-            file.write_text(json.dumps([asked, free(self.given), TABLE]), encoding="utf-8")
-            taken: dict[str, dict[str, list[float]]] = {kind: {} for kind in ("wall", "cpu", "rss")}
-            for _ in range(max(7, self.rounds // 2) + 1):
-                for name in ("ours", "plain", "limit"):
-                    for kind, value in zip(taken, self._started(name, file), strict=True):
-                        taken[kind].setdefault(name, []).append(value)
-        for kinds in taken.values():
-            for values in kinds.values():
-                del values[0]  # the first one read the files from disk
-        note = "fresh process to the first answer from the table over HTTPS; limit: python, TLS, one unsigned call"
-        if self.started_again:
-            note += f"; {self.started_again} starts gave no table hit in time and were made again"
-        yield row("cold start to first table hit", taken["wall"], "ms", 1.0, note)
-        yield row("cold start to first table hit, CPU", taken["cpu"], "ms CPU", 1.0, note)
-        yield row("memory after the first table hit", taken["rss"], "MB RSS", 1.0, note)
-        self.given = answer(2_000)
-
-    def _started(self, name: str, file: Path) -> tuple[float, float, float]:
-        """A start that ended in a table hit. On a very busy machine the table's time limit may pass first, and it is a miss."""
-        for _ in range(2):
-            try:
-                return self._start(name, file)
-            except RuntimeError:
-                self.started_again += 1
-        return self._start(name, file)
-
-    def _start(self, name: str, file: Path) -> tuple[float, float, float]:
-        program = ["bench.cold_limit"] if name == "limit" else ["bench.cold_start", name, str(file)]
-        environ = {**self.stage.tls_environ, **SETTINGS, "PATH": os.environ["PATH"]}
-        if name != "plain":  # boto3 reads every public root, ours those of AWS
-            environ["AWS_CA_BUNDLE"] = str(self.stage.few_roots)
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, "-m", *program],
-            env=environ,
-            cwd=PROJECT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        line = process.stdout.readline()  # type: ignore[union-attr]
-        wall = time.perf_counter() - started
-        errors = process.stderr.read()  # type: ignore[union-attr]
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode or not line:
-            raise RuntimeError(f"the {name} program failed: {errors.strip().splitlines()[-1:]}")
-        return wall * 1000, (used.ru_utime + used.ru_stime) * 1000, json.loads(line)["rss_mb"]
+        with self._answering(20_000, seed=7):
+            with receipts_go_out():
+                self._checked({"ours": lambda: self.ours(asked, CONTEXT), "plain": lambda: self.plain(asked, CONTEXT)})
+            yield from ColdStarts(self.stage, asked, free(self.given)).rows(max(7, self.rounds // 2))
 
     def all(self) -> Mapping[str, Callable[[], Iterator[Row]]]:
         """Every group by the name under which `--only` takes it."""
@@ -434,6 +382,11 @@ class Bench:
 
 
 _TEXT = prose(2_000, seed=3)
+
+
+def _form(asked: Any) -> bytes:
+    """The digest that an event without images is keyed by."""
+    return form_digest(canonical_pieces(parse(asked), ()))
 
 
 def _first_byte_and_hash(pages: list[bytes]) -> None:

@@ -16,7 +16,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from fakes import FakeClock
+from hookcache.commands import Commands
 from hookcache_ops.local.lambda_service import LambdaService
+from missing import missing
+from operator_rig import operator_of
 from rig import Rig
 
 # The quick suite tries the same examples each time, so that it fails for a change and never by chance; `long` searches on.
@@ -57,12 +60,18 @@ def rig(make_rig: Callable[..., Rig]) -> Rig:
     return make_rig()
 
 
+@pytest.fixture
+def operator(rig: Rig) -> Iterator[Commands]:
+    """The operator's commands on the rig's cache."""
+    with operator_of(rig) as commands:
+        yield commands
+
+
 @pytest.fixture(scope="session")
 def ocr() -> None:
-    """An engine that reads pages. Without one a skip, which HOOKCACHE_REQUIRE_ENGINES=1 turns into a failure."""
+    """An engine that reads pages."""
     if importlib.util.find_spec("rapidocr_onnxruntime") is None and shutil.which("tesseract") is None:
-        reason = "no OCR here: RapidOCR is released for Python 3.12 and older; elsewhere install tesseract-ocr"
-        pytest.fail(reason) if os.environ.get("HOOKCACHE_REQUIRE_ENGINES") == "1" else pytest.skip(reason)
+        missing("no OCR here: RapidOCR is released for Python 3.12 and older; elsewhere install tesseract-ocr")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -54,7 +54,6 @@ ENVIRONMENT: Mapping[str, str] = {
 }
 
 COUNTED = ("MemoryHits", "TableHits", "Collapsed", "Misses", "Bypasses", "Failures")
-FROM_CACHE = {"hit_memory", "hit_table", "collapsed", "stale"}
 
 
 class Output(io.TextIOBase):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import logging
 import random
-import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -39,7 +38,6 @@ LONGEST_SLEEP_SECONDS = 300.0
 RETRIED_API_ERRORS = frozenset(
     {"TooManyRequestsException", "ServiceException", "EC2ThrottledException", "ResourceConflictException"}
 )
-TRUNCATED = frozenset({"max_tokens", "max_output_tokens", "incomplete"})
 
 Event = dict[str, Any]
 Response = dict[str, Any]
@@ -53,10 +51,6 @@ class Timeouts:
     read_seconds: float
     sdk_attempts: int
 
-    def scaled(self, factor: float) -> Timeouts:
-        """The same regime on a shorter scale of time, for trials that cannot wait for minutes."""
-        return Timeouts(self.connect_seconds * factor, self.read_seconds * factor, self.sdk_attempts)
-
     def config(self) -> Config:
         """For the Lambda client: up to 20 threads of the host share one."""
         return Config(
@@ -67,7 +61,6 @@ class Timeouts:
         )
 
 
-OLD_TIMEOUTS = Timeouts(60, 60, 5)
 NEW_TIMEOUTS = Timeouts(10, 840, 1)
 
 
@@ -286,32 +279,7 @@ def text_of(response: Response) -> str:
     return "".join(block["text"] for block in content if isinstance(block.get("text"), str))
 
 
-def is_truncated(response: Response) -> bool:
-    """True where Assessment asks again in smaller batches."""
-    return response.get("stopReason") in TRUNCATED
-
-
 def raw_text(response: Response) -> Any:
     """What OCR stores as the page's `rawText.json`: the blocks, or without any the whole answer."""
     blocks = response.get("textractBlocks")
     return blocks if isinstance(blocks, dict) and blocks.get("Blocks") else response
-
-
-_FENCED = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
-
-
-def json_of(text: str) -> Any:
-    """
-    The JSON in an answer: the whole text, what is inside code fences, or the first object in prose.
-
-    Raises:
-        ValueError: none of them parses.
-    """
-    fenced = _FENCED.search(text)
-    start = text.find("{")
-    for candidate in (text, fenced[1] if fenced else "", text[start : text.rfind("}") + 1] if start >= 0 else ""):
-        try:
-            return json.loads(candidate)
-        except ValueError:
-            continue
-    raise ValueError("the answer holds no JSON")

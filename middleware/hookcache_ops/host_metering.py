@@ -9,8 +9,7 @@ Source: the host's behaviour, "What the host records", "CloudWatch conventions".
 from __future__ import annotations
 
 import threading
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -48,31 +47,6 @@ def recorded_usage(usage: Any, numbers_only: bool) -> dict[str, Any]:
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
     return {**kept, "requests": 1}
-
-
-class MeteringSums:
-    """Sums per key and unit over everything that a document needed, as its report shows them. Safe for threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._sums: defaultdict[tuple[str, str], float] = defaultdict(float)
-
-    def add(self, metering: Mapping[str, Mapping[str, Any]]) -> None:
-        """Count the metering of one call; what is no number is reported as 1.0, as older hosts do."""
-        with self._lock:
-            for key, units in metering.items():
-                for unit, value in units.items():
-                    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-                    self._sums[key, unit] += value if is_number else 1.0
-
-    def of(self, key: str) -> dict[str, float]:
-        """The sums under one key, by unit."""
-        with self._lock:
-            return {unit: value for (of_key, unit), value in self._sums.items() if of_key == key}
-
-    def keys(self) -> set[str]:
-        with self._lock:
-            return {key for key, _ in self._sums}
 
 
 @dataclass(slots=True)

@@ -145,7 +145,7 @@ def reach_of(args: argparse.Namespace, client: Any = None, environ: Mapping[str,
         raise ReachError(_unasked(error)) from None
 
 
-def variables_of(function: str, client: Any = None) -> Mapping[str, str]:
+def variables_of(function: str) -> Mapping[str, str]:
     """
     The environment of a deployed function, whose table and secret a command then uses with the caller's own rights.
 
@@ -153,24 +153,22 @@ def variables_of(function: str, client: Any = None) -> Mapping[str, str]:
         ReachError: it cannot be found or read.
     """
     try:
-        return _variables(client if client is not None else _lambda_client(), function)
+        return _variables(_lambda_client(), function)
     except BotoCoreError as error:
         raise ReachError(_unasked(error)) from None
 
 
-def variables_for(
-    args: argparse.Namespace, client: Any = None, environ: Mapping[str, str] | None = None
-) -> dict[str, str]:
+def variables_for(args: argparse.Namespace) -> dict[str, str]:
     """
     The HOOKCACHE_* variables of `--function`, else of this shell.
 
     Raises:
         ReachError: they cannot be read, or name no table.
     """
-    found: Mapping[str, str] = os.environ if environ is None else environ
+    found: Mapping[str, str] = os.environ
     try:
         if args.function:
-            found = _variables(client if client is not None else _lambda_client(), args.function)
+            found = _variables(_lambda_client(), args.function)
     except BotoCoreError as error:
         raise ReachError(_unasked(error)) from None
     own = {name: value for name, value in found.items() if name.startswith(PREFIX)}

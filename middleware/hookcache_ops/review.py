@@ -72,15 +72,15 @@ class Checks:
         }
 
 
-def interval(found: int, of: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def interval(found: int, of: int) -> tuple[float, float]:
     """
-    Where the true rate lies, with the given confidence, when `found` of `of` were found; (0, 1) where nothing was looked at.
+    Where the true rate lies, with `CONFIDENCE`, when `found` of `of` were found; (0, 1) where nothing was looked at.
 
     Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", 1927.
     """
     if not of:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
     rate, square = found / of, z * z / of
     middle, spread = rate + square / 2, z * math.sqrt(rate * (1 - rate) / of + square / (4 * of))
     low, high = ((middle + side * spread) / (1 + square) for side in (-1, 1))

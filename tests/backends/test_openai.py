@@ -19,7 +19,7 @@ from hookcache_ops.backends.reading import Told
 ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:model-key-abc123"
 KEY = "sk-canary-4711"
 app = load_function("openai", OPENAI_BASE_URL="http://127.0.0.1/v1", OPENAI_MODEL="m")
-errors, request_module, answer_module = app.module_backend_errors, app.module_chat_request, app.module_chat_answer
+errors, answer_module = app.module_backend_errors, app.module_chat_answer
 Deadline = app.module_deadline.Deadline
 
 

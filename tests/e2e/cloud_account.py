@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import pytest
 from botocore.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,13 +32,6 @@ def lambda_handler(event, context):
             "stopReason": "end_turn", "usage": {"inputTokens": 7, "outputTokens": 3, "totalTokens": 10, "pages": 1}}
 """
 TRUST = {"Statement": {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}}
-
-
-def required(path: Path, reason: str) -> Path:
-    """`path`, or a skip where it is not installed; with HOOKCACHE_REQUIRE_ENGINES=1 that is a failure."""
-    if not path.exists():
-        pytest.fail(reason) if os.environ.get("HOOKCACHE_REQUIRE_ENGINES") == "1" else pytest.skip(reason)
-    return path
 
 
 @dataclass

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from cloud_account import ACCOUNT, ARTIFACTS, BACKEND, REGION, ROOT, TRUST, WORKING_BUCKET, Account, build, required
+from cloud_account import ACCOUNT, ARTIFACTS, BACKEND, REGION, ROOT, TRUST, WORKING_BUCKET, Account, build
 
 from hookcache_ops.local.server_process import ServerProcess
+from missing import required
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,14 @@
 """
 AWS's own emulator of the runtime interface as referee of the local Lambda service: same handler, same events, same payloads.
 
-The emulator comes with the SAM command line. It takes one request at a time, has no FunctionError header and answers a
-timeout in plain text: what is compared is what a function's caller gets as payload.
+It has no FunctionError header and answers a timeout in plain text: what is compared is what a function's caller gets as
+payload.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +16,10 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from cloud_account import ROOT, required
 
+from emulator import asked, emulated
 from hookcache_ops.local.function import Function
 from hookcache_ops.local.lambda_service import LambdaService
-from hookcache_ops.local.server_process import free_port
 
 pytestmark = pytest.mark.prove
 NAME, TIMEOUT_SECONDS = "GENAIIDP-refereed", 2
@@ -71,34 +66,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def referee(folder: Path) -> Iterator[str]:
     """The emulator's address for invocations; it ends with the tests."""
-    found = next((ROOT / ".venv-sam/lib").glob("python3*/site-packages/samcli/local/rapid/aws-lambda-rie-x86_64"), None)
-    binary = required(found or ROOT / ".venv-sam/rie", "the SAM command line is not installed: run `make setup` once")
-    port, runtime_port = free_port(), free_port()
-    process = subprocess.Popen(
-        [
-            *(binary, "--runtime-interface-emulator-address", f"127.0.0.1:{port}"),
-            *("--runtime-api-address", f"127.0.0.1:{runtime_port}"),
-            *(sys.executable, "-m", "awslambdaric", "app.lambda_handler"),
-        ],
-        cwd=folder,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "PYTHONPATH": str(folder),
-            "AWS_LAMBDA_FUNCTION_NAME": NAME,
-            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(TIMEOUT_SECONDS),
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",  # since 3.12 the runtime writes text as UTF-8
-            "_HANDLER": "app.lambda_handler",
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
+    environ = {
+        "PYTHONPATH": str(folder),
+        "AWS_LAMBDA_FUNCTION_NAME": NAME,
+        "AWS_LAMBDA_FUNCTION_TIMEOUT": str(TIMEOUT_SECONDS),
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",  # since 3.12 the runtime writes text as UTF-8
+    }
+    with emulated(folder, (sys.executable, "-m", "awslambdaric", "app.lambda_handler"), environ) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -106,21 +82,6 @@ def service(folder: Path) -> Iterator[LambdaService]:
     with LambdaService() as running:
         running.add(Function(NAME, folder, "app.lambda_handler", {}, TIMEOUT_SECONDS, 512))
         yield running
-
-
-def asked(url: str, event: Any) -> bytes:
-    """The emulator's answer; it may still be starting."""
-    request = urllib.request.Request(url, data=json.dumps(event).encode(), method="POST")
-    give_up = time.monotonic() + 20
-    while True:
-        try:
-            with urllib.request.urlopen(request, timeout=20) as reply:
-                body: bytes = reply.read()
-                return body
-        except urllib.error.URLError as trouble:
-            if not isinstance(trouble.reason, ConnectionRefusedError) or time.monotonic() > give_up:
-                raise
-            time.sleep(0.05)
 
 
 def invoked(service: LambdaService, event: Any) -> tuple[bytes, str | None]:

@@ -1,7 +1,6 @@
 """What tests of the local AWS share: functions that do as the event says, gates that hold them, engines on demand."""
 
 import json
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import pytest
 from botocore.config import Config
 
 from hookcache_ops.local.engines import available
+from missing import missing
 
 CREDENTIALS = {"aws_access_key_id": "LOCALACCESSKEY", "aws_secret_access_key": "LOCALSECRETKEY"}
 
@@ -95,13 +94,9 @@ def call(client: Any, name: str, event: Any = None, **parameters: Any) -> tuple[
 
 
 def require_engine(name: str) -> None:
-    """Skip the test where an engine is not installed; with HOOKCACHE_REQUIRE_ENGINES=1 that is a failure."""
     found = available(name)
-    if found:
-        return
-    if os.environ.get("HOOKCACHE_REQUIRE_ENGINES") == "1":
-        pytest.fail(found.reason)
-    pytest.skip(found.reason)
+    if not found:
+        missing(found.reason)
 
 
 def eventually(condition: Callable[[], bool], within_seconds: float = 30) -> bool:

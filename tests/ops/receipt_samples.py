@@ -40,7 +40,6 @@ COUNTED_AS = {
     "failed": "Failures",
 }
 BYPASS_REASONS = ("sampling", "inline_image", "image_unreadable", "table_down", "reference")
-MISS_REASONS = ("absent", "absent", "absent", "expired", "invalidated")
 REFUSALS = ("not_json", "stop_reason", "blank_text")
 STEPS = ("OCR", "OCR", "OCR", "Classification", "Extraction", "Assessment", "Summarization")
 PRICES = {"inputTokens": 8e-7, "outputTokens": 3.2e-6, "pages": 0.004}

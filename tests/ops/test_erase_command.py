@@ -20,18 +20,6 @@ WRAPPER_ENVIRONMENT = {"HOOKCACHE_TABLE": "cache-of-ocr", "HOOKCACHE_SECRET": "a
 
 
 @pytest.fixture
-def rig():
-    with OperatedRig() as rig:
-        yield rig
-
-
-@pytest.fixture
-def operator(rig):
-    with operator_of(rig) as commands:
-        yield commands
-
-
-@pytest.fixture
 def page(tmp_path):
     path = tmp_path / "page-1.jpeg"
     path.write_bytes(PAGE)

@@ -8,18 +8,19 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from hookcache_ops import host_requests
-from hookcache_ops.host import (
-    NEW_TIMEOUTS,
+from hookcache_ops.host import NEW_TIMEOUTS, HostClient, raw_text, text_of
+from hookcache_ops.host_metering import MeteringForm, metering_key, recorded_usage
+from hookcache_ops.host_requests import Call, InlineImage, StoredImage, ocr
+from host_steps import (
     OLD_TIMEOUTS,
-    HostClient,
+    MeteringSums,
+    assessment,
+    classification,
+    extraction,
     is_truncated,
     json_of,
-    raw_text,
-    text_of,
+    summarization,
 )
-from hookcache_ops.host_metering import MeteringForm, MeteringSums, metering_key, recorded_usage
-from hookcache_ops.host_requests import Call, InlineImage, StoredImage
 
 ANSWER = {
     "output": {"message": {"role": "assistant", "content": [{"text": "Account 12345"}]}},
@@ -105,7 +106,7 @@ class TestRequest:
     def test_an_ocr_event_has_five_members_in_the_hosts_order(self):
         """Every event holds modelId, messages, system, inferenceConfig, context, in this order, as in the host's own."""
         client, _, _ = rig(s3=Bucket(), bucket="working", name=lambda: "0" * 32)
-        event = client.event(host_requests.ocr(InlineImage(b"\xff\xd8page")))
+        event = client.event(ocr(InlineImage(b"\xff\xd8page")))
 
         assert list(event) == ["modelId", "messages", "system", "inferenceConfig", "context"]
         assert event["modelId"] == "LambdaHook"
@@ -120,8 +121,8 @@ class TestRequest:
         """Equal images get new names per call; the attempts of one call send the same bytes."""
         bucket = Bucket()
         client, service, _ = rig(unhandled, answered, answered, s3=bucket, bucket="working")
-        client.call(host_requests.ocr(InlineImage(b"page")))
-        client.call(host_requests.ocr(InlineImage(b"page")))
+        client.call(ocr(InlineImage(b"page")))
+        client.call(ocr(InlineImage(b"page")))
 
         first, retry, second = service.payloads
         assert first == retry
@@ -139,21 +140,21 @@ class TestRequest:
     def test_the_owner_is_named_only_for_an_account_of_12_digits(self, account, owner):
         """The stock steps lack the account, and then `bucketOwner` is absent."""
         client, _, _ = rig(s3=Bucket(), bucket="working", account=account)
-        location = client.event(host_requests.ocr(InlineImage(b"p")))["messages"][0]["content"][1]["image"]["source"]
+        location = client.event(ocr(InlineImage(b"p")))["messages"][0]["content"][1]["image"]["source"]
         assert owner == {name: value for name, value in location["s3Location"].items() if name != "uri"}
 
     @pytest.mark.parametrize("without", ["bucket", "right"])
     def test_bytes_that_were_not_uploaded_travel_as_repr_text(self, without):
         """Without a bucket, or after a failed upload, the image is Python repr text and not base64."""
         client, _, _ = rig(s3=Bucket(broken=True), bucket="" if without == "bucket" else "working")
-        event = json.loads(client.payload(host_requests.ocr(InlineImage(b"\xff\xd8"))))
+        event = json.loads(client.payload(ocr(InlineImage(b"\xff\xd8"))))
         assert event["messages"][0]["content"][1]["image"]["source"] == {"bytes": "b'\\xff\\xd8'"}
 
     def test_a_stored_image_passes_through(self):
         """An image that already had a reference keeps it, and nothing is uploaded."""
         bucket = Bucket()
         client, _, _ = rig(s3=bucket, bucket="working")
-        event = client.event(host_requests.ocr(StoredImage("s3://other/image.png", "png")))
+        event = client.event(ocr(StoredImage("s3://other/image.png", "png")))
         source = event["messages"][0]["content"][1]["image"]
         assert source == {"format": "png", "source": {"s3Location": {"uri": "s3://other/image.png"}}}
         assert bucket.objects == {}
@@ -203,10 +204,10 @@ class TestRequest:
     def test_every_step_has_its_own_context_and_embeds_the_step_before(self):
         """A changed early answer changes every later request (the cascade that makes caching OCR first worth it)."""
         calls = [
-            host_requests.classification("page text", ["letter", "invoice"]),
-            host_requests.extraction("letter", {"date": "when"}, "page text", [StoredImage("s3://b/i.jpeg")]),
-            host_requests.assessment("letter", {"date": "when"}, {"date": "1 May"}, [["1 May", 99.5]]),
-            host_requests.summarization("page text", {"date": "1 May"}),
+            classification("page text", ["letter", "invoice"]),
+            extraction("letter", {"date": "when"}, "page text", [StoredImage("s3://b/i.jpeg")]),
+            assessment("letter", {"date": "when"}, {"date": "1 May"}, [["1 May", 99.5]]),
+            summarization("page text", {"date": "1 May"}),
         ]
         assert [call.context for call in calls] == ["Classification", "Extraction", "Assessment", "Summarization"]
         embedded = ["page text", "page text", '{\n  "date": "1 May"\n}', '{\n  "date": "1 May"\n}']
@@ -319,13 +320,6 @@ class TestTimeouts:
         old, new = OLD_TIMEOUTS.config(), NEW_TIMEOUTS.config()
         assert (old.connect_timeout, old.read_timeout, old.retries["total_max_attempts"]) == (60, 60, 5)
         assert (new.connect_timeout, new.read_timeout, new.retries["total_max_attempts"]) == (10, 840, 1)
-
-    def test_scaling_keeps_the_number_of_attempts(self):
-        assert (
-            OLD_TIMEOUTS.scaled(0.01).connect_seconds,
-            OLD_TIMEOUTS.scaled(0.01).read_seconds,
-            OLD_TIMEOUTS.scaled(0.01).sdk_attempts,
-        ) == (0.6, 0.6, 5)
 
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:GENAIIDP-cache"

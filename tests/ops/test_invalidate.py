@@ -16,18 +16,6 @@ SEEN_EVERYWHERE_SECONDS = 60
 NOW_MS = 1_790_000_000_000
 
 
-@pytest.fixture
-def rig():
-    with OperatedRig() as rig:
-        yield rig
-
-
-@pytest.fixture
-def operator(rig):
-    with operator_of(rig) as commands:
-        yield commands
-
-
 def now_invalidated(rig, operator, **members):
     """Everything made until now is invalidated, and every environment has had its minute."""
     rig.clock.advance(1)

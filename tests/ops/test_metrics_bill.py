@@ -11,6 +11,7 @@ from hookcache_ops import report
 from hookcache_ops.ledger import bill
 from hookcache_ops.ledger.book import Ledger, fill
 from hookcache_ops.receipts import Reading, read_receipts
+from monthly_bill import monthly_bill
 from ops import receipt_samples as samples
 
 HOUR_MS = 3_600_000
@@ -42,7 +43,7 @@ def test_a_month_of_every_hour_is_the_monthly_bill(tmp_path):
     """P56: the sum over hours meets the documented table, for one step in every hour of a month."""
     every_hour = numbered(*[{"time_ms": samples.START_MS + n * HOUR_MS} for n in range(bill.MONTH_HOURS)])
 
-    assert float(bill.monthly_bill(1).custom_metrics) == pytest.approx(hours(tmp_path, every_hour)["cost"])
+    assert float(monthly_bill(1).custom_metrics) == pytest.approx(hours(tmp_path, every_hour)["cost"])
 
 
 def test_a_sum_that_was_cut_is_not_told(tmp_path, monkeypatch):

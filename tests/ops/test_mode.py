@@ -6,19 +6,7 @@ import pytest
 
 from fakes import extraction_event, ocr_event
 from hookcache_ops import mode
-from operator_rig import OperatedRig, arguments, operator_of, reach_to
-
-
-@pytest.fixture
-def rig():
-    with OperatedRig() as rig:
-        yield rig
-
-
-@pytest.fixture
-def operator(rig):
-    with operator_of(rig) as commands:
-        yield commands
+from operator_rig import arguments, reach_to
 
 
 def order(operator, *argv):

@@ -23,6 +23,7 @@ from hookcache_ops.ledger.histogram import Histogram
 from hookcache_ops.ledger.seen import SeenRequests
 from hookcache_ops.ledger.summary import BY, summarise
 from hookcache_ops.receipts import Reading, read_receipts
+from missing import missing
 from ops import receipt_samples as samples
 
 MANY = list(samples.receipts(2_000, seed=11))
@@ -393,8 +394,14 @@ def summary(many, by: str = "day"):
     return summarise(fill(Ledger(), read_receipts(["-"], reading, stdin=io.BytesIO(text))), reading, by)
 
 
-NEEDS_AWK = pytest.mark.skipif(shutil.which("awk") is None, reason="needs awk for the independent sums")
+NEEDS_AWK = pytest.mark.usefixtures("awk")
 NEEDS_PROC = pytest.mark.skipif(not report_check.STATUS.exists(), reason="needs Linux to read a process's peak memory")
+
+
+@pytest.fixture
+def awk():
+    if shutil.which("awk") is None:
+        missing("awk, which forms the independent sums, is not installed")
 
 
 @NEEDS_AWK

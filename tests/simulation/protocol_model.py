@@ -545,10 +545,6 @@ def _decoded(lease: ItemId) -> LeaseItem | None:
     return None if item is None else LeaseItem.decode(item)
 
 
-def _lease(world: World) -> LeaseItem | None:
-    return _decoded(world.lease)
-
-
 def _entry(world: World) -> Entry | Tombstone | None:
     return _opened(world.entry)
 

@@ -21,8 +21,9 @@ from fakes import FakeClients, FakeContext
 from hookcache.assembly import Assembly
 from hookcache.backend import Answer
 from hookcache.settings import Settings
-from hookcache_ops.host import OLD_TIMEOUTS, HostClient
+from hookcache_ops.host import HostClient
 from hookcache_ops.host_requests import Call
+from host_steps import OLD_TIMEOUTS
 from simulation.herd import Clock, Items, Table
 from simulation.scheduler import Killed, Process, Scheduler, Threading
 

@@ -8,32 +8,21 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from stream_stage import FOLDER, NAME, BySdk, ByUrl, Stage, event_of, eventually
 
+from emulator import asked, emulated
 from hookcache_ops.backends.converse_stream_server import ConverseStreamServer, Gate, text_events
 from hookcache_ops.local.aws import LocalAws
 from hookcache_ops.local.lambda_service import Function
-from hookcache_ops.local.server_process import free_port
+from missing import required
 
 pytestmark = [pytest.mark.prove, pytest.mark.xdist_group("stream")]
 ROOT = FOLDER.parents[1]
 USAGE = {"inputTokens": 11, "outputTokens": 2, "totalTokens": 13}
-
-
-def required(path: Path, reason: str) -> Path:
-    """The path, or a skip that HOOKCACHE_REQUIRE_ENGINES turns into a failure."""
-    if path.exists():
-        return path
-    if os.environ.get("HOOKCACHE_REQUIRE_ENGINES") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def test_the_artifact_streams_by_itself(tmp_path: Path) -> None:
@@ -97,50 +86,17 @@ def lambda_handler(event, context):
 @pytest.fixture
 def emulator(tmp_path: Path) -> Iterator[str]:
     """AWS's runtime interface emulator with our runtime in it; the address for invocations."""
-    found = next((ROOT / ".venv-sam/lib").glob("python3*/site-packages/samcli/local/rapid/aws-lambda-rie-x86_64"), None)
-    binary = required(found or ROOT / ".venv-sam/rie", "the SAM command line is not installed: run `make setup` once")
     for name in ("stream_wrapper", "stream_runtime.py", "stream_response.py"):
         shutil.copy(FOLDER / name, tmp_path)
     (tmp_path / "app.py").write_text(PLAIN_APP)
-    port, runtime_port = free_port(), free_port()
-    process = subprocess.Popen(
-        [
-            *(binary, "--runtime-interface-emulator-address", f"127.0.0.1:{port}"),
-            *("--runtime-api-address", f"127.0.0.1:{runtime_port}"),
-            *(str(tmp_path / "stream_wrapper"), sys.executable, "/var/runtime/bootstrap.py"),
-        ],
-        cwd=tmp_path,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "LAMBDA_TASK_ROOT": str(tmp_path),
-            "AWS_LAMBDA_FUNCTION_NAME": NAME,
-            "AWS_LAMBDA_FUNCTION_TIMEOUT": "5",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
-            "_HANDLER": "app.lambda_handler",
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
-
-
-def asked(url: str, event: object) -> bytes:
-    """The emulator's answer; it may still be starting."""
-    request = urllib.request.Request(url, data=json.dumps(event).encode(), method="POST")
-    give_up = time.monotonic() + 20
-    while True:
-        try:
-            with urllib.request.urlopen(request, timeout=20) as reply:
-                body: bytes = reply.read()
-                return body
-        except urllib.error.URLError as trouble:
-            if not isinstance(trouble.reason, ConnectionRefusedError) or time.monotonic() > give_up:
-                raise
-            time.sleep(0.05)
+    command = (str(tmp_path / "stream_wrapper"), sys.executable, "/var/runtime/bootstrap.py")
+    environ = {
+        "LAMBDA_TASK_ROOT": str(tmp_path),
+        "AWS_LAMBDA_FUNCTION_NAME": NAME,
+        "AWS_LAMBDA_FUNCTION_TIMEOUT": "5",
+    }
+    with emulated(tmp_path, command, environ) as url:
+        yield url
 
 
 def test_awss_own_runtime_api_understands_our_runtime(emulator: str) -> None:

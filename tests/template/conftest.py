@@ -13,15 +13,13 @@ from typing import Any
 import pytest
 from project import NATIVE, ROOT
 
+from missing import required
+
 
 @pytest.fixture(scope="session")
 def sam_environment() -> Path:
     """Folder of the SAM command line's own environment, which `make test` sets up."""
-    folder = ROOT / ".venv-sam" / "bin"
-    if not (folder / "sam").exists():
-        reason = "the SAM command line is not installed: run `make setup` once"
-        pytest.fail(reason) if os.environ.get("HOOKCACHE_REQUIRE_ENGINES") == "1" else pytest.skip(reason)
-    return folder
+    return required(ROOT / ".venv-sam/bin/sam", "the SAM command line is not installed: run `make setup` once").parent
 
 
 @pytest.fixture(scope="session")
@@ -61,10 +59,7 @@ def transformed(sam_environment: Path, quiet_environment: dict[str, str]) -> dic
 def uv() -> str:
     """The installer that `make` uses: on PATH, else in .uv."""
     found = os.environ.get("UV") or shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
-    if not Path(found).exists():
-        reason = "uv is not installed: run `make setup` once"
-        pytest.fail(reason) if os.environ.get("HOOKCACHE_REQUIRE_ENGINES") == "1" else pytest.skip(reason)
-    return found
+    return str(required(Path(found), "uv is not installed: run `make setup` once"))
 
 
 @pytest.fixture(scope="session")

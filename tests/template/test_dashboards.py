@@ -18,8 +18,8 @@ from hookcache.prices import Prices
 from hookcache.spending import Spending
 from hookcache_ops.dashboard import publish
 from hookcache_ops.dashboard.check import MEMBERS, STEPS, check
-from hookcache_ops.ledger.bill import monthly_bill
 from hookcache_ops.ledger.metrics import METRICS
+from monthly_bill import monthly_bill
 from ops import receipt_samples as samples
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,6 @@ from hookcache.index import index_kind
 from hookcache.key import CacheKey
 from hookcache.orders import Orders
 from hookcache.request import parse
-from operator_rig import OperatedRig, operator_of
 
 PAGE = b"page 1"
 LOST = EndpointConnectionError(endpoint_url="https://dynamodb")
@@ -26,19 +25,6 @@ LOST = EndpointConnectionError(endpoint_url="https://dynamodb")
 
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
-
-
-@pytest.fixture
-def rig():
-    with OperatedRig() as rig:
-        yield rig
-
-
-@pytest.fixture
-def operator(rig):
-    """The operator's commands on the rig's cache."""
-    with operator_of(rig) as commands:
-        yield commands
 
 
 def erase(operator, *pages, **members):

@@ -13,18 +13,19 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from fakes import BACKEND, BUCKET, WRAPPER, BackendRaised, answer, fitting_answer, page_answer, refusal, token_answer
-from hookcache_ops.host import (
-    NEW_TIMEOUTS,
+from hookcache_ops.host import NEW_TIMEOUTS, HostClient, Timeouts, raw_text, text_of
+from hookcache_ops.host_metering import MeteringForm
+from hookcache_ops.host_requests import Call, InlineImage, ocr
+from host_steps import (
     OLD_TIMEOUTS,
-    HostClient,
-    Timeouts,
+    MeteringSums,
+    assessment,
+    classification,
+    extraction,
     is_truncated,
     json_of,
-    raw_text,
-    text_of,
+    summarization,
 )
-from hookcache_ops.host_metering import MeteringForm, MeteringSums
-from hookcache_ops.host_requests import Call, InlineImage, assessment, classification, extraction, ocr, summarization
 
 ARN = f"arn:aws:lambda:us-east-1:123456789012:function:{WRAPPER}:live"
 PAGES = [b"page %d" % number for number in range(5)]

@@ -20,6 +20,7 @@ from hookcache_ops.local.router import Router
 from hookcache_ops.local.step_functions import SUBSTITUTION
 from hookcache_ops.workflow import NAMES, Row, down, given, trouble_of, twice
 from hookcache_ops.workflow_stage import WorkflowStage
+from missing import missing, required
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "workflows"
@@ -47,8 +48,7 @@ def unguarded(machine: dict[str, Any]) -> list[str]:
 
 def validated(file: Path) -> subprocess.CompletedProcess[str]:
     if shutil.which("node") is None or not VALIDATOR.exists():
-        reason = "the ASL validator is not installed: run `npm ci`"
-        pytest.fail(reason) if os.environ.get("HOOKCACHE_REQUIRE_ENGINES") == "1" else pytest.skip(reason)
+        missing("the ASL validator is not installed: run `npm ci`")
     return subprocess.run(
         ["node", VALIDATOR, "--json-path", file], capture_output=True, text=True, check=False, timeout=60
     )
@@ -107,10 +107,7 @@ class TestDefinitions:
         assert all(set(machine["DefinitionSubstitutions"]) == used for machine in machines)
 
     def test_sam_takes_the_template(self):
-        sam = ROOT / ".venv-sam" / "bin" / "sam"
-        if not sam.exists():
-            reason = "the SAM command line is not installed: run `make setup` once"
-            pytest.fail(reason) if os.environ.get("HOOKCACHE_REQUIRE_ENGINES") == "1" else pytest.skip(reason)
+        sam = required(ROOT / ".venv-sam/bin/sam", "the SAM command line is not installed: run `make setup` once")
         run = subprocess.run(
             [sam, "validate", "--lint", "--template", FOLDER / "template.yaml", "--region", "eu-west-1"],
             capture_output=True,

@@ -104,9 +104,8 @@ def to_grafana(body: dict[str, Any]) -> dict[str, Any]:
 
 def _panel(number: int, widget: dict[str, Any]) -> dict[str, Any]:
     properties = widget["properties"]
-    top = round(
-        widget["y"] * 4 / 3
-    )  # a row of Grafana is 30 px, of CloudWatch 40: the same pictures need a third more rows
+    # A row of Grafana is 30 px, of CloudWatch 40: the same pictures need a third more rows.
+    top = round(widget["y"] * 4 / 3)
     place = {
         "x": widget["x"],
         "y": top,

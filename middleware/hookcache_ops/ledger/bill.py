@@ -8,7 +8,6 @@ estimates that go out of date (P56). Source: the public price page of Amazon Clo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -21,32 +20,12 @@ if TYPE_CHECKING:
 
 METRIC_MONTH = Decimal("0.30")
 MONTH_HOURS = 730
-LOG_BYTE = Decimal("5.0E-10")
-RECEIPT_BYTES = 2_000
 HOUR_MS = 3_600_000
 CELLS = 200_000  # (hour, dimension value) remembered, about 25 MB: a year of 20 functions; beyond, no sum is told
 
 NOTED = 500  # what was noted of late, so that most receipts are done with one look
 
-BUSY = sum(metric.lean or metric.name == "BackendLatency" for metric in METRICS)
-"""Metrics of a dimension value in an hour that had a hit and a call to the backend, and no trouble."""
-
 _BIT = {metric.name: 1 << at for at, metric in enumerate(METRICS)}
-
-
-@dataclass(frozen=True, slots=True)
-class MonthlyBill:
-    """USD a month for one wrapper that is used in every hour."""
-
-    metrics: int
-    custom_metrics: Decimal
-    receipts: Decimal
-
-
-def monthly_bill(steps: int, invocations: int = 0) -> MonthlyBill:
-    """The charge for a wrapper that `steps` of the host use; health metrics add to it in hours that have trouble."""
-    metrics = BUSY * (steps + 1)
-    return MonthlyBill(metrics, metrics * METRIC_MONTH, invocations * RECEIPT_BYTES * LOG_BYTE)
 
 
 class MetricHours:

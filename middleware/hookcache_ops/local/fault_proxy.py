@@ -21,7 +21,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -261,7 +261,6 @@ class _Side:
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    closes: bool = field(default=False)
 
     async def receive(self, answers: Message | None = None) -> Message:
         """The next message; `answers` is the request if it is a reply."""

@@ -123,11 +123,10 @@ class LambdaService:
         name: str,
         *,
         timeout_seconds: float | None = None,
-        memory_mb: int | None = None,
         concurrency: int | None = None,
     ) -> None:
         """Change what is given; new environments."""
-        limits = {"timeout_seconds": timeout_seconds, "memory_mb": memory_mb, "concurrency": concurrency}
+        limits = {"timeout_seconds": timeout_seconds, "concurrency": concurrency}
         self._update(name, **{limit: value for limit, value in limits.items() if value is not None})
 
     def publish_version(self, name: str) -> str:
