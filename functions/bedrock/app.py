@@ -30,7 +30,7 @@ import boto3
 from anthropic_body import anthropic_answer, anthropic_body, guarded
 from aws_service import AwsService, config, s3_client
 from backend_errors import BadAnswerError, SettingsError
-from backend_settings import choice, json_object, number, text
+from backend_settings import choice, flag, json_object, number, text
 from body_template import answer_at, check_template, filled, paths_of
 from chat_answer import converse_answer as chat_answer
 from chat_request import chat_request
@@ -73,10 +73,10 @@ class BedrockFunction:
     ) -> None:
         self._model = text(environment, "TARGET_MODEL_ID")
         self._guardrail = _guardrail_of(environment)
-        self._cache_points = choice(environment, "CACHE_POINTS", ("on", "off")) == "on"
+        self._cache_points = flag(environment, "CACHE_POINTS", default=True)
         self._sampling = choice(environment, "SAMPLING", CHOICES)
         self._fields = json_object(environment, "MODEL_FIELDS")
-        self._blank_pages = choice(environment, "BLANK_PAGES", ("off", "on")) == "on"
+        self._blank_pages = flag(environment, "BLANK_PAGES")
         self._max_tokens = int(number(environment, "INVOKE_MAX_TOKENS", 4096, 1, 1_000_000))
         seconds = number(environment, "REQUEST_TIMEOUT", 240, 1, 890)
         prose = choice(environment, "ERROR_DETAIL", ("type", "full")) == "full"

@@ -25,7 +25,7 @@ import boto3
 from api_key import SECRET_SECONDS, ApiKey
 from aws_service import config, s3_client
 from backend_errors import ServiceRefusedError
-from backend_settings import address, choice, json_object, text
+from backend_settings import address, flag, json_object, text
 from chat_answer import converse_answer
 from chat_request import chat_request
 from deadline import Deadline
@@ -55,7 +55,7 @@ class OpenAiFunction:
         self._url = f"{address(environment, 'OPENAI_BASE_URL', with_key=bool(secret_arn))}/chat/completions"
         self._model = text(environment, "OPENAI_MODEL")
         self._body = json_object(environment, "OPENAI_BODY")
-        self._blank_pages = choice(environment, "BLANK_PAGES", ("off", "on")) == "on"
+        self._blank_pages = flag(environment, "BLANK_PAGES")
         self._service = Service.of("The model server", environment, 120)
         self._clients, self._deadline = clients, deadline
         self._key = ApiKey(

@@ -38,6 +38,11 @@ def choice(environment: Mapping[str, str], name: str, allowed: Sequence[str]) ->
     return value
 
 
+def flag(environment: Mapping[str, str], name: str, *, default: bool = False) -> bool:
+    """Whether a setting is `on`, and not `off`."""
+    return choice(environment, name, ("on", "off") if default else ("off", "on")) == "on"
+
+
 def address(environment: Mapping[str, str], name: str, default: str = "", *, with_key: bool) -> str:
     """
     The URL of a service, without a slash at its end.

@@ -28,7 +28,7 @@ from typing import Any
 import boto3
 from aws_service import AwsService, config, s3_client
 from backend_errors import BadAnswerError
-from backend_settings import choice, json_object, number, text
+from backend_settings import choice, flag, json_object, number, text
 from body_template import answer_at, check_template, filled, paths_of
 from chat_answer import converse_answer
 from chat_request import chat_request
@@ -83,7 +83,7 @@ class SageMakerFunction:
             check_template(self._template, "BODY_TEMPLATE")
             self._paths = paths_of(environment.get("ANSWER_PATHS", ""), "ANSWER_PATHS")
         self._sampling = choice(environment, "SAMPLING", ("both", "auto", "temperature", "none"))
-        self._blank_pages = choice(environment, "BLANK_PAGES", ("off", "on")) == "on"
+        self._blank_pages = flag(environment, "BLANK_PAGES")
         seconds = number(environment, "REQUEST_TIMEOUT", 70, 1, 890)
         prose = choice(environment, "ERROR_DETAIL", ("type", "full")) == "full"
         self._deadline = deadline

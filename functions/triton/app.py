@@ -28,7 +28,7 @@ from typing import Any
 import boto3
 from aws_service import AwsService, config, s3_client
 from backend_errors import BadAnswerError
-from backend_settings import choice, number, text
+from backend_settings import choice, flag, number, text
 from body_template import text_of
 from deadline import Deadline
 from page_images import address, fetcher, require_images
@@ -72,11 +72,11 @@ class TritonFunction:
             prompt=environment.get("TRITON_PROMPT", "").strip(),
             text=environment.get("TRITON_OUTPUT", "").strip() or "text",
             confidence=environment.get("TRITON_CONFIDENCE", "").strip(),
-            batched=choice(environment, "TRITON_BATCHED", ("on", "off")) == "on",
+            batched=flag(environment, "TRITON_BATCHED", default=True),
         )
         self._sends_bytes = choice(environment, "TRITON_INPUT_KIND", ("bytes", "path")) == "bytes"
         self._least_confidence = number(environment, "LEAST_CONFIDENCE", 0, 0, 1)
-        self._blank_pages = choice(environment, "BLANK_PAGES", ("off", "on")) == "on"
+        self._blank_pages = flag(environment, "BLANK_PAGES")
         seconds = number(environment, "REQUEST_TIMEOUT", 70, 1, 890)
         prose = choice(environment, "ERROR_DETAIL", ("type", "full")) == "full"
         self._deadline = deadline
