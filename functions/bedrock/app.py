@@ -28,7 +28,7 @@ from typing import Any
 
 import boto3
 from anthropic_body import anthropic_answer, anthropic_body, guarded
-from aws_service import AwsService, config, s3_client
+from aws_service import AwsService, s3_client
 from backend_errors import BadAnswerError, SettingsError
 from backend_settings import choice, flag, json_object, number, text
 from body_template import answer_at, check_template, filled, paths_of
@@ -78,8 +78,6 @@ class BedrockFunction:
         self._fields = json_object(environment, "MODEL_FIELDS")
         self._blank_pages = flag(environment, "BLANK_PAGES")
         self._max_tokens = int(number(environment, "INVOKE_MAX_TOKENS", 4096, 1, 1_000_000))
-        seconds = number(environment, "REQUEST_TIMEOUT", 240, 1, 890)
-        prose = choice(environment, "ERROR_DETAIL", ("type", "full")) == "full"
         self._shape = choice(environment, "INVOKE_SHAPE", ("anthropic", "chat", "template"))
         self._template, self._paths = json_object(environment, "BODY_TEMPLATE"), {}
         self._ask = {"converse": self._converse, "invoke": self._invoke}[
@@ -90,8 +88,7 @@ class BedrockFunction:
             self._paths = paths_of(environment.get("ANSWER_PATHS", ""), "ANSWER_PATHS")
         self._deadline = deadline
         self._s3 = s3_client(clients)
-        client = clients("bedrock-runtime", config=config(seconds))
-        self._service = AwsService("Bedrock", client, seconds, REMEDIES, prose)
+        self._service = AwsService.of("Bedrock", environment, clients, "bedrock-runtime", 240, REMEDIES)
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """
