@@ -64,13 +64,13 @@ class ApiKey:
 
 
 def _key_in(text: str, setting: str) -> str:
-    try:
-        found = json.loads(text)
+    try:  # a key of digits keeps its spelling
+        found = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
     except ValueError:
         found = text
     if isinstance(found, dict):
         found = next(iter(found.values())) if len(found) == 1 else None
-    key = found.strip() if isinstance(found, str) else text.strip() if isinstance(found, int | float) else ""
+    key = found.strip() if isinstance(found, str) else ""
     if not key or not key.isascii() or not key.isprintable():
         raise SettingsError(
             f"the secret that {setting} names holds no key: store the key alone, or a JSON object with it as its only member"

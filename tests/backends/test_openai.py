@@ -328,7 +328,15 @@ class TestKey:
             function(rig, service, FakeSecrets(text))(event_of("OCR", ["x"]), None)
         assert service.requests[0].headers["authorization"] == f"Bearer {KEY}"
 
-    @pytest.mark.parametrize("text", ["", "{}", '{"a": "b", "c": "d"}', "two\nlines", "[]"])
+    @pytest.mark.parametrize("key", ["12345678901234567890", "1.50", "1e400"])
+    @pytest.mark.parametrize("form", ["%s", '{"api_key": %s}'], ids=["alone", "member"])
+    def test_a_key_that_json_takes_for_a_number_is_sent_as_it_is_spelt(self, rig, key, form):
+        """Of a member without quotes the whole object went as the key."""
+        with scripted(Says(completion())) as service:
+            function(rig, service, FakeSecrets(form % key))(event_of("OCR", ["x"]), None)
+        assert service.requests[0].headers["authorization"] == f"Bearer {key}"
+
+    @pytest.mark.parametrize("text", ["", "{}", '{"a": "b", "c": "d"}', '{"a": true}', "two\nlines", "[]"])
     def test_a_secret_without_a_key_is_told_by_its_setting(self, rig, text):
         with (
             scripted(Says(completion())) as service,
