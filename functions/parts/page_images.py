@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from aws_errors import code_of, may_pass
 from backend_errors import NoImageError, OutOfTimeError, ServiceFailedError
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import BotoCoreError, ClientError
 from deadline import Deadline, within
 
 FORMATS = ("jpeg", "png", "gif", "webp")  # Converse names; each is also the name after `image/` in a media type
@@ -65,26 +66,17 @@ def fetch(s3: Any, image: Mapping[str, Any]) -> PageImage:
         answer = s3.get_object(Bucket=bucket, Key=key, **owner)
         data = bytes(answer["Body"].read())
     except (ClientError, BotoCoreError) as error:
-        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
-        if _may_pass(error):
+        if may_pass(error):
             raise ServiceFailedError(
-                f"S3 is busy, failing or out of reach ({code}): try again later, or check this function's network"
+                f"S3 is busy, failing or out of reach ({code_of(error)}): try again later, or check this function's network"
             ) from None
         raise NoImageError(
-            f"S3 did not give the page image ({code}): this function needs s3:GetObject on temp/lambdahook/* "
+            f"S3 did not give the page image ({code_of(error)}): this function needs s3:GetObject on temp/lambdahook/* "
             "of the working bucket, and kms:Decrypt on its key"
         ) from None
     if not data:
         raise NoImageError("a page image is empty: check what the host uploads to its working bucket")
     return PageImage(data, image["format"])
-
-
-def _may_pass(error: ClientError | BotoCoreError) -> bool:
-    """Whether S3, or the key's KMS behind it, may give the image to a later attempt."""
-    if isinstance(error, ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status == 429 or status >= 500 or "Throttling" in error.response["Error"]["Code"]
-    return not isinstance(error, ParamValidationError)
 
 
 def fetcher(s3: Any, deadline: Deadline) -> Callable[[Mapping[str, Any]], PageImage]:

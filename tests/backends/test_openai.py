@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ConnectTimeoutError
 from scripted_service import Says, load_function, put_behind, scripted
 
 from fakes import CANARY, FakeSecrets, event_of, image_block, ocr_event, refusal
@@ -368,6 +369,25 @@ class TestKey:
             pytest.raises(errors.SettingsError, match="secretsmanager:GetSecretValue"),
         ):
             function(rig, service, secrets)(event_of("OCR", ["x"]), None)
+
+    @pytest.mark.parametrize(
+        ("trouble", "family"),
+        [
+            (ConnectTimeoutError(endpoint_url=CANARY), "ServiceFailedError"),
+            (refusal("ThrottlingException", CANARY, "GetSecretValue"), "ServiceFailedError"),
+            (refusal("ResourceNotFoundException", CANARY, "GetSecretValue"), "SettingsError"),
+        ],
+        ids=["out of reach", "throttled", "not there"],
+    )
+    def test_a_secret_that_may_be_read_later_is_no_wrong_setting(self, rig, trouble, family):
+        """A network or a moment's throttle is not mended by the right to read it."""
+        secrets = FakeSecrets()
+        secrets.error = trouble
+        told = {"ServiceFailedError": "network", "SettingsError": "exists"}[family]
+        with scripted(Says(completion())) as service, pytest.raises(errors.BackendError, match=told) as error:
+            function(rig, service, secrets)(event_of("OCR", ["x"]), None)
+        assert type(error.value).__name__ == family
+        assert CANARY not in str(error.value)
 
     def test_a_secret_that_does_not_come_is_waited_for_until_the_deadline(self, rig):
         """P21: a function in a VPC without a way to Secrets Manager says so itself, before Lambda ends it without a word."""
