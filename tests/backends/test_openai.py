@@ -361,6 +361,14 @@ class TestKey:
         assert secrets.reads == 2
         assert service.requests[3].headers["authorization"] == f"Bearer {KEY}"
 
+    def test_a_server_that_wants_a_key_where_no_secret_is_named_is_told_as_such(self, rig):
+        """There is no key to be checked."""
+        with (
+            scripted(Says({}, 401)) as service,
+            pytest.raises(errors.ServiceRefusedError, match="without a secret none is sent"),
+        ):
+            function(rig, service, OPENAI_API_KEY_SECRET_ARN="")(event_of("OCR", ["x"]), None)
+
     def test_a_secret_that_may_not_be_read_names_the_right(self, rig):
         secrets = FakeSecrets()
         secrets.error = refusal("AccessDeniedException", operation="GetSecretValue")
