@@ -197,6 +197,14 @@ class TestReply:
         result = tensors.InferenceServerClient.parse_response_body(body[:-7], header_length=header)
         assert list(result.as_numpy("text")) == [b"one"]
 
+    def test_a_row_that_says_it_is_longer_than_its_tensor_is_no_text(self):
+        """Header and body agree, and within the tensor the row's own length does not: the codec's unpacking fails."""
+        body, content_type = write_reply([("text", (1,), "BYTES", [b"page"])])
+        assert body.endswith(b"\x04\x00\x00\x00page")
+        longer = body[: -len(b"\x04\x00\x00\x00page")] + b"\x40\x00\x00\x00page"
+        with pytest.raises(errors.BadAnswerError, match="cannot be read"):
+            tensors.Tensors(batched=False).pages(longer, content_type, 1)
+
     @pytest.mark.parametrize(
         ("body", "content_type", "told"),
         [
@@ -204,6 +212,9 @@ class TestReply:
             (b"{}", "application/json", "no header"),
             (b'{"outputs": 7}', "application/json", "no header"),
             (b'{"outputs": []}', "application/json", "no tensor"),
+            (b'{"outputs": ["text"]}', "application/json", "no header"),
+            (b'{"outputs": [{"name": "text", "parameters": 7}]}', "application/json", "no header"),
+            (b'{"outputs": [{"parameters": {"binary_data_size": 1e999}}]}', "application/json", "no header"),
             (*write_reply([("text", (1,), "BYTES", [b"x"])]), "1 rows"),
             (*write_reply([("text", (3, 1), "BYTES", [b"x", b"y"])]), "cannot be read"),
         ],
