@@ -27,7 +27,7 @@ from typing import Any
 
 import boto3
 from aws_service import s3_client
-from backend_errors import BadAnswerError
+from backend_errors import BadAnswerError, SettingsError
 from backend_settings import choice, flag, number
 from body_template import text_of
 from deadline import Deadline
@@ -67,6 +67,10 @@ class TritonFunction:
         )
         self._sends_bytes = choice(environment, "TRITON_INPUT_KIND", ("bytes", "path")) == "bytes"
         self._least_confidence = number(environment, "LEAST_CONFIDENCE", 0, 0, 1)
+        if self._least_confidence and not self._tensors.confidence:
+            raise SettingsError(
+                "LEAST_CONFIDENCE needs TRITON_CONFIDENCE, the tensor that tells it: no page would be judged"
+            )
         self._blank_pages = flag(environment, "BLANK_PAGES")
         self._deadline = deadline
         self._s3 = s3_client(clients)

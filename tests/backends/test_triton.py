@@ -229,7 +229,8 @@ class TestReply:
     [
         ({"SAGEMAKER_ENDPOINT_NAME": ""}, "SAGEMAKER_ENDPOINT_NAME"),
         ({"TRITON_INPUT_KIND": "url"}, "TRITON_INPUT_KIND"),
-        ({"LEAST_CONFIDENCE": "2"}, "LEAST_CONFIDENCE"),
+        ({"LEAST_CONFIDENCE": "2", "TRITON_CONFIDENCE": "sure"}, "LEAST_CONFIDENCE"),
+        ({"LEAST_CONFIDENCE": "0.9"}, "TRITON_CONFIDENCE"),
         ({"TRITON_BATCHED": "1"}, "TRITON_BATCHED"),
     ],
 )
