@@ -60,13 +60,15 @@ def generate_answer(told: Any, *, blank_pages: bool) -> dict[str, Any]:
         BadAnswerError: no `generated_text`, or an empty one.
     """
     found = told[0] if isinstance(told, list) and told else told
-    if not isinstance(found, dict) or not isinstance(found.get("generated_text"), str):
-        if isinstance(found, dict) and (found.get("error") or found.get("error_type")):
-            raise ServiceFailedError("the container answered with an error in place of a text: see the endpoint's log")
-        raise BadAnswerError("the container's answer holds no generated_text: check REQUEST_SHAPE")
-    text, details = found["generated_text"], found.get("details")
+    found = found if isinstance(found, dict) else {}
+    text, details = found.get("generated_text"), found.get("details")
     details = details if isinstance(details, dict) else {}
     finish = details.get("finish_reason")
+    # Some fail half way, and send what they have. Source: LMI handlers Inference API Schema, "Error Responses".
+    if found.get("error") or found.get("error_type") or finish == "error":
+        raise ServiceFailedError("the container answered with an error in place of a text: see the endpoint's log")
+    if not isinstance(text, str):
+        raise BadAnswerError("the container's answer holds no generated_text: check REQUEST_SHAPE")
     stop = STOPS.get(finish, finish) if isinstance(finish, str) and finish else ""
     if not text.strip() and not (blank_pages and stop == "end_turn"):
         raise BadAnswerError(

@@ -204,6 +204,22 @@ class TestWire:
         answer = function(Clients(server.url), REQUEST_SHAPE="generate")(event(), Left())
         assert answer == {"output": {"message": {"role": "assistant", "content": [{"text": "Read."}]}}}
 
+    @pytest.mark.parametrize(
+        "told",
+        [
+            {"generated_text": "Account 1", "error": CANARY},
+            {"generated_text": "Account 1", "details": {"finish_reason": "error"}},
+            [{"generated_text": "", "details": {"finish_reason": "error", "generated_tokens": None}}],
+        ],
+        ids=["beside the text", "as its end", "in place of a text"],
+    )
+    def test_a_text_that_failed_half_way_is_no_answer(self, server, told):
+        """As with chat; without a stop reason it would pass for a whole text and be kept."""
+        server.misbehave(Reply.of_json(told))
+        with pytest.raises(errors.ServiceFailedError, match="endpoint's log") as error:
+            function(Clients(server.url), REQUEST_SHAPE="generate", BLANK_PAGES="on")(event(), Left())
+        assert CANARY not in str(error.value)
+
     def test_blank_pages_where_they_are_expected(self, server):
         server.misbehave("empty")
         answer = function(Clients(server.url), REQUEST_SHAPE="generate", BLANK_PAGES="on")(event(), Left())
