@@ -6,8 +6,8 @@ from typing import Any
 
 from backend_errors import BadRequestError
 from page_images import PageImage
+from prompt_blocks import CACHEPOINT, is_image
 
-CACHEPOINT = "<<CACHEPOINT>>"  # the host strips it from the user's text and not from the system's
 MOST_CACHE_POINTS = 4  # of one request, as Bedrock documents
 
 
@@ -28,7 +28,7 @@ def parts_of(blocks: Iterable[Any], fetch: Callable[[Mapping[str, Any]], PageIma
         NoImageError: from `fetch`.
     """
     for block in blocks:
-        if isinstance(block, dict) and isinstance(block.get("image"), dict):
+        if is_image(block):
             yield fetch(block["image"])
         elif isinstance(block, dict) and isinstance(block.get("text"), str):
             first, *others = block["text"].split(CACHEPOINT)

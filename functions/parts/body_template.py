@@ -15,8 +15,8 @@ from typing import Any
 
 from backend_errors import BadAnswerError, BadRequestError, SettingsError
 from page_images import PageImage
+from prompt_blocks import is_image, text_of
 
-CACHEPOINT = "<<CACHEPOINT>>"
 NUMBERS = {"$TEMPERATURE": "temperature", "$TOP_P": "topP", "$TOP_K": "topK", "$MAX_TOKENS": "maxTokens"}
 WORDS = frozenset({"$PROMPT", "$SYSTEM", "$USER", "$IMAGES", "$IMAGE_URLS", *NUMBERS})
 # By the word in small letters: some spell it MAX_TOKENS, and the host reads `max_tokens`.
@@ -84,7 +84,7 @@ def filled(
     images: list[PageImage] = []
     for message in event.get("messages") or ():
         for block in message.get("content") or ():
-            if isinstance(block, dict) and isinstance(block.get("image"), dict):
+            if is_image(block):
                 images.append(fetch(block["image"]))
             else:
                 user.append(text_of(block))
@@ -107,19 +107,6 @@ def filled(
     body = _put(template, {word: value for word, value in values.items() if value not in (None, "", [])})
     left_out = {name for name, value in laid_over.items() if value is None}
     return {name: value for name, value in {**body, **laid_over}.items() if name not in left_out}
-
-
-def text_of(block: Any) -> str:
-    """
-    The text of a block without the host's marks; empty where it is blank.
-
-    Raises:
-        BadRequestError: it is no text.
-    """
-    if not isinstance(block, dict) or not isinstance(block.get("text"), str):
-        raise BadRequestError("the request holds a block that is neither text nor image: this backend cannot send it")
-    text: str = block["text"].replace(CACHEPOINT, "")
-    return text if text.strip() else ""
 
 
 def _put(template: Any, values: Mapping[str, Any]) -> Any:

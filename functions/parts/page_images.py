@@ -8,6 +8,7 @@ from aws_errors import code_of, may_pass
 from backend_errors import NoImageError, OutOfTimeError, ServiceFailedError
 from botocore.exceptions import BotoCoreError, ClientError
 from deadline import Deadline, within
+from prompt_blocks import is_image
 
 FORMATS = ("jpeg", "png", "gif", "webp")  # Converse names; each is also the name after `image/` in a media type
 
@@ -28,7 +29,7 @@ def image_blocks(event: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The image blocks of all messages, in reading order."""
     for message in event.get("messages") or ():
         for block in message.get("content") or ():
-            if isinstance(block, dict) and isinstance(block.get("image"), dict):
+            if is_image(block):
                 yield block["image"]
 
 

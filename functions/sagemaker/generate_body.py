@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from backend_errors import BadAnswerError, ServiceFailedError
-from body_template import STOPS, text_of
+from body_template import STOPS
 from page_images import PageImage
+from prompt_blocks import is_image, text_of
 
 NUMBERS = {"temperature": "temperature", "topP": "top_p", "topK": "top_k", "maxTokens": "max_new_tokens"}
 
@@ -45,7 +46,7 @@ def generate_body(
 
 
 def _piece(block: Any, fetch: Callable[[Mapping[str, Any]], PageImage]) -> str:
-    if isinstance(block, dict) and isinstance(block.get("image"), dict):
+    if is_image(block):
         image = fetch(block["image"])
         return f"![](data:{image.media_type};base64,{base64.b64encode(image.data).decode('ascii')})"
     return text_of(block)

@@ -29,9 +29,9 @@ import boto3
 from aws_service import s3_client
 from backend_errors import BadAnswerError, SettingsError
 from backend_settings import choice, flag, number
-from body_template import text_of
 from deadline import Deadline
 from page_images import address, fetcher, require_images
+from prompt_blocks import text_of
 from sagemaker_endpoint import Endpoint
 from tensors import MEDIA_TYPE, Tensors
 

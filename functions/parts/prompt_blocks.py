@@ -1,0 +1,25 @@
+"""The blocks of the host's request: what is an image, and the text of another one."""
+
+from typing import Any, TypeGuard
+
+from backend_errors import BadRequestError
+
+CACHEPOINT = "<<CACHEPOINT>>"  # the host strips it from the user's text and not from the system's
+
+
+def is_image(block: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether a block is an image, whatever is known of it."""
+    return isinstance(block, dict) and isinstance(block.get("image"), dict)
+
+
+def text_of(block: Any) -> str:
+    """
+    The text of a block without the host's marks; empty where it is blank.
+
+    Raises:
+        BadRequestError: it is no text.
+    """
+    if not isinstance(block, dict) or not isinstance(block.get("text"), str):
+        raise BadRequestError("the request holds a block that is neither text nor image: this backend cannot send it")
+    text: str = block["text"].replace(CACHEPOINT, "")
+    return text if text.strip() else ""
