@@ -20,6 +20,7 @@ errors = app.module_backend_errors
 DATA = base64.b64encode(b"JPEG").decode()
 URL = f"data:image/jpeg;base64,{DATA}"
 JSON_PROMPT = "Account: 12345\nAnswer with JSON only."
+TEXT = {"type": "text", "text": "Read."}
 TEMPLATE = {"REQUEST_SHAPE": "template", "BODY_TEMPLATE": '{"inputs": "$PROMPT"}'}
 
 
@@ -125,6 +126,22 @@ class TestRequest:
             made(event("Read.", image()), Left())
         assert CANARY not in str(error.value)
         assert not server.requests
+
+    @pytest.mark.parametrize(
+        ("shape", "sent"),
+        [
+            ({}, {"messages": [{"role": "system", "content": "You read."}, {"role": "user", "content": [TEXT]}]}),
+            ({"REQUEST_SHAPE": "generate"}, {"inputs": "You read.\n\nRead."}),
+            ({**TEMPLATE, "ANSWER_PATHS": "text=a"}, {"inputs": "You read.\n\nRead."}),
+        ],
+        ids=["chat", "generate", "template"],
+    )
+    def test_a_callers_own_cache_point_is_taken_out_as_the_mark_is(self, shape, sent):
+        """The host hands a caller's system list on untouched; a cache point says nothing to a model."""
+        point = {"cachePoint": {"type": "default"}}
+        given = {**event("Read."), "system": [{"text": "You read."}, point], "inferenceConfig": {}}
+        body = body_of(given, **shape)
+        assert {name: body[name] for name in sent} == sent
 
     @pytest.mark.parametrize("shape", ["chat", "generate"])
     def test_a_block_of_another_kind_is_refused(self, shape):
