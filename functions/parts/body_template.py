@@ -15,7 +15,7 @@ from typing import Any
 
 from backend_errors import BadAnswerError, BadRequestError, SettingsError
 from page_images import PageImage
-from prompt_blocks import is_image, text_of
+from prompt_blocks import is_image, messages_of, text_of
 
 NUMBERS = {"$TEMPERATURE": "temperature", "$TOP_P": "topP", "$TOP_K": "topK", "$MAX_TOKENS": "maxTokens"}
 WORDS = frozenset({"$PROMPT", "$SYSTEM", "$USER", "$IMAGES", "$IMAGE_URLS", *NUMBERS})
@@ -82,7 +82,7 @@ def filled(
     """
     user: list[str] = []
     images: list[PageImage] = []
-    for message in event.get("messages") or ():
+    for message in messages_of(event):
         for block in message.get("content") or ():
             if is_image(block):
                 images.append(fetch(block["image"]))

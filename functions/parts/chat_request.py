@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from page_images import PageImage
-from prompt_blocks import is_image, text_of
+from prompt_blocks import is_image, messages_of, text_of
 
 NUMBERS = {"temperature": "temperature", "topP": "top_p", "topK": "top_k", "maxTokens": "max_tokens"}
 
@@ -31,7 +31,7 @@ def chat_request(
     system = "\n\n".join(filter(None, (text_of(block) for block in event.get("system") or ())))
     if system:
         messages.append({"role": "system", "content": system})
-    for message in event.get("messages") or ():
+    for message in messages_of(event):
         parts = [_part(block, fetch) for block in message.get("content") or ()]
         messages.append({"role": message.get("role", "user"), "content": [part for part in parts if part]})
     config = event.get("inferenceConfig") or {}

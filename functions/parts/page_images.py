@@ -1,6 +1,6 @@
 """The images of the host's request, fetched from its working bucket; never less than all of them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ from aws_errors import code_of, may_pass
 from backend_errors import NoImageError, OutOfTimeError, ServiceFailedError
 from botocore.exceptions import BotoCoreError, ClientError
 from deadline import Deadline, within
-from prompt_blocks import is_image
+from prompt_blocks import is_image, messages_of, text_of
 
 FORMATS = ("jpeg", "png", "gif", "webp")  # Converse names; each is also the name after `image/` in a media type
 
@@ -25,25 +25,22 @@ class PageImage:
         return f"image/{self.format}"
 
 
-def image_blocks(event: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The image blocks of all messages, in reading order."""
-    for message in event.get("messages") or ():
-        for block in message.get("content") or ():
-            if is_image(block):
-                yield block["image"]
-
-
 def require_images(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """
-    The image blocks, for a backend that reads images and nothing else.
+    The image blocks of all messages in reading order, for a backend that reads images and has no place for texts.
 
     Raises:
-        NoImageError: there is none.
+        BadRequestError: there are no messages, or a block is neither text nor image.
+        NoImageError: there is no image.
     """
-    blocks = list(image_blocks(event))
-    if not blocks:
+    blocks = [block for message in messages_of(event) for block in message.get("content") or ()]
+    for block in blocks:
+        if not is_image(block):
+            text_of(block)  # refuses another kind, which may be a page of its own
+    images = [block["image"] for block in blocks if is_image(block)]
+    if not images:
         raise NoImageError("the request holds no image: put {DOCUMENT_IMAGE} into the host's OCR task prompt")
-    return blocks
+    return images
 
 
 def fetch(s3: Any, image: Mapping[str, Any]) -> PageImage:

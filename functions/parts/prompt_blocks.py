@@ -1,10 +1,24 @@
-"""The blocks of the host's request: what is an image, and the text of another one."""
+"""The messages of the host's request and their blocks: what is an image, and the text of another one."""
 
+from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from backend_errors import BadRequestError
 
 CACHEPOINT = "<<CACHEPOINT>>"  # the host strips it from the user's text and not from the system's
+
+
+def messages_of(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """
+    The messages, each an object. Without one nothing is asked, and whatever a model answered would be made up.
+
+    Raises:
+        BadRequestError: there are none.
+    """
+    messages = event.get("messages")
+    if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
+        raise BadRequestError("the request has no messages: send what the host sends to a LambdaHook")
+    return messages
 
 
 def is_image(block: Any) -> TypeGuard[dict[str, Any]]:

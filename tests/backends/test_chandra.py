@@ -181,6 +181,30 @@ def test_an_image_that_s3_does_not_give_is_an_error_and_never_an_empty_text(rig)
     assert len(service.requests) == 0
 
 
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (
+            lambda given: given["messages"][0]["content"].append({"document": {"format": "pdf"}}),
+            "neither text nor image",
+        ),
+        (lambda given: given.update(messages=[]), "no messages"),
+        (lambda given: given.update(messages=["Read."]), "no messages"),
+    ],
+    ids=["another kind", "no message", "no object"],
+)
+def test_a_request_that_cannot_be_sent_whole_is_refused(rig, spoil, told):
+    """Texts have no place here, as docs/backends.md says; a document beside the image may be a page of its own."""
+    given = ocr_event(rig.image(b"p"))
+    with scripted(TAKEN, done()) as service:
+        function(rig, service)(given, None)  # control: as it was, it is read
+        service.requests.clear()
+        spoil(given)
+        with pytest.raises(errors.BadRequestError, match=told):
+            function(rig, service)(given, None)
+    assert len(service.requests) == 0
+
+
 def test_nothing_confidential_is_logged(rig, caplog):
     """P36: canaries in prompt, image, key, error prose and answer; every logger at its most talkative."""
     caplog.set_level(logging.DEBUG)

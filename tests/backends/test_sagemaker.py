@@ -143,6 +143,19 @@ class TestRequest:
         body = body_of(given, **shape)
         assert {name: body[name] for name in sent} == sent
 
+    @pytest.mark.parametrize("given", [{}, {"messages": []}, {"messages": "no"}, {"messages": ["Read."]}])
+    @pytest.mark.parametrize(
+        "shape",
+        [{"REQUEST_SHAPE": "chat"}, {"REQUEST_SHAPE": "generate"}, {**TEMPLATE, "ANSWER_PATHS": "text=generated_text"}],
+        ids=["chat", "generate", "template"],
+    )
+    def test_an_event_without_messages_is_refused(self, shape, given):
+        """A model that is asked nothing answers all the same: the text would be made up."""
+        client = Recorder({"Body": io.BytesIO(b'{"generated_text": "Once upon a time"}')})
+        with pytest.raises(errors.BadRequestError, match="no messages"):
+            function(client, **shape)(given, Left())
+        assert client.asked == []
+
     @pytest.mark.parametrize("shape", ["chat", "generate"])
     def test_a_block_of_another_kind_is_refused(self, shape):
         with pytest.raises(errors.BadRequestError, match="neither text nor image"):

@@ -87,6 +87,18 @@ class TestRequest:
         with pytest.raises(errors.NoImageError, match="S3 location"):
             function(Recorder({}), TRITON_INPUT_KIND=kind)(event(inline), Left())
 
+    @pytest.mark.parametrize("prompt", ["", "prompt"], ids=["no place for texts", "with texts"])
+    @pytest.mark.parametrize("block", [{"document": {"name": CANARY}}, {"image": CANARY}, CANARY], ids=str)
+    def test_a_block_of_another_kind_is_refused_and_not_left_out(self, prompt, block):
+        """Beside an image that can be read it was dropped: a page was missing from the answer without a word."""
+        client = Recorder({})
+        given = event("Read.", image())
+        given["messages"][0]["content"].append(block)
+        with pytest.raises(errors.BadRequestError, match="neither text nor image") as error:
+            function(client, TRITON_PROMPT=prompt)(given, Left())
+        assert CANARY not in str(error.value)
+        assert client.asked == []
+
     def test_a_request_without_image_is_an_error(self):
         with pytest.raises(errors.NoImageError, match="DOCUMENT_IMAGE"):
             function(Recorder({}))(event("Read."), Left())
