@@ -19,7 +19,7 @@ KEY = "chandra-canary-4711"
 TAKEN = Says({"success": True, "request_id": "job-1", "request_check_url": "/api/v1/marker/job-1"})
 WORKING = Says({"status": "processing"})
 app = load_function("chandra")
-errors, Deadline = app.module_backend_errors, app.module_deadline.Deadline
+errors, jobs, Deadline = app.module_backend_errors, app.module_chandra_jobs, app.module_deadline.Deadline
 
 
 def done(**members: Any) -> Says:
@@ -109,6 +109,7 @@ BAD = {
     "no object": ([Says(["job-1"])], "BadAnswerError"),
     "no JSON": ([Says(b"<html>")], "BadAnswerError"),
     "another host": ([Says({"request_check_url": "https://elsewhere.example/job-1"})], "BadAnswerError"),
+    "no URL": ([Says({"request_check_url": "https://[job-1"})], "BadAnswerError"),
     "401": ([Says({"detail": CANARY}, 401)], "ServiceRefusedError"),
     "413": ([Says({"detail": CANARY}, 413)], "ServiceRefusedError"),
     "429": ([Says({}, 429, {"Retry-After": "9999"})], "ServiceThrottledError"),
@@ -144,6 +145,36 @@ def test_a_bad_answer_raises_its_own_type_and_nothing_is_stored(rig, bad):
             rig.call(ocr_event(rig.image(b"a page")))
 
     assert rig.outcomes == ["failed", "miss", "hit_memory"]
+
+
+@pytest.mark.parametrize(
+    ("submit_url", "told"),
+    [
+        ("https://OCR.example/submit", "https://ocr.example/job-1"),
+        ("https://ocr.example/submit", "https://ocr.example:443/job-1"),
+        ("http://ocr.example:80/submit", "http://ocr.example/job-1"),
+    ],
+)
+def test_the_same_place_may_be_spelt_in_another_way(submit_url, told):
+    """A server that names its port, or its host in small letters, is the one that the page was submitted to."""
+    assert jobs.check_url({"request_check_url": told}, submit_url) == told
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "http://ocr.example/job-1",
+        "https://ocr.example:8443/job-1",
+        "https://ocr.example@elsewhere.example/job-1",
+        "https://user@ocr.example/job-1",
+        "//elsewhere.example/job-1",
+        "https://ocr.example:port/job-1",
+    ],
+)
+def test_another_place_gets_no_key(told):
+    """Control of the test above; the scheme is named, since a server behind a proxy may say http of itself."""
+    with pytest.raises(errors.BadAnswerError, match="scheme, host or port"):
+        jobs.check_url({"request_check_url": told}, "https://ocr.example/submit")
 
 
 class TestTime:
