@@ -38,6 +38,7 @@ from converse_answer import converse_answer
 from converse_request import converse_request
 from deadline import Deadline
 from page_images import fetcher
+from postable import postable
 from sampling import CHOICES, chosen
 
 JSON = "application/json"
@@ -90,12 +91,12 @@ class BedrockFunction:
         self._s3 = s3_client(clients)
         self._service = AwsService.of("Bedrock", environment, clients, "bedrock-runtime", 240, REMEDIES)
 
-    def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    def __call__(self, event: Mapping[str, Any], context: Any) -> Any:
         """
         Raises:
             BackendError: no answer; its type says why and its message what to do.
         """
-        return self._ask(event, self._deadline(context))
+        return postable(self._ask(event, self._deadline(context)))
 
     def _converse(self, event: Mapping[str, Any], deadline: Deadline) -> dict[str, Any]:
         request = converse_request(

@@ -30,6 +30,7 @@ from chat_answer import converse_answer
 from chat_request import chat_request
 from deadline import Deadline
 from page_images import fetcher
+from postable import postable
 from service import Service
 
 
@@ -65,7 +66,7 @@ class OpenAiFunction:
         )
         self._s3: Any = None
 
-    def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    def __call__(self, event: Mapping[str, Any], context: Any) -> Any:
         """
         Raises:
             BackendError: no answer; its type says why and its message what to do.
@@ -82,7 +83,7 @@ class OpenAiFunction:
         except ServiceRefusedError:
             self._key.forget()
             raise
-        return converse_answer(told, blank_pages=self._blank_pages)
+        return postable(converse_answer(told, blank_pages=self._blank_pages))
 
 
 lambda_handler = OpenAiFunction(os.environ)

@@ -35,6 +35,7 @@ from chat_request import chat_request
 from deadline import Deadline
 from generate_body import generate_answer, generate_body
 from page_images import fetcher
+from postable import postable
 from sagemaker_endpoint import Endpoint
 from sampling import chosen
 
@@ -78,7 +79,7 @@ class SageMakerFunction:
         self._deadline = deadline
         self._s3 = s3_client(clients)
 
-    def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    def __call__(self, event: Mapping[str, Any], context: Any) -> Any:
         """
         Raises:
             BackendError: no answer; its type says why and its message what to do.
@@ -91,7 +92,7 @@ class SageMakerFunction:
             raise BadAnswerError(
                 f"the endpoint's body of {len(reply['Body'])} bytes is no JSON, or was cut: check what its container speaks"
             ) from None
-        return self._answer(told)
+        return postable(self._answer(told))
 
     def _body(self, event: Mapping[str, Any], deadline: Deadline) -> dict[str, Any]:
         fetch = fetcher(self._s3, deadline)
