@@ -8,9 +8,10 @@ from backend_settings import text
 from deadline import Deadline
 
 REMEDIES = {
-    "AccessDeniedException": "this function needs sagemaker:InvokeEndpoint on the endpoint",
-    "ValidationError": "check SAGEMAKER_ENDPOINT_NAME, that the endpoint is in service, and the size of the images "
-    "(25 MB for a request)",
+    "AccessDeniedException": "this function needs sagemaker:InvokeEndpoint on the endpoint, and on its inference component",
+    # Also what it answers where an endpoint made of components is asked without one (langchain-ai/langchain#16150).
+    "ValidationError": "check SAGEMAKER_ENDPOINT_NAME, that the endpoint is in service, INFERENCE_COMPONENT or TARGET_MODEL "
+    "where it is made of such, and the size of the images (25 MB for a request); ERROR_DETAIL=full says what it says",
     "ModelNotReadyException": "the model is loading: ask again in a while",
     "ThrottlingException": "the endpoint or its container is asked too often: add instances, or send fewer at a time",
 }

@@ -207,6 +207,13 @@ class TestWire:
         assert "container says" not in str(error.value)  # its words may quote the request
         assert server.calls == calls + 1
 
+    def test_an_endpoint_that_wants_its_model_named_is_told_by_the_setting(self, server):
+        """SageMaker says which header is missing in its prose alone, which is dropped (langchain-ai/langchain#16150)."""
+        words = "Inference Component Name header is required for endpoints to which you plan to deploy inference components."
+        server.misbehave(Reply.of_json({"message": words}, 400, {"x-amzn-ErrorType": "ValidationError"}))
+        with pytest.raises(errors.ServiceRefusedError, match=r"INFERENCE_COMPONENT.*ERROR_DETAIL=full"):
+            function(Clients(server.url))(event(), Left())
+
     @pytest.mark.parametrize("shape", ["chat", "generate"])
     def test_a_body_that_breaks_off_is_no_answer(self, server, shape):
         server.misbehave("cut")
