@@ -28,9 +28,9 @@ from typing import Any
 
 import boto3
 from anthropic_body import anthropic_answer, anthropic_body, guarded
-from aws_service import AwsService, config, s3_client
+from aws_service import AwsService, s3_client
 from backend_errors import BadAnswerError, SettingsError
-from backend_settings import choice, json_object, number, text
+from backend_settings import choice, flag, json_object, number, text
 from body_template import answer_at, check_template, filled, paths_of
 from chat_answer import converse_answer as chat_answer
 from chat_request import chat_request
@@ -38,6 +38,7 @@ from converse_answer import converse_answer
 from converse_request import converse_request
 from deadline import Deadline
 from page_images import fetcher
+from postable import postable
 from sampling import CHOICES, chosen
 
 JSON = "application/json"
@@ -73,13 +74,11 @@ class BedrockFunction:
     ) -> None:
         self._model = text(environment, "TARGET_MODEL_ID")
         self._guardrail = _guardrail_of(environment)
-        self._cache_points = choice(environment, "CACHE_POINTS", ("on", "off")) == "on"
+        self._cache_points = flag(environment, "CACHE_POINTS", default=True)
         self._sampling = choice(environment, "SAMPLING", CHOICES)
         self._fields = json_object(environment, "MODEL_FIELDS")
-        self._blank_pages = choice(environment, "BLANK_PAGES", ("off", "on")) == "on"
+        self._blank_pages = flag(environment, "BLANK_PAGES")
         self._max_tokens = int(number(environment, "INVOKE_MAX_TOKENS", 4096, 1, 1_000_000))
-        seconds = number(environment, "REQUEST_TIMEOUT", 240, 1, 890)
-        prose = choice(environment, "ERROR_DETAIL", ("type", "full")) == "full"
         self._shape = choice(environment, "INVOKE_SHAPE", ("anthropic", "chat", "template"))
         self._template, self._paths = json_object(environment, "BODY_TEMPLATE"), {}
         self._ask = {"converse": self._converse, "invoke": self._invoke}[
@@ -90,15 +89,14 @@ class BedrockFunction:
             self._paths = paths_of(environment.get("ANSWER_PATHS", ""), "ANSWER_PATHS")
         self._deadline = deadline
         self._s3 = s3_client(clients)
-        client = clients("bedrock-runtime", config=config(seconds))
-        self._service = AwsService("Bedrock", client, seconds, REMEDIES, prose)
+        self._service = AwsService.of("Bedrock", environment, clients, "bedrock-runtime", 240, REMEDIES)
 
-    def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    def __call__(self, event: Mapping[str, Any], context: Any) -> Any:
         """
         Raises:
             BackendError: no answer; its type says why and its message what to do.
         """
-        return self._ask(event, self._deadline(context))
+        return postable(self._ask(event, self._deadline(context)))
 
     def _converse(self, event: Mapping[str, Any], deadline: Deadline) -> dict[str, Any]:
         request = converse_request(

@@ -6,8 +6,8 @@ from typing import Any
 
 from backend_errors import BadRequestError
 from page_images import PageImage
+from prompt_blocks import CACHEPOINT, is_image, messages_of
 
-CACHEPOINT = "<<CACHEPOINT>>"  # the host strips it from the user's text and not from the system's
 MOST_CACHE_POINTS = 4  # of one request, as Bedrock documents
 
 
@@ -28,7 +28,7 @@ def parts_of(blocks: Iterable[Any], fetch: Callable[[Mapping[str, Any]], PageIma
         NoImageError: from `fetch`.
     """
     for block in blocks:
-        if isinstance(block, dict) and isinstance(block.get("image"), dict):
+        if is_image(block):
             yield fetch(block["image"])
         elif isinstance(block, dict) and isinstance(block.get("text"), str):
             first, *others = block["text"].split(CACHEPOINT)
@@ -53,9 +53,7 @@ def prompt_of(
     A cache point that nothing stands before, or that follows another, marks nothing and is dropped. Of more than
     Bedrock takes the last stay: they cover the longest prefixes.
     """
-    messages = event.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise BadRequestError("the request has no messages: send what the host sends to a LambdaHook")
+    messages = messages_of(event)
     contents = [event.get("system") or (), *(message.get("content") or () for message in messages)]
     lists = [_sensible(parts_of(blocks, fetch)) for blocks in contents]
     kept = sum(isinstance(part, CachePoint) for parts in lists for part in parts)

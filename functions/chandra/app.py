@@ -29,6 +29,7 @@ from backend_settings import address, choice, number
 from chandra_jobs import FORMATS, MODES, answer, check_url, form, result_of
 from deadline import Deadline
 from page_images import fetcher, require_images
+from postable import postable
 from service import Service
 
 API_URL = "https://www.datalab.to/api/v1/marker"
@@ -67,7 +68,7 @@ class ChandraFunction:
         )
         self._s3: Any = None
 
-    def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    def __call__(self, event: Mapping[str, Any], context: Any) -> Any:
         """
         Raises:
             BackendError: no answer; its type says why and its message what to do.
@@ -80,7 +81,7 @@ class ChandraFunction:
         headers = {"X-API-Key": key} if key else {}
         try:
             jobs = [self._submit(image, headers, deadline) for image in images]
-            return answer([self._await(job, headers, deadline) for job in jobs], self._format)
+            return postable(answer([self._await(job, headers, deadline) for job in jobs], self._format))
         except ServiceRefusedError:
             self._key.forget()
             raise

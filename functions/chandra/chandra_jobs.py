@@ -48,12 +48,22 @@ def check_url(told: Any, submit_url: str) -> str:
         raise BadAnswerError(
             "Chandra named no request_check_url: check that CHANDRA_API_URL is where pages are submitted"
         )
-    url = urljoin(submit_url, place)
-    if urlsplit(url)[:2] != urlsplit(submit_url)[:2]:
+    try:
+        url = urljoin(submit_url, place)
+        elsewhere = _origin(url) != _origin(submit_url)
+    except ValueError:  # no URL at all
+        elsewhere = True
+    if elsewhere:
         raise BadAnswerError(
-            "Chandra's request_check_url lies on another host than CHANDRA_API_URL, and gets no key: name that host there"
+            "Chandra's request_check_url has another scheme, host or port than CHANDRA_API_URL, and gets no key: name them there"
         )
     return url
+
+
+def _origin(url: str) -> tuple[Any, ...]:
+    """Where a key would go: one place may be spelt in several ways."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme), "@" in parts.netloc
 
 
 def result_of(told: Any, output_format: str) -> Reading | None:

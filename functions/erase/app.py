@@ -17,5 +17,6 @@ def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
     """The report on one command."""
     report = _commands(event, context)
     counts = {name: value for name, value in report.items() if name != "removed"}
-    print(json.dumps({"message": "command done", **counts}), flush=True)
+    message = "command not done" if "error" in report else "command done"
+    print(json.dumps({"message": message, **counts}), flush=True)
     return report

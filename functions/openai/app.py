@@ -25,11 +25,12 @@ import boto3
 from api_key import SECRET_SECONDS, ApiKey
 from aws_service import config, s3_client
 from backend_errors import ServiceRefusedError
-from backend_settings import address, choice, json_object, text
+from backend_settings import address, flag, json_object, text
 from chat_answer import converse_answer
 from chat_request import chat_request
 from deadline import Deadline
 from page_images import fetcher
+from postable import postable
 from service import Service
 
 
@@ -55,7 +56,7 @@ class OpenAiFunction:
         self._url = f"{address(environment, 'OPENAI_BASE_URL', with_key=bool(secret_arn))}/chat/completions"
         self._model = text(environment, "OPENAI_MODEL")
         self._body = json_object(environment, "OPENAI_BODY")
-        self._blank_pages = choice(environment, "BLANK_PAGES", ("off", "on")) == "on"
+        self._blank_pages = flag(environment, "BLANK_PAGES")
         self._service = Service.of("The model server", environment, 120)
         self._clients, self._deadline = clients, deadline
         self._key = ApiKey(
@@ -65,7 +66,7 @@ class OpenAiFunction:
         )
         self._s3: Any = None
 
-    def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    def __call__(self, event: Mapping[str, Any], context: Any) -> Any:
         """
         Raises:
             BackendError: no answer; its type says why and its message what to do.
@@ -82,7 +83,7 @@ class OpenAiFunction:
         except ServiceRefusedError:
             self._key.forget()
             raise
-        return converse_answer(told, blank_pages=self._blank_pages)
+        return postable(converse_answer(told, blank_pages=self._blank_pages))
 
 
 lambda_handler = OpenAiFunction(os.environ)

@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from backend_errors import OutOfTimeError, SettingsError
+from aws_errors import code_of, may_pass
+from backend_errors import OutOfTimeError, ServiceFailedError, SettingsError
 from botocore.exceptions import BotoCoreError, ClientError
 from deadline import Deadline, within
 
@@ -33,6 +34,7 @@ class ApiKey:
 
         Raises:
             SettingsError: the secret cannot be read, or holds no key; the message names the remedy.
+            ServiceFailedError: Secrets Manager is busy, failing or out of reach: a later attempt may get the key.
             OutOfTimeError: Secrets Manager did not answer in time.
         """
         if not self._secret_arn:
@@ -56,21 +58,25 @@ class ApiKey:
         try:
             return str(self._client().get_secret_value(SecretId=self._secret_arn).get("SecretString", ""))
         except (ClientError, BotoCoreError) as error:
-            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+            if may_pass(error):
+                raise ServiceFailedError(
+                    f"Secrets Manager is busy, failing or out of reach ({code_of(error)}): try again later, or check this "
+                    "function's network"
+                ) from None
             raise SettingsError(
-                f"the secret that {self._setting} names cannot be read ({code}): this function needs "
-                "secretsmanager:GetSecretValue on it, and kms:Decrypt on its key"
+                f"the secret that {self._setting} names cannot be read ({code_of(error)}): check that it exists; this function "
+                "needs secretsmanager:GetSecretValue on it, and kms:Decrypt on its key"
             ) from None
 
 
 def _key_in(text: str, setting: str) -> str:
-    try:
-        found = json.loads(text)
+    try:  # a key of digits keeps its spelling
+        found = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
     except ValueError:
         found = text
     if isinstance(found, dict):
         found = next(iter(found.values())) if len(found) == 1 else None
-    key = found.strip() if isinstance(found, str) else text.strip() if isinstance(found, int | float) else ""
+    key = found.strip() if isinstance(found, str) else ""
     if not key or not key.isascii() or not key.isprintable():
         raise SettingsError(
             f"the secret that {setting} names holds no key: store the key alone, or a JSON object with it as its only member"

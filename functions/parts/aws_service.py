@@ -20,6 +20,7 @@ from backend_errors import (
     ServiceRefusedError,
     ServiceThrottledError,
 )
+from backend_settings import choice, number
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError, ReadTimeoutError
 from botocore.parsers import ResponseParserError
@@ -78,6 +79,26 @@ class AwsService:
     request_seconds: float
     remedies: Mapping[str, str]
     prose: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        environment: Mapping[str, str],
+        clients: Callable[..., Any],
+        service: str,
+        request_seconds: float,
+        remedies: Mapping[str, str],
+    ) -> "AwsService":
+        """
+        `service` by boto3's name, with the settings REQUEST_TIMEOUT (default `request_seconds`) and ERROR_DETAIL.
+
+        Raises:
+            SettingsError: one of them is wrong.
+        """
+        seconds = number(environment, "REQUEST_TIMEOUT", request_seconds, 1, 890)
+        prose = choice(environment, "ERROR_DETAIL", ("type", "full")) == "full"
+        return cls(name, clients(service, config=config(seconds)), seconds, remedies, prose)
 
     def call(self, operation: str, deadline: Deadline, stream: str = "", **parameters: Any) -> dict[str, Any]:
         """

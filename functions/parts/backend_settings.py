@@ -38,6 +38,11 @@ def choice(environment: Mapping[str, str], name: str, allowed: Sequence[str]) ->
     return value
 
 
+def flag(environment: Mapping[str, str], name: str, *, default: bool = False) -> bool:
+    """Whether a setting is `on`, and not `off`."""
+    return choice(environment, name, ("on", "off") if default else ("off", "on")) == "on"
+
+
 def address(environment: Mapping[str, str], name: str, default: str = "", *, with_key: bool) -> str:
     """
     The URL of a service, without a slash at its end.
@@ -47,8 +52,12 @@ def address(environment: Mapping[str, str], name: str, default: str = "", *, wit
     url = (environment.get(name, "").strip() or default).rstrip("/")
     if not url:
         raise SettingsError(f"{name} is not set")
-    parts = urlsplit(url)
-    if parts.scheme not in {"https", "http"} or not parts.hostname or parts.query or parts.fragment or parts.username:
+    try:
+        parts = urlsplit(url)
+        plain = parts.scheme in {"https", "http"} and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:  # a port that is none, half of an IPv6 address
+        plain = False
+    if not plain or parts.query or parts.fragment:
         raise SettingsError(f"{name} must be a URL such as https://host/path, without user, query or fragment")
     if parts.scheme == "http" and with_key and parts.hostname not in LOOPBACK:
         raise SettingsError(f"{name} must begin with https://, for a key goes there")

@@ -15,8 +15,8 @@ from typing import Any
 
 from backend_errors import BadAnswerError, BadRequestError, SettingsError
 from page_images import PageImage
+from prompt_blocks import is_image, messages_of, text_of
 
-CACHEPOINT = "<<CACHEPOINT>>"
 NUMBERS = {"$TEMPERATURE": "temperature", "$TOP_P": "topP", "$TOP_K": "topK", "$MAX_TOKENS": "maxTokens"}
 WORDS = frozenset({"$PROMPT", "$SYSTEM", "$USER", "$IMAGES", "$IMAGE_URLS", *NUMBERS})
 # By the word in small letters: some spell it MAX_TOKENS, and the host reads `max_tokens`.
@@ -37,10 +37,10 @@ _ABSENT = object()
 
 
 def words_in(template: Any) -> set[str]:
-    """The words that a template uses."""
+    """The values that are words, known or not, and those that hold one within a longer text."""
     match template:
         case str():
-            return {template} if template.startswith("$") else set()
+            return {template} if template.startswith("$") or any(word in template for word in WORDS) else set()
         case dict():
             return set().union(*map(words_in, template.values()))
         case list():
@@ -51,11 +51,14 @@ def words_in(template: Any) -> set[str]:
 def check_template(template: Any, setting: str) -> None:
     """
     Raises:
-        SettingsError: a word that nothing stands for, or nothing that would carry the prompt.
+        SettingsError: a word that nothing stands for, a word within a longer text, which would go to the model as it is
+            written, or nothing that would carry the prompt.
     """
     words = words_in(template)
     if unknown := words - WORDS:
-        raise SettingsError(f"{setting} holds {', '.join(sorted(unknown))}: there are {', '.join(sorted(WORDS))}")
+        raise SettingsError(
+            f"{setting} holds {', '.join(sorted(unknown))}: there are {', '.join(sorted(WORDS))}, each a whole value"
+        )
     if not words & {"$PROMPT", "$USER", "$IMAGES", "$IMAGE_URLS"}:
         raise SettingsError(f"{setting} holds neither $PROMPT, $USER, $IMAGES nor $IMAGE_URLS: nothing would be asked")
 
@@ -79,9 +82,9 @@ def filled(
     """
     user: list[str] = []
     images: list[PageImage] = []
-    for message in event.get("messages") or ():
+    for message in messages_of(event):
         for block in message.get("content") or ():
-            if isinstance(block, dict) and isinstance(block.get("image"), dict):
+            if is_image(block):
                 images.append(fetch(block["image"]))
             else:
                 user.append(text_of(block))
@@ -106,19 +109,6 @@ def filled(
     return {name: value for name, value in {**body, **laid_over}.items() if name not in left_out}
 
 
-def text_of(block: Any) -> str:
-    """
-    The text of a block without the host's marks; empty where it is blank.
-
-    Raises:
-        BadRequestError: it is no text.
-    """
-    if not isinstance(block, dict) or not isinstance(block.get("text"), str):
-        raise BadRequestError("the request holds a block that is neither text nor image: this backend cannot send it")
-    text: str = block["text"].replace(CACHEPOINT, "")
-    return text if text.strip() else ""
-
-
 def _put(template: Any, values: Mapping[str, Any]) -> Any:
     match template:
         case str() if template in WORDS:
@@ -136,12 +126,13 @@ def paths_of(told: str, setting: str) -> dict[str, list[str]]:
     `text=results.0.outputText stop=...` as paths by name.
 
     Raises:
-        SettingsError: malformed, or `text` is not among them.
+        SettingsError: malformed, a name or a step is empty, or `text` is not among them.
     """
     paths = dict(part.split("=", 1) for part in told.split() if "=" in part)
-    if len(paths) != len(told.split()) or not paths.get("text"):
+    steps = {name: path.split(".") for name, path in paths.items()}
+    if len(paths) != len(told.split()) or "text" not in paths or not all(map(all, [paths, *steps.values()])):
         raise SettingsError(f"{setting} must be like: text=results.0.outputText stop=results.0.completionReason")
-    return {name: path.split(".") for name, path in paths.items()}
+    return steps
 
 
 def answer_at(paths: Mapping[str, list[str]], body: Any, *, blank_pages: bool) -> dict[str, Any]:
@@ -162,7 +153,10 @@ def answer_at(paths: Mapping[str, list[str]], body: Any, *, blank_pages: bool) -
             "BLANK_PAGES=on where the model says nothing about a blank page"
         )
     if "stop" in paths and not stop:
-        raise BadAnswerError("the model does not say how its answer ended: a whole one cannot be told from a cut one")
+        raise BadAnswerError(
+            f"the model does not say how its answer ended at {'.'.join(paths['stop'])}: check stop in ANSWER_PATHS, since a "
+            "whole answer cannot be told from a cut one"
+        )
     answer: dict[str, Any] = {"output": {"message": {"role": "assistant", "content": [{"text": text}]}}}
     if stop:
         answer["stopReason"] = stop

@@ -4,10 +4,9 @@ import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from backend_errors import BadRequestError
 from page_images import PageImage
+from prompt_blocks import is_image, messages_of, text_of
 
-CACHEPOINT = "<<CACHEPOINT>>"  # the host strips it from the user's text and not from the system's
 NUMBERS = {"temperature": "temperature", "topP": "top_p", "topK": "top_k", "maxTokens": "max_tokens"}
 
 
@@ -29,10 +28,10 @@ def chat_request(
         NoImageError: from `fetch`.
     """
     messages = []
-    system = "\n\n".join(filter(None, (_text(block) for block in event.get("system") or ())))
+    system = "\n\n".join(filter(None, (text_of(block) for block in event.get("system") or ())))
     if system:
         messages.append({"role": "system", "content": system})
-    for message in event.get("messages") or ():
+    for message in messages_of(event):
         parts = [_part(block, fetch) for block in message.get("content") or ()]
         messages.append({"role": message.get("role", "user"), "content": [part for part in parts if part]})
     config = event.get("inferenceConfig") or {}
@@ -43,16 +42,9 @@ def chat_request(
 
 def _part(block: Any, fetch: Callable[[Mapping[str, Any]], PageImage]) -> dict[str, Any] | None:
     """One part of a message; None for an empty text, which some servers refuse."""
-    if isinstance(block, dict) and isinstance(block.get("image"), dict):
+    if is_image(block):
         image = fetch(block["image"])
         data = base64.b64encode(image.data).decode("ascii")
         return {"type": "image_url", "image_url": {"url": f"data:{image.media_type};base64,{data}"}}
-    text = _text(block)
+    text = text_of(block)
     return {"type": "text", "text": text} if text else None
-
-
-def _text(block: Any) -> str:
-    if not isinstance(block, dict) or not isinstance(block.get("text"), str):
-        raise BadRequestError("the request holds a block that is neither text nor image: this backend cannot send it")
-    text: str = block["text"].replace(CACHEPOINT, "")
-    return text if text.strip() else ""

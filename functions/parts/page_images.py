@@ -1,12 +1,14 @@
 """The images of the host's request, fetched from its working bucket; never less than all of them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from aws_errors import code_of, may_pass
 from backend_errors import NoImageError, OutOfTimeError, ServiceFailedError
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import BotoCoreError, ClientError
 from deadline import Deadline, within
+from prompt_blocks import is_image, messages_of, text_of
 
 FORMATS = ("jpeg", "png", "gif", "webp")  # Converse names; each is also the name after `image/` in a media type
 
@@ -23,25 +25,22 @@ class PageImage:
         return f"image/{self.format}"
 
 
-def image_blocks(event: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The image blocks of all messages, in reading order."""
-    for message in event.get("messages") or ():
-        for block in message.get("content") or ():
-            if isinstance(block, dict) and isinstance(block.get("image"), dict):
-                yield block["image"]
-
-
 def require_images(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """
-    The image blocks, for a backend that reads images and nothing else.
+    The image blocks of all messages in reading order, for a backend that reads images and has no place for texts.
 
     Raises:
-        NoImageError: there is none.
+        BadRequestError: there are no messages, or a block is neither text nor image.
+        NoImageError: there is no image.
     """
-    blocks = list(image_blocks(event))
-    if not blocks:
+    blocks = [block for message in messages_of(event) for block in message.get("content") or ()]
+    for block in blocks:
+        if not is_image(block):
+            text_of(block)  # refuses another kind, which may be a page of its own
+    images = [block["image"] for block in blocks if is_image(block)]
+    if not images:
         raise NoImageError("the request holds no image: put {DOCUMENT_IMAGE} into the host's OCR task prompt")
-    return blocks
+    return images
 
 
 def fetch(s3: Any, image: Mapping[str, Any]) -> PageImage:
@@ -65,26 +64,17 @@ def fetch(s3: Any, image: Mapping[str, Any]) -> PageImage:
         answer = s3.get_object(Bucket=bucket, Key=key, **owner)
         data = bytes(answer["Body"].read())
     except (ClientError, BotoCoreError) as error:
-        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
-        if _may_pass(error):
+        if may_pass(error):
             raise ServiceFailedError(
-                f"S3 is busy, failing or out of reach ({code}): try again later, or check this function's network"
+                f"S3 is busy, failing or out of reach ({code_of(error)}): try again later, or check this function's network"
             ) from None
         raise NoImageError(
-            f"S3 did not give the page image ({code}): this function needs s3:GetObject on temp/lambdahook/* "
+            f"S3 did not give the page image ({code_of(error)}): this function needs s3:GetObject on temp/lambdahook/* "
             "of the working bucket, and kms:Decrypt on its key"
         ) from None
     if not data:
         raise NoImageError("a page image is empty: check what the host uploads to its working bucket")
     return PageImage(data, image["format"])
-
-
-def _may_pass(error: ClientError | BotoCoreError) -> bool:
-    """Whether S3, or the key's KMS behind it, may give the image to a later attempt."""
-    if isinstance(error, ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status == 429 or status >= 500 or "Throttling" in error.response["Error"]["Code"]
-    return not isinstance(error, ParamValidationError)
 
 
 def fetcher(s3: Any, deadline: Deadline) -> Callable[[Mapping[str, Any]], PageImage]:

@@ -198,7 +198,9 @@ class Service:
         if reply.status in AGAIN or reply.status >= 500:
             return ServiceFailedError(f"{told}: it is failing, try again later")
         if reply.status in {401, 403}:
-            return ServiceRefusedError(f"{told}: check the key in the secret, and what it may be used for")
+            return ServiceRefusedError(
+                f"{told}: check the key in the secret (without a secret none is sent), and what it may be used for"
+            )
         if reply.status < 400:
             return ServiceRefusedError(f"{told}: it has moved, correct its URL")
         return ServiceRefusedError(f"{told}: it does not accept this request, check URL and settings")

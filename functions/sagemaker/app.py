@@ -26,15 +26,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import boto3
-from aws_service import AwsService, config, s3_client
+from aws_service import s3_client
 from backend_errors import BadAnswerError
-from backend_settings import choice, json_object, number, text
+from backend_settings import choice, flag, json_object
 from body_template import answer_at, check_template, filled, paths_of
 from chat_answer import converse_answer
 from chat_request import chat_request
 from deadline import Deadline
 from generate_body import generate_answer, generate_body
 from page_images import fetcher
+from postable import postable
+from sagemaker_endpoint import Endpoint
 from sampling import chosen
 
 JSON = "application/json"
@@ -43,14 +45,7 @@ TARGETS = {
     "TARGET_MODEL": "TargetModel",
     "TARGET_VARIANT": "TargetVariant",
 }
-REMEDIES = {
-    "AccessDeniedException": "this function needs sagemaker:InvokeEndpoint on the endpoint",
-    "ValidationError": "check SAGEMAKER_ENDPOINT_NAME, that the endpoint is in service, and the size of the images "
-    "(25 MB for a request)",
-    "ModelError": "the container refused or failed: see the endpoint's log, and check REQUEST_SHAPE and MODEL_FIELDS",
-    "ModelNotReadyException": "the model is loading: ask again in a while",
-    "ThrottlingException": "the endpoint or its container is asked too often: add instances, or send fewer at a time",
-}
+MODEL_ERROR = "the container refused or failed: see the endpoint's log, and check REQUEST_SHAPE and MODEL_FIELDS"
 
 
 class SageMakerFunction:
@@ -71,10 +66,7 @@ class SageMakerFunction:
         clients: Callable[..., Any] = boto3.client,
         deadline: Callable[[Any], Deadline] = Deadline.of,
     ) -> None:
-        self._target = {"EndpointName": text(environment, "SAGEMAKER_ENDPOINT_NAME")}
-        self._target |= {
-            name: environment[key].strip() for key, name in TARGETS.items() if environment.get(key, "").strip()
-        }
+        self._endpoint = Endpoint(environment, clients, TARGETS, MODEL_ERROR)
         self._shape = choice(environment, "REQUEST_SHAPE", ("chat", "generate", "template"))
         self._name = environment.get("MODEL_NAME", "").strip()
         self._fields = json_object(environment, "MODEL_FIELDS")
@@ -83,31 +75,24 @@ class SageMakerFunction:
             check_template(self._template, "BODY_TEMPLATE")
             self._paths = paths_of(environment.get("ANSWER_PATHS", ""), "ANSWER_PATHS")
         self._sampling = choice(environment, "SAMPLING", ("both", "auto", "temperature", "none"))
-        self._blank_pages = choice(environment, "BLANK_PAGES", ("off", "on")) == "on"
-        seconds = number(environment, "REQUEST_TIMEOUT", 70, 1, 890)
-        prose = choice(environment, "ERROR_DETAIL", ("type", "full")) == "full"
+        self._blank_pages = flag(environment, "BLANK_PAGES")
         self._deadline = deadline
         self._s3 = s3_client(clients)
-        client = clients("sagemaker-runtime", config=config(seconds))
-        self._service = AwsService("The endpoint", client, seconds, REMEDIES, prose)
 
-    def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    def __call__(self, event: Mapping[str, Any], context: Any) -> Any:
         """
         Raises:
             BackendError: no answer; its type says why and its message what to do.
         """
         deadline = self._deadline(context)
-        body = json.dumps(self._body(event, deadline)).encode()
-        reply = self._service.call(
-            "invoke_endpoint", deadline, stream="Body", Body=body, ContentType=JSON, Accept=JSON, **self._target
-        )
+        reply = self._endpoint.ask(deadline, json.dumps(self._body(event, deadline)).encode(), JSON, JSON)
         try:
             told = json.loads(reply["Body"])
         except (ValueError, RecursionError):
             raise BadAnswerError(
                 f"the endpoint's body of {len(reply['Body'])} bytes is no JSON, or was cut: check what its container speaks"
             ) from None
-        return self._answer(told)
+        return postable(self._answer(told))
 
     def _body(self, event: Mapping[str, Any], deadline: Deadline) -> dict[str, Any]:
         fetch = fetcher(self._s3, deadline)

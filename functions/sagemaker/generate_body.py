@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from backend_errors import BadAnswerError, ServiceFailedError
-from body_template import STOPS, text_of
+from body_template import STOPS
 from page_images import PageImage
+from prompt_blocks import is_image, messages_of, text_of
 
 NUMBERS = {"temperature": "temperature", "topP": "top_p", "topK": "top_k", "maxTokens": "max_new_tokens"}
 
@@ -32,7 +33,7 @@ def generate_body(
         NoImageError: from `fetch`.
     """
     pieces = [text_of(block) for block in event.get("system") or ()]
-    for message in event.get("messages") or ():
+    for message in messages_of(event):
         pieces += [_piece(block, fetch) for block in message.get("content") or ()]
     numbers = {name: value for name, value in (event.get("inferenceConfig") or {}).items() if value is not None}
     parameters: dict[str, Any] = {"return_full_text": False, "details": True}
@@ -45,7 +46,7 @@ def generate_body(
 
 
 def _piece(block: Any, fetch: Callable[[Mapping[str, Any]], PageImage]) -> str:
-    if isinstance(block, dict) and isinstance(block.get("image"), dict):
+    if is_image(block):
         image = fetch(block["image"])
         return f"![](data:{image.media_type};base64,{base64.b64encode(image.data).decode('ascii')})"
     return text_of(block)
@@ -60,13 +61,15 @@ def generate_answer(told: Any, *, blank_pages: bool) -> dict[str, Any]:
         BadAnswerError: no `generated_text`, or an empty one.
     """
     found = told[0] if isinstance(told, list) and told else told
-    if not isinstance(found, dict) or not isinstance(found.get("generated_text"), str):
-        if isinstance(found, dict) and (found.get("error") or found.get("error_type")):
-            raise ServiceFailedError("the container answered with an error in place of a text: see the endpoint's log")
-        raise BadAnswerError("the container's answer holds no generated_text: check REQUEST_SHAPE")
-    text, details = found["generated_text"], found.get("details")
+    found = found if isinstance(found, dict) else {}
+    text, details = found.get("generated_text"), found.get("details")
     details = details if isinstance(details, dict) else {}
     finish = details.get("finish_reason")
+    # Some fail half way, and send what they have. Source: LMI handlers Inference API Schema, "Error Responses".
+    if found.get("error") or found.get("error_type") or finish == "error":
+        raise ServiceFailedError("the container answered with an error in place of a text: see the endpoint's log")
+    if not isinstance(text, str):
+        raise BadAnswerError("the container's answer holds no generated_text: check REQUEST_SHAPE")
     stop = STOPS.get(finish, finish) if isinstance(finish, str) and finish else ""
     if not text.strip() and not (blank_pages and stop == "end_turn"):
         raise BadAnswerError(

@@ -21,7 +21,7 @@ from functools import cache
 from typing import Any
 
 from backend_errors import BadRequestError, SettingsError
-from backend_settings import choice, json_object, text
+from backend_settings import choice, flag, json_object, text
 from converse_events import Event, events_of, metadata_of
 from converse_source import ConverseStreamSource
 from sampling import CHOICES
@@ -164,7 +164,7 @@ def function(environ: Mapping[str, str]) -> StreamFunction:
     chosen: dict[str, Any] = {
         "model": text(environ, "TARGET_MODEL_ID"),
         "sampling": choice(environ, "SAMPLING", CHOICES),
-        "cache_points": choice(environ, "CACHE_POINTS", ("on", "off")) == "on",
+        "cache_points": flag(environ, "CACHE_POINTS", default=True),
         "guardrail": _guardrail_of(environ),
         "fields": json_object(environ, "MODEL_FIELDS"),
     }

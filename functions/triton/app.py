@@ -26,23 +26,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import boto3
-from aws_service import AwsService, config, s3_client
-from backend_errors import BadAnswerError
-from backend_settings import choice, number, text
-from body_template import text_of
+from aws_service import s3_client
+from backend_errors import BadAnswerError, SettingsError
+from backend_settings import choice, flag, number
 from deadline import Deadline
 from page_images import address, fetcher, require_images
+from prompt_blocks import is_image, messages_of, text_of
+from sagemaker_endpoint import Endpoint
 from tensors import MEDIA_TYPE, Tensors
 
 TARGETS = {"INFERENCE_COMPONENT": "InferenceComponentName", "TARGET_MODEL": "TargetModel"}
-REMEDIES = {
-    "AccessDeniedException": "this function needs sagemaker:InvokeEndpoint on the endpoint",
-    "ValidationError": "check SAGEMAKER_ENDPOINT_NAME, that the endpoint is in service, and the size of the images "
-    "(25 MB for a request)",
-    "ModelError": "Triton refused or failed: see the endpoint's log, and check the names of its tensors",
-    "ModelNotReadyException": "the model is loading: ask again in a while",
-    "ThrottlingException": "the endpoint or its container is asked too often: add instances, or send fewer at a time",
-}
+MODEL_ERROR = "Triton refused or failed: see the endpoint's log, and check the names of its tensors"
 
 
 class TritonFunction:
@@ -63,26 +57,23 @@ class TritonFunction:
         clients: Callable[..., Any] = boto3.client,
         deadline: Callable[[Any], Deadline] = Deadline.of,
     ) -> None:
-        self._target = {"EndpointName": text(environment, "SAGEMAKER_ENDPOINT_NAME")}
-        self._target |= {
-            name: environment[key].strip() for key, name in TARGETS.items() if environment.get(key, "").strip()
-        }
+        self._endpoint = Endpoint(environment, clients, TARGETS, MODEL_ERROR)
         self._tensors = Tensors(
             image=environment.get("TRITON_INPUT", "").strip() or "image",
             prompt=environment.get("TRITON_PROMPT", "").strip(),
             text=environment.get("TRITON_OUTPUT", "").strip() or "text",
             confidence=environment.get("TRITON_CONFIDENCE", "").strip(),
-            batched=choice(environment, "TRITON_BATCHED", ("on", "off")) == "on",
+            batched=flag(environment, "TRITON_BATCHED", default=True),
         )
         self._sends_bytes = choice(environment, "TRITON_INPUT_KIND", ("bytes", "path")) == "bytes"
         self._least_confidence = number(environment, "LEAST_CONFIDENCE", 0, 0, 1)
-        self._blank_pages = choice(environment, "BLANK_PAGES", ("off", "on")) == "on"
-        seconds = number(environment, "REQUEST_TIMEOUT", 70, 1, 890)
-        prose = choice(environment, "ERROR_DETAIL", ("type", "full")) == "full"
+        if self._least_confidence and not self._tensors.confidence:
+            raise SettingsError(
+                "LEAST_CONFIDENCE needs TRITON_CONFIDENCE, the tensor that tells it: no page would be judged"
+            )
+        self._blank_pages = flag(environment, "BLANK_PAGES")
         self._deadline = deadline
         self._s3 = s3_client(clients)
-        client = clients("sagemaker-runtime", config=config(seconds))
-        self._service = AwsService("The endpoint", client, seconds, REMEDIES, prose)
 
     def __call__(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """
@@ -94,15 +85,7 @@ class TritonFunction:
         fetch = fetcher(self._s3, deadline)
         rows = [fetch(image).data if self._sends_bytes else address(image).encode() for image in images]
         body, content_type = self._tensors.request(rows, _prompt_of(event) if self._tensors.prompt else "")
-        reply = self._service.call(
-            "invoke_endpoint",
-            deadline,
-            stream="Body",
-            Body=body,
-            ContentType=content_type,
-            Accept=MEDIA_TYPE,
-            **self._target,
-        )
+        reply = self._endpoint.ask(deadline, body, content_type, MEDIA_TYPE)
         texts, sure = self._tensors.pages(reply["Body"], str(reply.get("ContentType", "")), len(rows))
         self._require(texts, sure)
         return {
@@ -128,8 +111,8 @@ class TritonFunction:
 def _prompt_of(event: Mapping[str, Any]) -> str:
     """All texts of the request; blocks of other kinds are refused."""
     texts = [text_of(block) for block in event.get("system") or ()]
-    for message in event.get("messages") or ():
-        texts += [text_of(block) for block in message.get("content") or () if "image" not in block]
+    for message in messages_of(event):
+        texts += [text_of(block) for block in message.get("content") or () if not is_image(block)]
     return "\n\n".join(filter(None, texts))
 
 

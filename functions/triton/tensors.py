@@ -7,6 +7,7 @@ header: a body that breaks off would give a shorter text without a word, so the 
 
 import json
 import re
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,17 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.utils import InferenceServerException
 
 MEDIA_TYPE = "application/vnd.sagemaker-triton.binary+json"
+# What reading a reply raises that is none: of the codec, of its unpacking, of JSON of another shape.
+_ODD = (
+    InferenceServerException,
+    struct.error,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 _HEADER_SIZE = re.compile(rf"{re.escape(MEDIA_TYPE)}\s*;\s*json-header-size\s*=\s*(\d+)")
 
 
@@ -62,7 +74,7 @@ class Tensors:
             result = InferenceServerClient.parse_response_body(body, header_length=header_bytes)
             texts = self._rows(result, self.text, count, _utf8)
             sure = self._rows(result, self.confidence, count, float) if self.confidence else []
-        except (InferenceServerException, ValueError, KeyError, TypeError, IndexError) as error:
+        except _ODD as error:
             raise BadAnswerError(
                 f"Triton's tensors cannot be read ({type(error).__name__}): check the model's outputs"
             ) from None
@@ -105,7 +117,7 @@ def _checked(body: bytes, content_type: str) -> int | None:
     try:
         header = json.loads(body[:header_bytes])
         sizes = [_binary_size(output) for output in header["outputs"]]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except _ODD:
         raise BadAnswerError(
             f"Triton's reply of {len(body)} bytes has no header that can be read, or was cut"
         ) from None

@@ -25,6 +25,14 @@ GOOD = {
 }
 
 
+OWN_BODY = {
+    "BEDROCK_API": "invoke",
+    "INVOKE_SHAPE": "template",
+    "BODY_TEMPLATE": '{"p": "$PROMPT"}',
+    "ANSWER_PATHS": "text=a",
+}
+
+
 def function(clients: Any, **environment: str) -> Any:
     return app.BedrockFunction({"TARGET_MODEL_ID": MODEL, **environment}, clients)
 
@@ -421,7 +429,7 @@ class TestInvoke:
         [
             ({}, "no text at"),
             ({"results": [{"outputText": " "}]}, "no text at"),
-            ({"results": [{"outputText": "x"}]}, "how its answer ended"),
+            ({"results": [{"outputText": "x"}]}, r"how its answer ended.*results\.0\.completionReason.*ANSWER_PATHS"),
         ],
     )
     def test_a_template_answer_that_lacks_something_raises(self, server, reply, told):
@@ -491,6 +499,11 @@ class TestInvoke:
         ({"BEDROCK_API": "invoke", "INVOKE_SHAPE": "template"}, "BODY_TEMPLATE"),
         ({"BEDROCK_API": "invoke", "INVOKE_SHAPE": "template", "BODY_TEMPLATE": '{"p": "$PROMT"}'}, "PROMT"),
         ({"BEDROCK_API": "invoke", "INVOKE_SHAPE": "template", "BODY_TEMPLATE": '{"p": "$PROMPT"}'}, "ANSWER_PATHS"),
+        ({**OWN_BODY, "BODY_TEMPLATE": '{"p": "Human: $PROMPT", "i": "$IMAGES"}'}, r"Human: \$PROMPT.*whole value"),
+        ({**OWN_BODY, "BODY_TEMPLATE": '{"p": ["$USER", {"s": "<s>$SYSTEM</s>"}]}'}, r"<s>\$SYSTEM.*whole value"),
+        ({**OWN_BODY, "ANSWER_PATHS": "text=a stop="}, "ANSWER_PATHS"),
+        ({**OWN_BODY, "ANSWER_PATHS": "text=a..b"}, "ANSWER_PATHS"),
+        ({**OWN_BODY, "ANSWER_PATHS": "text=a =b"}, "ANSWER_PATHS"),
     ],
 )
 def test_a_wrong_setting_stops_the_function_at_its_start(environment, named):

@@ -19,7 +19,7 @@ KEY = "chandra-canary-4711"
 TAKEN = Says({"success": True, "request_id": "job-1", "request_check_url": "/api/v1/marker/job-1"})
 WORKING = Says({"status": "processing"})
 app = load_function("chandra")
-errors, Deadline = app.module_backend_errors, app.module_deadline.Deadline
+errors, jobs, Deadline = app.module_backend_errors, app.module_chandra_jobs, app.module_deadline.Deadline
 
 
 def done(**members: Any) -> Says:
@@ -109,6 +109,7 @@ BAD = {
     "no object": ([Says(["job-1"])], "BadAnswerError"),
     "no JSON": ([Says(b"<html>")], "BadAnswerError"),
     "another host": ([Says({"request_check_url": "https://elsewhere.example/job-1"})], "BadAnswerError"),
+    "no URL": ([Says({"request_check_url": "https://[job-1"})], "BadAnswerError"),
     "401": ([Says({"detail": CANARY}, 401)], "ServiceRefusedError"),
     "413": ([Says({"detail": CANARY}, 413)], "ServiceRefusedError"),
     "429": ([Says({}, 429, {"Retry-After": "9999"})], "ServiceThrottledError"),
@@ -146,6 +147,36 @@ def test_a_bad_answer_raises_its_own_type_and_nothing_is_stored(rig, bad):
     assert rig.outcomes == ["failed", "miss", "hit_memory"]
 
 
+@pytest.mark.parametrize(
+    ("submit_url", "told"),
+    [
+        ("https://OCR.example/submit", "https://ocr.example/job-1"),
+        ("https://ocr.example/submit", "https://ocr.example:443/job-1"),
+        ("http://ocr.example:80/submit", "http://ocr.example/job-1"),
+    ],
+)
+def test_the_same_place_may_be_spelt_in_another_way(submit_url, told):
+    """A server that names its port, or its host in small letters, is the one that the page was submitted to."""
+    assert jobs.check_url({"request_check_url": told}, submit_url) == told
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "http://ocr.example/job-1",
+        "https://ocr.example:8443/job-1",
+        "https://ocr.example@elsewhere.example/job-1",
+        "https://user@ocr.example/job-1",
+        "//elsewhere.example/job-1",
+        "https://ocr.example:port/job-1",
+    ],
+)
+def test_another_place_gets_no_key(told):
+    """Control of the test above; the scheme is named, since a server behind a proxy may say http of itself."""
+    with pytest.raises(errors.BadAnswerError, match="scheme, host or port"):
+        jobs.check_url({"request_check_url": told}, "https://ocr.example/submit")
+
+
 class TestTime:
     def test_polling_ends_after_its_limit(self, rig):
         with scripted(TAKEN, WORKING) as service, pytest.raises(errors.OutOfTimeError, match="MAX_POLL_ATTEMPTS"):
@@ -178,6 +209,30 @@ def test_an_image_that_s3_does_not_give_is_an_error_and_never_an_empty_text(rig)
             made(ocr_event("s3://idp-working-bucket/temp/lambdahook/gone.jpeg"), None)
         with pytest.raises(errors.NoImageError, match="DOCUMENT_IMAGE"):
             made(event_of("OCR", ["no image"]), None)
+    assert len(service.requests) == 0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (
+            lambda given: given["messages"][0]["content"].append({"document": {"format": "pdf"}}),
+            "neither text nor image",
+        ),
+        (lambda given: given.update(messages=[]), "no messages"),
+        (lambda given: given.update(messages=["Read."]), "no messages"),
+    ],
+    ids=["another kind", "no message", "no object"],
+)
+def test_a_request_that_cannot_be_sent_whole_is_refused(rig, spoil, told):
+    """Texts have no place here, as docs/backends.md says; a document beside the image may be a page of its own."""
+    given = ocr_event(rig.image(b"p"))
+    with scripted(TAKEN, done()) as service:
+        function(rig, service)(given, None)  # control: as it was, it is read
+        service.requests.clear()
+        spoil(given)
+        with pytest.raises(errors.BadRequestError, match=told):
+            function(rig, service)(given, None)
     assert len(service.requests) == 0
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ConnectTimeoutError
 from scripted_service import Says, load_function, put_behind, scripted
 
 from fakes import CANARY, FakeSecrets, event_of, image_block, ocr_event, refusal
@@ -328,7 +329,15 @@ class TestKey:
             function(rig, service, FakeSecrets(text))(event_of("OCR", ["x"]), None)
         assert service.requests[0].headers["authorization"] == f"Bearer {KEY}"
 
-    @pytest.mark.parametrize("text", ["", "{}", '{"a": "b", "c": "d"}', "two\nlines", "[]"])
+    @pytest.mark.parametrize("key", ["12345678901234567890", "1.50", "1e400"])
+    @pytest.mark.parametrize("form", ["%s", '{"api_key": %s}'], ids=["alone", "member"])
+    def test_a_key_that_json_takes_for_a_number_is_sent_as_it_is_spelt(self, rig, key, form):
+        """Of a member without quotes the whole object went as the key."""
+        with scripted(Says(completion())) as service:
+            function(rig, service, FakeSecrets(form % key))(event_of("OCR", ["x"]), None)
+        assert service.requests[0].headers["authorization"] == f"Bearer {key}"
+
+    @pytest.mark.parametrize("text", ["", "{}", '{"a": "b", "c": "d"}', '{"a": true}', "two\nlines", "[]"])
     def test_a_secret_without_a_key_is_told_by_its_setting(self, rig, text):
         with (
             scripted(Says(completion())) as service,
@@ -352,6 +361,14 @@ class TestKey:
         assert secrets.reads == 2
         assert service.requests[3].headers["authorization"] == f"Bearer {KEY}"
 
+    def test_a_server_that_wants_a_key_where_no_secret_is_named_is_told_as_such(self, rig):
+        """There is no key to be checked."""
+        with (
+            scripted(Says({}, 401)) as service,
+            pytest.raises(errors.ServiceRefusedError, match="without a secret none is sent"),
+        ):
+            function(rig, service, OPENAI_API_KEY_SECRET_ARN="")(event_of("OCR", ["x"]), None)
+
     def test_a_secret_that_may_not_be_read_names_the_right(self, rig):
         secrets = FakeSecrets()
         secrets.error = refusal("AccessDeniedException", operation="GetSecretValue")
@@ -360,6 +377,25 @@ class TestKey:
             pytest.raises(errors.SettingsError, match="secretsmanager:GetSecretValue"),
         ):
             function(rig, service, secrets)(event_of("OCR", ["x"]), None)
+
+    @pytest.mark.parametrize(
+        ("trouble", "family"),
+        [
+            (ConnectTimeoutError(endpoint_url=CANARY), "ServiceFailedError"),
+            (refusal("ThrottlingException", CANARY, "GetSecretValue"), "ServiceFailedError"),
+            (refusal("ResourceNotFoundException", CANARY, "GetSecretValue"), "SettingsError"),
+        ],
+        ids=["out of reach", "throttled", "not there"],
+    )
+    def test_a_secret_that_may_be_read_later_is_no_wrong_setting(self, rig, trouble, family):
+        """A network or a moment's throttle is not mended by the right to read it."""
+        secrets = FakeSecrets()
+        secrets.error = trouble
+        told = {"ServiceFailedError": "network", "SettingsError": "exists"}[family]
+        with scripted(Says(completion())) as service, pytest.raises(errors.BackendError, match=told) as error:
+            function(rig, service, secrets)(event_of("OCR", ["x"]), None)
+        assert type(error.value).__name__ == family
+        assert CANARY not in str(error.value)
 
     def test_a_secret_that_does_not_come_is_waited_for_until_the_deadline(self, rig):
         """P21: a function in a VPC without a way to Secrets Manager says so itself, before Lambda ends it without a word."""
@@ -399,6 +435,10 @@ class TestSettings:
             ("OPENAI_BASE_URL", "ftp://host/v1"),
             ("OPENAI_BASE_URL", "http://models.example/v1"),
             ("OPENAI_BASE_URL", "https://user:word@host/v1"),
+            ("OPENAI_BASE_URL", "https://:word@host/v1"),
+            ("OPENAI_BASE_URL", "https://[fd00::1/v1"),
+            ("OPENAI_BASE_URL", "https://host:port/v1"),
+            ("OPENAI_BASE_URL", "https://host:443443/v1"),
             ("OPENAI_MODEL", " "),
             ("OPENAI_BODY", "[1]"),
             ("OPENAI_BODY", "{"),
@@ -409,9 +449,10 @@ class TestSettings:
         ],
     )
     def test_a_wrong_one_stops_the_function_at_its_start_and_is_named(self, rig, name, value):
-        """P52: plain HTTP only where no key goes along."""
-        with pytest.raises(errors.SettingsError, match=name):
+        """P52: plain HTTP only where no key goes along. What a URL holds beside the host may be a secret, and is not told."""
+        with pytest.raises(errors.SettingsError, match=name) as error:
             function(rig, SimpleNamespace(url="http://127.0.0.1"), **{name: value})
+        assert "word" not in str(error.value)
 
     def test_plain_http_serves_a_server_of_ones_own_without_a_key(self, rig):
         function(

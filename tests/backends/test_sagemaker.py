@@ -20,6 +20,7 @@ errors = app.module_backend_errors
 DATA = base64.b64encode(b"JPEG").decode()
 URL = f"data:image/jpeg;base64,{DATA}"
 JSON_PROMPT = "Account: 12345\nAnswer with JSON only."
+TEXT = {"type": "text", "text": "Read."}
 TEMPLATE = {"REQUEST_SHAPE": "template", "BODY_TEMPLATE": '{"inputs": "$PROMPT"}'}
 
 
@@ -126,6 +127,35 @@ class TestRequest:
         assert CANARY not in str(error.value)
         assert not server.requests
 
+    @pytest.mark.parametrize(
+        ("shape", "sent"),
+        [
+            ({}, {"messages": [{"role": "system", "content": "You read."}, {"role": "user", "content": [TEXT]}]}),
+            ({"REQUEST_SHAPE": "generate"}, {"inputs": "You read.\n\nRead."}),
+            ({**TEMPLATE, "ANSWER_PATHS": "text=a"}, {"inputs": "You read.\n\nRead."}),
+        ],
+        ids=["chat", "generate", "template"],
+    )
+    def test_a_callers_own_cache_point_is_taken_out_as_the_mark_is(self, shape, sent):
+        """The host hands a caller's system list on untouched; a cache point says nothing to a model."""
+        point = {"cachePoint": {"type": "default"}}
+        given = {**event("Read."), "system": [{"text": "You read."}, point], "inferenceConfig": {}}
+        body = body_of(given, **shape)
+        assert {name: body[name] for name in sent} == sent
+
+    @pytest.mark.parametrize("given", [{}, {"messages": []}, {"messages": "no"}, {"messages": ["Read."]}])
+    @pytest.mark.parametrize(
+        "shape",
+        [{"REQUEST_SHAPE": "chat"}, {"REQUEST_SHAPE": "generate"}, {**TEMPLATE, "ANSWER_PATHS": "text=generated_text"}],
+        ids=["chat", "generate", "template"],
+    )
+    def test_an_event_without_messages_is_refused(self, shape, given):
+        """A model that is asked nothing answers all the same: the text would be made up."""
+        client = Recorder({"Body": io.BytesIO(b'{"generated_text": "Once upon a time"}')})
+        with pytest.raises(errors.BadRequestError, match="no messages"):
+            function(client, **shape)(given, Left())
+        assert client.asked == []
+
     @pytest.mark.parametrize("shape", ["chat", "generate"])
     def test_a_block_of_another_kind_is_refused(self, shape):
         with pytest.raises(errors.BadRequestError, match="neither text nor image"):
@@ -177,6 +207,13 @@ class TestWire:
         assert "container says" not in str(error.value)  # its words may quote the request
         assert server.calls == calls + 1
 
+    def test_an_endpoint_that_wants_its_model_named_is_told_by_the_setting(self, server):
+        """SageMaker says which header is missing in its prose alone, which is dropped (langchain-ai/langchain#16150)."""
+        words = "Inference Component Name header is required for endpoints to which you plan to deploy inference components."
+        server.misbehave(Reply.of_json({"message": words}, 400, {"x-amzn-ErrorType": "ValidationError"}))
+        with pytest.raises(errors.ServiceRefusedError, match=r"INFERENCE_COMPONENT.*ERROR_DETAIL=full"):
+            function(Clients(server.url))(event(), Left())
+
     @pytest.mark.parametrize("shape", ["chat", "generate"])
     def test_a_body_that_breaks_off_is_no_answer(self, server, shape):
         server.misbehave("cut")
@@ -203,6 +240,22 @@ class TestWire:
         server.misbehave(Reply.of_json({"generated_text": "Read."}))
         answer = function(Clients(server.url), REQUEST_SHAPE="generate")(event(), Left())
         assert answer == {"output": {"message": {"role": "assistant", "content": [{"text": "Read."}]}}}
+
+    @pytest.mark.parametrize(
+        "told",
+        [
+            {"generated_text": "Account 1", "error": CANARY},
+            {"generated_text": "Account 1", "details": {"finish_reason": "error"}},
+            [{"generated_text": "", "details": {"finish_reason": "error", "generated_tokens": None}}],
+        ],
+        ids=["beside the text", "as its end", "in place of a text"],
+    )
+    def test_a_text_that_failed_half_way_is_no_answer(self, server, told):
+        """As with chat; without a stop reason it would pass for a whole text and be kept."""
+        server.misbehave(Reply.of_json(told))
+        with pytest.raises(errors.ServiceFailedError, match="endpoint's log") as error:
+            function(Clients(server.url), REQUEST_SHAPE="generate", BLANK_PAGES="on")(event(), Left())
+        assert CANARY not in str(error.value)
 
     def test_blank_pages_where_they_are_expected(self, server):
         server.misbehave("empty")

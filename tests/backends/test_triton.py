@@ -87,6 +87,18 @@ class TestRequest:
         with pytest.raises(errors.NoImageError, match="S3 location"):
             function(Recorder({}), TRITON_INPUT_KIND=kind)(event(inline), Left())
 
+    @pytest.mark.parametrize("prompt", ["", "prompt"], ids=["no place for texts", "with texts"])
+    @pytest.mark.parametrize("block", [{"document": {"name": CANARY}}, {"image": CANARY}, CANARY], ids=str)
+    def test_a_block_of_another_kind_is_refused_and_not_left_out(self, prompt, block):
+        """Beside an image that can be read it was dropped: a page was missing from the answer without a word."""
+        client = Recorder({})
+        given = event("Read.", image())
+        given["messages"][0]["content"].append(block)
+        with pytest.raises(errors.BadRequestError, match="neither text nor image") as error:
+            function(client, TRITON_PROMPT=prompt)(given, Left())
+        assert CANARY not in str(error.value)
+        assert client.asked == []
+
     def test_a_request_without_image_is_an_error(self):
         with pytest.raises(errors.NoImageError, match="DOCUMENT_IMAGE"):
             function(Recorder({}))(event("Read."), Left())
@@ -197,6 +209,14 @@ class TestReply:
         result = tensors.InferenceServerClient.parse_response_body(body[:-7], header_length=header)
         assert list(result.as_numpy("text")) == [b"one"]
 
+    def test_a_row_that_says_it_is_longer_than_its_tensor_is_no_text(self):
+        """Header and body agree, and within the tensor the row's own length does not: the codec's unpacking fails."""
+        body, content_type = write_reply([("text", (1,), "BYTES", [b"page"])])
+        assert body.endswith(b"\x04\x00\x00\x00page")
+        longer = body[: -len(b"\x04\x00\x00\x00page")] + b"\x40\x00\x00\x00page"
+        with pytest.raises(errors.BadAnswerError, match="cannot be read"):
+            tensors.Tensors(batched=False).pages(longer, content_type, 1)
+
     @pytest.mark.parametrize(
         ("body", "content_type", "told"),
         [
@@ -204,6 +224,9 @@ class TestReply:
             (b"{}", "application/json", "no header"),
             (b'{"outputs": 7}', "application/json", "no header"),
             (b'{"outputs": []}', "application/json", "no tensor"),
+            (b'{"outputs": ["text"]}', "application/json", "no header"),
+            (b'{"outputs": [{"name": "text", "parameters": 7}]}', "application/json", "no header"),
+            (b'{"outputs": [{"parameters": {"binary_data_size": 1e999}}]}', "application/json", "no header"),
             (*write_reply([("text", (1,), "BYTES", [b"x"])]), "1 rows"),
             (*write_reply([("text", (3, 1), "BYTES", [b"x", b"y"])]), "cannot be read"),
         ],
@@ -218,7 +241,8 @@ class TestReply:
     [
         ({"SAGEMAKER_ENDPOINT_NAME": ""}, "SAGEMAKER_ENDPOINT_NAME"),
         ({"TRITON_INPUT_KIND": "url"}, "TRITON_INPUT_KIND"),
-        ({"LEAST_CONFIDENCE": "2"}, "LEAST_CONFIDENCE"),
+        ({"LEAST_CONFIDENCE": "2", "TRITON_CONFIDENCE": "sure"}, "LEAST_CONFIDENCE"),
+        ({"LEAST_CONFIDENCE": "0.9"}, "TRITON_CONFIDENCE"),
         ({"TRITON_BATCHED": "1"}, "TRITON_BATCHED"),
     ],
 )

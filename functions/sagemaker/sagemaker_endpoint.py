@@ -1,0 +1,1 @@
+../parts/sagemaker_endpoint.py

@@ -1,1 +1,0 @@
-../parts/body_template.py
