@@ -7,6 +7,7 @@ from typing import Any
 from backend_errors import BadAnswerError
 from converse_answer import require_text
 from page_images import PageImage
+from prompt_blocks import numbers_of
 from prompt_parts import CachePoint, Part, prompt_of
 from sampling import chosen
 
@@ -37,7 +38,7 @@ def anthropic_body(
         BadRequestError, NoImageError
     """
     system, messages = prompt_of(event, fetch, cache_points=cache_points)
-    numbers = chosen(event.get("inferenceConfig") or {}, sampling)
+    numbers = chosen(numbers_of(event), sampling)
     body: dict[str, Any] = {
         "anthropic_version": VERSION,
         "max_tokens": numbers.get("maxTokens") or max_tokens,

@@ -39,6 +39,7 @@ from converse_request import converse_request
 from deadline import Deadline
 from page_images import fetcher
 from postable import postable
+from prompt_blocks import numbers_of
 from sampling import CHOICES, chosen
 
 JSON = "application/json"
@@ -139,7 +140,7 @@ class BedrockFunction:
                 max_tokens=self._max_tokens,
                 fields=self._fields,
             )
-        event = {**event, "inferenceConfig": chosen(event.get("inferenceConfig") or {}, self._sampling)}
+        event = {**event, "inferenceConfig": chosen(numbers_of(event), self._sampling)}
         if self._shape == "chat":
             return chat_request(event, self._model, {"model": None, **self._fields}, fetch)
         return filled(self._template, event, fetch, self._fields)

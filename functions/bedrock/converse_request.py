@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from page_images import PageImage
+from prompt_blocks import numbers_of
 from prompt_parts import CachePoint, Part, prompt_of
 from sampling import chosen, top_k_fields
 
@@ -33,7 +34,7 @@ def converse_request(
         BadRequestError, NoImageError
     """
     system, messages = prompt_of(event, fetch, cache_points=cache_points)
-    numbers = chosen(event.get("inferenceConfig") or {}, sampling)
+    numbers = chosen(numbers_of(event), sampling)
     request: dict[str, Any] = {
         "modelId": model,
         "messages": [{"role": role, "content": list(map(_block, parts))} for role, parts in messages],

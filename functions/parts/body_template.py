@@ -15,7 +15,7 @@ from typing import Any
 
 from backend_errors import BadAnswerError, BadRequestError, SettingsError
 from page_images import PageImage
-from prompt_blocks import is_image, messages_of, text_of
+from prompt_blocks import is_image, messages_of, numbers_of, text_of
 
 NUMBERS = {"$TEMPERATURE": "temperature", "$TOP_P": "topP", "$TOP_K": "topK", "$MAX_TOKENS": "maxTokens"}
 WORDS = frozenset({"$PROMPT", "$SYSTEM", "$USER", "$IMAGES", "$IMAGE_URLS", *NUMBERS})
@@ -98,7 +98,7 @@ def filled(
                 f"the request has texts for {word} and the body template no place for them: add {word}"
             )
     encoded = [base64.b64encode(image.data).decode("ascii") for image in images]
-    numbers = event.get("inferenceConfig") or {}
+    numbers = numbers_of(event)
     values: dict[str, Any] = {word: numbers.get(name) for word, name in NUMBERS.items()}
     values |= {"$SYSTEM": "\n\n".join(filter(None, system)), "$USER": "\n\n".join(filter(None, user))}
     values["$PROMPT"] = "\n\n".join(filter(None, [*system, *user]))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from page_images import PageImage
-from prompt_blocks import is_image, messages_of, text_of
+from prompt_blocks import is_image, messages_of, numbers_of, text_of
 
 NUMBERS = {"temperature": "temperature", "topP": "top_p", "topK": "top_k", "maxTokens": "max_tokens"}
 
@@ -34,9 +34,9 @@ def chat_request(
     for message in messages_of(event):
         parts = [_part(block, fetch) for block in message.get("content") or ()]
         messages.append({"role": message.get("role", "user"), "content": [part for part in parts if part]})
-    config = event.get("inferenceConfig") or {}
+    numbers = numbers_of(event)
     body = {"model": model, "messages": messages}
-    body |= {theirs: config[ours] for ours, theirs in NUMBERS.items() if config.get(ours) is not None}
+    body |= {theirs: numbers[ours] for ours, theirs in NUMBERS.items() if ours in numbers}
     return {name: value for name, value in {**body, **laid_over}.items() if value is not None}
 
 

@@ -1,10 +1,11 @@
-"""The messages of the host's request and their blocks: what is an image, and the text of another one."""
+"""The parts of the host's request: its messages, what of their blocks is an image, the text of the others, the numbers."""
 
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from backend_errors import BadRequestError
 
+WHOLE = ("topK", "maxTokens")
 CACHEPOINT = "<<CACHEPOINT>>"  # the host strips it from the user's text and not from the system's
 
 
@@ -19,6 +20,16 @@ def messages_of(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
         raise BadRequestError("the request has no messages: send what the host sends to a LambdaHook")
     return messages
+
+
+def numbers_of(event: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The inference numbers by the host's names, without those that are null. A count is a whole number: the host passes on the 4096.0
+    that a configuration may hold, and SDK and services refuse it.
+    """
+    given = {name: value for name, value in (event.get("inferenceConfig") or {}).items() if value is not None}
+    wholes = {name: given[name] for name in WHOLE if isinstance(given.get(name), float) and given[name].is_integer()}
+    return given | {name: int(value) for name, value in wholes.items()}
 
 
 def is_image(block: Any) -> TypeGuard[dict[str, Any]]:

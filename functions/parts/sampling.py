@@ -15,18 +15,17 @@ TOP_K_AT: Mapping[str, tuple[str, ...]] = {"anthropic.": ("top_k",), "amazon.nov
 
 def chosen(numbers: Mapping[str, Any], sampling: str) -> dict[str, Any]:
     """
-    The numbers to send, by the host's names; absent stays absent.
+    Of the numbers of a request (`numbers_of`) those to send, by the host's names.
 
     Args:
         sampling: `auto` (at temperature 0 that alone, else all), `temperature` (that alone where it is given),
             `both` (all), `none` (none of the three, for models that refuse them).
     """
-    given = {name: value for name, value in numbers.items() if value is not None}
-    alone = sampling == "temperature" or (sampling == "auto" and given.get("temperature") == 0)
+    alone = sampling == "temperature" or (sampling == "auto" and numbers.get("temperature") == 0)
     left_out = {"none": {"temperature", "topP", "topK"}}.get(sampling, set())
-    if alone and "temperature" in given:
+    if alone and "temperature" in numbers:
         left_out = {"topP", "topK"}
-    return {name: value for name, value in given.items() if name not in left_out}
+    return {name: value for name, value in numbers.items() if name not in left_out}
 
 
 def top_k_fields(model: str, top_k: Any) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from deadline import Deadline
 from generate_body import generate_answer, generate_body
 from page_images import fetcher
 from postable import postable
+from prompt_blocks import numbers_of
 from sagemaker_endpoint import Endpoint
 from sampling import chosen
 
@@ -96,7 +97,7 @@ class SageMakerFunction:
 
     def _body(self, event: Mapping[str, Any], deadline: Deadline) -> dict[str, Any]:
         fetch = fetcher(self._s3, deadline)
-        event = {**event, "inferenceConfig": chosen(event.get("inferenceConfig") or {}, self._sampling)}
+        event = {**event, "inferenceConfig": chosen(numbers_of(event), self._sampling)}
         match self._shape:
             case "chat":
                 return chat_request(event, self._name, {"model": self._name or None, **self._fields}, fetch)

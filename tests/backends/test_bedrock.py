@@ -71,6 +71,14 @@ def server(service: Any) -> Any:
 
 
 class TestRequest:
+    def test_counts_are_whole_numbers(self, server):
+        """boto3 refuses maxTokens 4096.0 before it asks; the control is a fraction, which is left for it to refuse."""
+        asked = event(temperature=0.0, maxTokens=4096.0)
+        function(Clients(server.url))(asked, Left())
+        assert server.requests[-1].json()["inferenceConfig"]["maxTokens"] == 4096
+        with pytest.raises(errors.BadRequestError):
+            function(Clients(server.url))(event(temperature=0.0, maxTokens=4096.5), Left())
+
     def test_images_are_sent_as_bytes_in_their_place(self):
         """Issue D: an S3 address says nothing to a model; texts and images keep their order."""
         content = sent(event("before", image(), "after"))["messages"][0]["content"]
@@ -343,7 +351,25 @@ class TestWire:
         assert clients.configs["bedrock-runtime"].retries["total_max_attempts"] == 1
 
 
+COUNTS = {"temperature": 0.5, "topK": 5.0, "maxTokens": 4096.0}
+"""As the host passes on what a configuration may hold: counts with a point."""
+
+
 class TestInvoke:
+    @pytest.mark.parametrize(
+        "shape",
+        [{}, {"INVOKE_SHAPE": "template", "BODY_TEMPLATE": '{"p": "$PROMPT", "k": "$TOP_K", "m": "$MAX_TOKENS"}'}],
+        ids=["anthropic", "template"],
+    )
+    def test_counts_are_whole_numbers(self, shape):
+        """A service that wants an integer refuses 4096.0; equal in Python, so the spelling is looked at."""
+        client = Recorder({"body": io.BytesIO(b'{"content": [{"text": "x"}], "stop_reason": "end_turn", "a": "x"}')})
+        function(client, BEDROCK_API="invoke", ANSWER_PATHS="text=a" if shape else "", **shape)(event(**COUNTS), Left())
+        body = client.asked[0][1]["body"]
+        assert b"4096.0" not in body
+        assert b"4096" in body
+        assert b"5.0" not in body
+
     def test_anthropic_body_and_answer(self, server):
         """InvokeModel's own body: cache points as members of the block before, counts under Converse's names."""
         asked = event(f"{'static words ' * 50}<<CACHEPOINT>>Name: Ann. Answer in JSON.", system=["You read."])

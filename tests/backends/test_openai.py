@@ -53,7 +53,7 @@ class TestRequest:
             "<<CACHEPOINT>>",
         ]
         with scripted(Says(completion())) as service:
-            function(rig, service)(event_of("OCR", blocks, maxTokens=100, topK=5, topP=0.1), None)
+            function(rig, service)(event_of("OCR", blocks, maxTokens=100.0, topK=5.0, topP=0.1), None)
         [request], [sent] = service.requests, service.sent
 
         def url(kind: str, data: bytes) -> dict[str, Any]:
@@ -83,6 +83,7 @@ class TestRequest:
             "top_k": 5,
             "max_tokens": 100,
         }
+        assert [int, int] == [type(sent[name]) for name in ("top_k", "max_tokens")]
 
     def test_members_are_laid_over_and_left_out_as_the_operator_says(self, rig):
         """Some servers refuse `top_k` or `temperature`, or want another name for the token limit."""

@@ -79,6 +79,11 @@ class TestRequest:
             "max_tokens": 9,
         }
 
+    def test_counts_are_whole_numbers(self):
+        """The host passes on what a configuration may hold; the containers refuse 9.0 tokens."""
+        body = body_of(event("x", temperature=0.5, topK=5.0, maxTokens=9.0), REQUEST_SHAPE="generate")
+        assert [int, int] == [type(body["parameters"][name]) for name in ("top_k", "max_new_tokens")]
+
     def test_generate_sends_images_in_the_prompt(self):
         """As Markdown with a data URL; temperature 0 is greedy, which these containers spell without a temperature."""
         given = event("before", image(), "after", system=["You read."], temperature=0.0, topP=0.1, maxTokens=9)
