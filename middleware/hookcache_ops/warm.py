@@ -54,10 +54,15 @@ PLENTY_MS = 840_000
 OTHER_WRITES = 5
 """Write units of a fill besides the entry's own: lease taken and released, three index items."""
 KB = 1024
+KNOWN = frozenset({"hit_memory", "hit_table", "collapsed"})
+UNWRITTEN = "unwritten"
 REMEDIES = {
     "table_down": "the table does not answer: check your rights on it, the network and whether your login has expired",
     "secret_unavailable": "the secret cannot be read: you need secretsmanager:GetSecretValue on it, and kms:Decrypt on its key",
     "backend_unknown": "the backend cannot be looked up: you need lambda:GetFunctionConfiguration on it",
+}
+SWITCHED_OFF = {
+    "mode_off": "the mode is off: take an order back with hookcache mode --clear, or change HOOKCACHE_MODE and HOOKCACHE_POLICY"
 }
 GIVE_UP = 10
 """After so many pairs in a row that could not reach the cache the others are left for the next run."""
@@ -68,7 +73,8 @@ class Warmed:
     """
     What became of the pairs.
 
-    `kept` were stored (in a dry run: would be), `known` were there already, `refused` and `bypassed` are counted by reason.
+    `kept` were stored (in a dry run: would be), `known` were there already, `refused` and `bypassed` are counted by reason;
+    `unwritten` is what the table did not get, for a reason that no receipt tells.
     `write_units` are DynamoDB's, estimated in a dry run; `cost` is theirs and the reads', in the price table's currency.
     """
 
@@ -133,8 +139,9 @@ def run(args: argparse.Namespace) -> int:
     if not warmed.pairs:
         return _complain(f"no pairs in {', '.join(args.sources)}; see hookcache warm --help for what a line of them is")
     _show(warmed, args)
-    for reason in warmed.bypassed.keys() & REMEDIES.keys():
-        _complain(f"{REMEDIES[reason]}; then run the same command again, what is kept is skipped")
+    remedies = REMEDIES | SWITCHED_OFF
+    for reason in warmed.bypassed.keys() & remedies.keys():
+        _complain(f"{remedies[reason]}; then run the same command again, what is kept is skipped")
     return int(warmed.kept + warmed.known < warmed.pairs)
 
 
@@ -203,16 +210,19 @@ class Warmer:
         units = {
             name: count for name, count in receipt["own_units"].items() if not name.startswith(("lambda_", "log_"))
         }
-        if receipt["outcome"] in {"hit_memory", "hit_table"}:
+        if receipt["outcome"] in KNOWN:
             warmed.known += 1
         elif receipt["refusal"]:
             warmed.refused[receipt["refusal"]] += 1
         elif receipt["outcome"] == "bypass":
             warmed.bypassed[receipt["reason"]] += 1
-        else:
+        elif self._dry_run:
             warmed.kept += 1
-            if self._dry_run:
-                units["table_write_units"] = _write_units(pair.answer)
+            units["table_write_units"] = _write_units(pair.answer)
+        elif receipt["entry_bytes"]:  # the hook sets it once the table has the entry
+            warmed.kept += 1
+        else:
+            warmed.bypassed[UNWRITTEN] += 1
         warmed.write_units += units.get("table_write_units", 0)
         warmed.cost += self._assembly.prices.own(units)
 
@@ -229,17 +239,29 @@ class Warmer:
 
 
 class _Dated:
-    """The cache, but that a fetch began when the recorded answer was given: so long ago its entry was made."""
+    """
+    The cache, but that a fetch began when the recorded answer was given: so long ago its entry was made.
+
+    An order for a mode is as little for this run as the settings' own mode: under `observe` every answer would be written
+    once more, under `read_only` none. `off` alone holds (`_mode`), and was then answered with a bypass.
+    """
 
     def __init__(self, cache: Cache, pair: Pair | None) -> None:
         self._cache, self._pair = cache, pair
 
     def prepare(self, *arguments: Any) -> Any:
         lookup = self._cache.prepare(*arguments)
-        if isinstance(lookup, Lookup) and self._pair is not None and self._pair.time_ms is not None:
+        if not isinstance(lookup, Lookup):
+            return lookup
+        lookup.mode = lookup.rules.mode
+        if self._pair is not None and self._pair.time_ms is not None:
             now, lookup.began_ms = lookup.began_ms, EpochMillis(min(lookup.began_ms, self._pair.time_ms))
             if now - lookup.began_ms >= lookup.rules.fresh_seconds * 1000:
                 return Bypass(Reason.EXPIRED)
+            standing, context = lookup.standing, lookup.request.context
+            forbidden_ms = max(standing.orders.not_before(context), standing.orders.stale_before(context))
+            if standing.orders_known and lookup.began_ms < forbidden_ms:
+                return Bypass(Reason.INVALIDATED)  # it would be written at each run, and never served
         return lookup
 
     def __getattr__(self, name: str) -> Any:

@@ -15,7 +15,7 @@ from hookcache_ops import warm
 from hookcache_ops.cli import main
 from hookcache_ops.pairs import Pair, PairError, check_sources, read_pairs
 from hookcache_ops.warm import Warmed, Warmer
-from operator_rig import Slow
+from operator_rig import Slow, operator_of
 
 DAY_MS = 86_400_000
 
@@ -82,6 +82,76 @@ def test_a_run_that_was_cut_short_is_repeated_and_skips_what_is_kept(rig):
     warmed = filled(rig, *pairs)
 
     assert (writes, warmed.known, warmed.kept) == (3, 3, 2)
+
+
+@pytest.mark.parametrize("mode", ["observe", "read_only", "write_only"])
+class TestOrders:
+    """P50: an order for a mode is for the hook's callers; a run that fills the cache goes on under it, as under such a setting."""
+
+    def test_what_is_counted_as_kept_is_there(self, mode, rig):
+        with operator_of(rig) as operator:
+            operator({"command": "mode", "mode": mode})
+        warmed = filled(rig, pair(summarization_event("a"), token_answer("a")))
+
+        assert (1, 1) == (warmed.kept, len(rig.entries))
+
+    def test_a_second_run_writes_nothing(self, mode, rig):
+        """And so an older pair never replaces a newer answer."""
+        with operator_of(rig) as operator:
+            operator({"command": "mode", "mode": mode})
+        now = rig.clock.now_ms()
+        filled(rig, pair(summarization_event(), token_answer("newer"), now - 1_000))
+        before = rig.entries
+        warmed = filled(rig, pair(summarization_event(), token_answer("older"), now - DAY_MS))
+
+        assert (0, 1, 0) == (warmed.kept, warmed.known, warmed.write_units)
+        assert before == rig.entries
+
+
+def test_mode_off_holds_for_a_run_as_well(rig):
+    """P50: nothing is written under it, by nobody, and nothing is said to be kept."""
+    with operator_of(rig) as operator:
+        operator({"command": "mode", "mode": "off"})
+    warmed = filled(rig, pair(summarization_event(), token_answer("x")))
+
+    assert (0, {"mode_off": 1}, []) == (warmed.kept, dict(warmed.bypassed), rig.entries)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_an_answer_that_was_invalidated_is_not_written_again(soft, rig):
+    """P44: nobody would ever be served it."""
+    now = rig.clock.now_ms()
+    with operator_of(rig) as operator:
+        operator({"command": "invalidate", "before_ms": now - 1_000, "soft": soft})
+    warmed = filled(
+        rig,
+        pair(summarization_event("before"), token_answer("x"), now - 2_000),
+        pair(summarization_event("after"), token_answer("x"), now - 500),
+    )
+
+    assert (1, {"invalidated": 1}) == (warmed.kept, dict(warmed.bypassed))
+
+
+@pytest.mark.parametrize("age_ms", [0, 2_000])
+def test_under_orders_that_cannot_be_read_nothing_is_kept_or_called_kept(age_ms, rig):
+    """P44, T5: they may forbid it, and the reason is not that they did."""
+    with operator_of(rig) as operator:
+        operator({"command": "mode", "mode": "observe"})
+    (control,) = rig.dynamodb.of_kind("CONTROL")
+    rig.dynamodb.plant({**control, "orders_tag": {"B": b"\0" * 32}})
+    warmed = filled(rig, pair(summarization_event(), token_answer("x"), rig.clock.now_ms() - age_ms))
+
+    assert (0, []) == (warmed.kept, rig.entries)
+    assert "invalidated" not in warmed.bypassed
+    assert 1 == sum(warmed.bypassed.values()) + sum(warmed.refused.values())
+
+
+def test_what_was_not_written_is_not_called_kept(rig, monkeypatch):
+    """Whatever the reason: here one that no receipt tells of."""
+    monkeypatch.setattr("hookcache.cache.Cache.keep", lambda *_, **__: None)
+    warmed = filled(rig, pair(summarization_event(), token_answer("x")))
+
+    assert (0, {"unwritten": 1}) == (warmed.kept, dict(warmed.bypassed))
 
 
 def test_a_dry_run_writes_nothing_and_tells_the_cost(rig):
@@ -241,6 +311,15 @@ class TestCommand:
         assert (json.loads(captured.out)["bypassed"], filler.asked) == ({reason: 10}, 10)
         assert f"hookcache warm: {warm.REMEDIES[reason]}; then run the same command again" in captured.err
         assert captured.err.count("\n") == 1
+
+    def test_a_mode_that_is_off_is_told_with_the_remedy(self, pairs, capsys, monkeypatch):
+        """P50: one step may be off and the next one on, so the run goes on."""
+        filler = Bypassing(["mode_off"] * 20)
+        monkeypatch.setattr(warm, "Warmer", lambda *_, **__: filler)
+
+        assert main(["warm", pairs(20), "--rate", "1e6"]) == 1
+        assert filler.asked == 20
+        assert "hookcache mode --clear" in capsys.readouterr().err
 
     def test_a_spell_of_it_is_passed_over(self, pairs, capsys, monkeypatch):
         """P18: nine in a row, one that is kept, nine again; and other bypasses without end."""
