@@ -176,6 +176,23 @@ def test_a_page_of_metrics_says_what_it_cannot_show(browser, tmp_path, monkeypat
     assert "–" not in shown
 
 
+def test_without_any_price_no_amount_is_shown_as_nothing(browser, tmp_path):
+    """P55: the sentence at the top and the totals say that there is no price, and what to set."""
+    unpriced = {"Unpriced": 1, "OwnCost": 0.000031, "units_spent": {"pages": 2}, "unpriced_units": {"pages": 2}}
+    (tmp_path / "function.log").write_text(json.dumps(samples.receipt("miss", request_id="a", **unpriced)) + "\n")
+    assert call(dashboard, str(tmp_path / "function.log"), "-o", str(tmp_path / "page.html")) == 0
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto((tmp_path / "page.html").as_uri())
+    sentence = page.locator("#headline").inner_text()
+    unknown = page.locator("#totals").get_by_text("no price", exact=True).count()
+    page.close()
+
+    assert "set PriceAs and PricesObject" in sentence
+    assert "$0.00" not in sentence
+    assert 5 == unknown
+
+
 def test_the_step_filter_changes_the_numbers_to_that_step(opened, page_file, capsys):
     """A filter recomputes every tile, chart and table from the rows of its choice."""
     page = opened()

@@ -161,6 +161,6 @@ def test_the_doctor_finds_what_this_account_loses_and_nothing_else(account: Acco
     checks = [check for check in CHECKS if check is not orders]  # which reads the table by this process's own endpoints
     examination = examine(Patient(Asker(account.client), WRAPPER, WORKING_BUCKET), checks)
 
-    assert [finding.id for finding in examination.findings] == ["ttl_off", "overflow_kept_for_ever"]
+    assert [finding.id for finding in examination.findings] == ["ttl_off", "overflow_kept_for_ever", "prices_not_set"]
     assert examination.unseen == ()
     assert examination.facts["backend"] == BACKEND

@@ -118,6 +118,10 @@ class Stage:
 
     @property
     def good(self) -> dict[str, str]:
+        return self.unpriced | PRICED
+
+    @property
+    def unpriced(self) -> dict[str, str]:
         return self.aws.settings() | {"HOOKCACHE_BACKEND": BACKEND}
 
     def examined(self) -> doctor.Examination:
@@ -322,8 +326,9 @@ PLANTED: dict[str, tuple[Callable[[Stage], Any], list[str]]] = {
     "backend as slow as the wrapper": (limit(BACKEND, 50), ["timeout_chain"]),
     "waits longer than it lives": (variable("WAIT_SECONDS", "49"), ["wait_outlasts_wrapper"]),
     "memory beyond the function's": (variable("MEMORY_BYTES", str(400 * 2**20)), ["memory_outgrows_function"]),
-    "prices without a row": (variable("PRICES", "s3://idp-config/prices.yaml"), ["price_as_not_set"]),
-    "a row without prices": (variable("PRICE_AS", "vendor/ocr"), ["prices_not_set"]),
+    "prices without a row": (variable("PRICE_AS", None), ["price_as_not_set"]),
+    "a row without prices": (variable("PRICES", None), ["prices_not_set"]),
+    "no prices at all": (lambda stage: stage.environment(dict.fromkeys(PRICED)), ["prices_not_set"]),
     "wraps itself": (variable("BACKEND", WRAPPER), ["backend_is_itself"]),
     "wraps itself by alias": (variable("BACKEND", f"{ARN}:{WRAPPER}:live"), ["backend_is_itself"]),
     "backend is gone": (variable("BACKEND", "GENAIIDP-gone"), ["backend_missing"]),
@@ -419,9 +424,9 @@ def test_what_may_be_meant_is_a_note_and_no_fault(choice: str, stage: Stage) -> 
 
 def test_a_name_that_the_host_may_not_invoke_is_found(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     """Contract 2: functions of hosts' choice begin with GENAIIDP-, case-sensitively."""
-    status, report = examined(capsys, "--function", stage.function("cache-ocr", stage.good))
+    status, report = examined(capsys, "--function", stage.function("cache-ocr", stage.unpriced))
 
-    assert (found(report), status) == (["name_prefix"], 1)
+    assert (found(report), status) == (["name_prefix", "prices_not_set"], 1)
 
 
 def test_a_function_without_a_cache_is_found(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
@@ -444,11 +449,11 @@ def test_a_function_without_a_cache_is_found(stage: Stage, capsys: pytest.Captur
 def test_a_layer_knows_the_handler_behind_it(
     handler: str, variables: dict[str, str], expected: list[str], stage: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Issue C: the ways of chaining without a wrapper are examined as well; they need no backend."""
+    """Issue C: the ways of chaining without a wrapper are examined as well; they need no backend. Here without prices."""
     name = f"GENAIIDP-hook-{handler.split('.')[0]}-{len(variables)}"
     _, report = examined(capsys, "--function", stage.function(name, stage.aws.settings() | variables, handler))
 
-    assert expected == found(report)
+    assert [*expected, "prices_not_set"] == found(report)
 
 
 def test_hosts_that_give_up_early_are_asked_for(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
@@ -504,7 +509,7 @@ def test_the_functions_own_price_table_is_read_where_it_names_one(
                       "s3://idp-config/no-table.yaml", "s3://idp-config"):  # fmt: skip
         stage.environment(PRICED | {"HOOKCACHE_PRICES": reference})
         told[reference] = found(examined(capsys, "--function", WRAPPER)[1])
-    stage.environment({"HOOKCACHE_PRICE_AS": "vendor/ocr"})
+    stage.environment({"HOOKCACHE_PRICES": None})
     told["none"] = found(examined(capsys, "--function", WRAPPER)[1])
     stage.environment(PRICED | {"HOOKCACHE_PRICES": "prices.yaml"})
     _, packaged = examined(capsys, "--function", WRAPPER)

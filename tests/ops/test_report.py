@@ -174,6 +174,79 @@ def test_a_unit_without_a_price_is_counted_by_name_and_never_priced():
     assert "3 figures: not in the money above" in render.text(told)
 
 
+UNPRICED = [
+    samples.receipt(
+        "miss",
+        request_id="a",
+        OwnCost=0.000031,
+        Unpriced=1,
+        units_spent={"pages": 2},
+        unpriced_units={"pages": 2},
+    ),
+    samples.receipt(
+        "hit_table",
+        request_id="b",
+        Unpriced=1,
+        replay=True,
+        units_saved={"pages": 2},
+        unpriced_units={"pages": 2},
+    ),
+    samples.receipt(
+        "observe",
+        request_id="c",
+        mode="observe",
+        would_hit=True,
+        Unpriced=1,
+        units_spent={"pages": 1},
+        unpriced_units={"pages": 1},
+    ),
+]
+
+
+def test_without_any_price_no_amount_is_told_but_the_own_cost():
+    """P55: the sentence at the top says how much has no price and what to set; no form has a 0 for it."""
+    told = summary(UNPRICED)
+    sentence = render.headline(told)
+    rows = dict(render.facts(told))
+
+    assert "not known: 5 pages without a price. Set PriceAs and PricesObject" in sentence
+    assert sentence.endswith("own cost was $0.000031 (estimate).")
+    for form in (render.text(told), render_html.to_html(told)):
+        assert "$0.00 " not in form
+        assert "$0.00<" not in form
+    assert {render.UNKNOWN} == {rows[each] for each in ("Spent on the backend", "Saved by hits", "Net savings")}
+    assert rows["Observed, and would have saved"].startswith(f"{render.UNKNOWN}: 1 of 1 calls")
+    assert [True, True] == [each["cost_unknown"] for each in (told.to_json()["totals"], told.to_json()["groups"][0])]
+
+
+def test_where_some_units_have_no_price_the_sentence_says_which():
+    """P55: the amounts are right as far as they go, and end there."""
+    told = summary([*UNPRICED, samples.receipt("miss", request_id="d", Cost=0.5, units_spent={"pages": 1})])
+
+    assert "would have cost $0.50; with it, it cost $0.50" in render.headline(told)
+    assert render.headline(told).endswith(
+        "In none of these amounts: 5 pages without a price. Add what is missing to the price table."
+    )
+    assert told.totals["cost_unknown"] is False
+
+
+def test_with_every_price_nothing_is_said_of_prices():
+    """Negative control of the two above; a call that used nothing needs none."""
+    told = summary(
+        [samples.receipt("miss", Cost=0.5, units_spent={"pages": 1}), samples.receipt("failed", request_id="e")]
+    )
+
+    assert "price" not in render.headline(told)
+    assert told.totals["cost_unknown"] is False
+
+
+def test_metrics_that_name_no_unit_tell_how_many_invocations_have_no_price():
+    """P55: CloudWatch's own metrics know `Unpriced`, and no unit by name."""
+    told = summary([{**each, "unpriced_units": {}} for each in UNPRICED])
+
+    assert "not known: the units of 3 invocations, which have no price. Set" in render.headline(told)
+
+
 def test_totals_do_not_depend_on_the_order_of_receipts():
     """P31: money is summed in whole picounits, so that two exports of one period agree to the last digit."""
     shuffled = MANY.copy()

@@ -36,13 +36,15 @@ def prices(patient: Patient) -> Iterator[Finding]:
 def _own_table(patient: Patient) -> Generator[Finding, None, PriceTable | None]:
     """The findings about the table that the function reads; returns it, or None where there is none to read."""
     settings = patient.settings
-    if settings is None or not (settings.prices or settings.price_as):
+    if settings is None:
         return None
     if not settings.prices:
+        row = "" if settings.price_as else f", and the row that the backend is charged at in {PREFIX}PRICE_AS (PriceAs)"
         yield warning(
             "prices_not_set",
-            f"{PREFIX}PRICE_AS is set and {PREFIX}PRICES is not: every unit stays unpriced",
-            f"name the price table in {PREFIX}PRICES (template: PricesObject or PricesParameter)",
+            f"{PREFIX}PRICES is not set: every unit stays unpriced, and what is saved is not known in money",
+            f"name the price table in {PREFIX}PRICES (template: PricesObject or PricesParameter){row}; an answer keeps the "
+            "prices of the day it was stored, so do it first",
         )
         return None
     if not settings.price_as:

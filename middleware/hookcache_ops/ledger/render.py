@@ -33,6 +33,20 @@ def money(amount: float) -> str:
     return f"{sign}${size:.{min(12, 1 - math.floor(math.log10(size)))}f}"  # no exponent: few readers know one as money
 
 
+UNKNOWN = "no price"
+SET_PRICES = "Set PriceAs and PricesObject (HOOKCACHE_PRICE_AS, HOOKCACHE_PRICES): an answer keeps the prices of the day it was stored"
+
+
+def amount(amounts: dict[str, Any], key: str) -> str:
+    """An amount of money in these totals; what hookcache itself used has its price always."""
+    return money(amounts[key]) if key == "own_cost" else _if_known(amounts, amounts[key])
+
+
+def _if_known(amounts: dict[str, Any], value: float) -> str:
+    """What the backend's units cost, or that it is not known: no price is never 0 (P55)."""
+    return UNKNOWN if amounts["cost_unknown"] else money(value)
+
+
 def percent(ratio: float | None) -> str:
     return "–" if ratio is None else f"{100 * ratio:.1f} %"
 
@@ -50,6 +64,12 @@ def headline(report: Report) -> str:
     totals = report.totals
     if not totals["requests"]:
         return "No receipts in this period."
+    without = _unpriced(totals)
+    if totals["cost_unknown"]:
+        return (
+            f"What this period would have cost without the cache is not known: {without}. {SET_PRICES}. "
+            f"The cache's own cost was {money(totals['own_cost'])} (estimate)."
+        )
     charge = totals["custom_metrics"]["cost"]
     after = (
         "" if charge is None else f", {money(totals['net_savings'] - charge)} after CloudWatch's charge for the metrics"
@@ -57,7 +77,16 @@ def headline(report: Report) -> str:
     return (
         f"Without the cache this period would have cost {money(totals['cost_without_cache'])}; with it, it cost "
         f"{money(totals['cost_with_cache'])}: net savings {money(totals['net_savings'])}{after} (estimate)."
+        + (f" In none of these amounts: {without}. Add what is missing to the price table." if without else "")
     )
+
+
+def _unpriced(totals: dict[str, Any]) -> str:
+    """How much has no price; empty where everything has one."""
+    if totals["unpriced_units"]:
+        return f"{_amounts(totals['unpriced_units'])} without a price"
+    requests = totals["metrics"]["Unpriced"]
+    return f"the units of {count(requests)} invocations, which have no price" if requests else ""
 
 
 def facts(report: Report) -> list[tuple[str, str]]:
@@ -67,10 +96,10 @@ def facts(report: Report) -> list[tuple[str, str]]:
         ("Period", f"{_moment(report.period['first'])} to {_moment(report.period['last'])} (UTC)"),
         ("Invocations", count(totals["requests"])),
         ("Answered from the cache", f"{count(totals['hits'])} ({percent(totals['hit_ratio'])} of all invocations)"),
-        ("Spent on the backend", money(totals["cost"])),
-        ("Saved by hits", money(totals["saved_cost"])),
-        ("Own cost of hookcache", money(totals["own_cost"])),
-        ("Net savings", money(totals["net_savings"])),
+        ("Spent on the backend", amount(totals, "cost")),
+        ("Saved by hits", amount(totals, "saved_cost")),
+        ("Own cost of hookcache", amount(totals, "own_cost")),
+        ("Net savings", amount(totals, "net_savings")),
         *_standing(totals),
         ("Units spent", _amounts(totals["units_spent"])),
         ("Units saved", _amounts(totals["units_saved"])),
@@ -97,20 +126,21 @@ def facts(report: Report) -> list[tuple[str, str]]:
         rows.append(
             (
                 "Of these, retries by the host",
-                f"{count(retries['receipts'])}, {money(retries['saved_cost'])} of the savings",
+                f"{count(retries['receipts'])}, {_if_known(totals, retries['saved_cost'])} of the savings",
             )
         )
-    return [*rows, *_observed(totals["observed"])]
+    return [*rows, *_observed(totals)]
 
 
-def _observed(seen: dict[str, Any]) -> list[tuple[str, str]]:
+def _observed(totals: dict[str, Any]) -> list[tuple[str, str]]:
     """What serving would have saved, of the calls made in mode observe; in no other amount."""
+    seen = totals["observed"]
     if not seen["receipts"]:
         return []
     share = percent(seen["would_hit"] / seen["receipts"])
     at_hand = f"{count(seen['would_hit'])} of {count(seen['receipts'])} calls ({share}) had an answer at hand"
     differ = f"{count(seen['answers_that_differ'])} of those differ from the backend's new one"
-    return [("Observed, and would have saved", f"{money(seen['would_save'])}: {at_hand}; {differ}")]
+    return [("Observed, and would have saved", f"{_if_known(totals, seen['would_save'])}: {at_hand}; {differ}")]
 
 
 def _moment(told: str | None) -> str:
@@ -124,7 +154,7 @@ def _standing(totals: dict[str, Any]) -> list[tuple[str, str]]:
         return []
     return [
         ("CloudWatch's metric charge", f"{money(charge)}, not in the own cost above"),
-        ("Net savings less that charge", money(totals["net_savings"] - charge)),
+        ("Net savings less that charge", _if_known(totals, totals["net_savings"] - charge)),
     ]
 
 
@@ -196,7 +226,11 @@ def cells(amounts: dict[str, Any], columns: Sequence[tuple[str, str]] = COLUMNS)
     for key, _ in columns:
         value = amounts[key]
         shown.append(
-            percent(value) if key == "hit_ratio" else count(value) if key in {"requests", "hits"} else money(value)
+            percent(value)
+            if key == "hit_ratio"
+            else count(value)
+            if key in {"requests", "hits"}
+            else amount(amounts, key)
         )
     return shown
 

@@ -63,13 +63,15 @@ def amounts(sums: Sums) -> dict[str, Any]:
     cost_without_cache   cost of the units spent + cost of the units saved
     net_savings          cost_without_cache - cost_with_cache = saved - own
 
-    Units without a price are in none of the three; they stand in `unpriced_units` by name (P55). `units_charged` are those
-    that hits returned to the host on purpose (`usage_on_hit=original`, P32): in the host's sums, and in no amount here.
+    Units without a price are in none of the three; they stand in `unpriced_units` by name (P55). Where there is no
+    other unit `cost_unknown` is true, and only own_cost is an amount. `units_charged` are those that hits returned to the host
+    on purpose (`usage_on_hit=original`, P32): in the host's sums, and in no amount here.
     """
     requests = sums.count("Requests")
     hits = sum(sums.count(name) for name in HITS)
     picos = {name: sums.metrics.get(name, 0) for name in ("Cost", "SavedCost", "OwnCost")}
     cost, saved, own = picos["Cost"], picos["SavedCost"], picos["OwnCost"]
+    unpriced = _units(sums, "unpriced_units")  # CloudWatch's own metrics name none, and count `Unpriced`
     return {
         "receipts": sums.receipts,
         "requests": requests,
@@ -78,6 +80,7 @@ def amounts(sums: Sums) -> dict[str, Any]:
         "outcomes": {name: sums.count(name) for name in OUTCOME_METRICS},
         "counts_agree": requests == sum(sums.count(name) for name in OUTCOME_METRICS),
         "metrics": {m.name: sums.count(m.name) for m in METRICS if m.unit == "Count"},
+        "cost_unknown": bool(unpriced or sums.count("Unpriced")) and not (cost or saved),
         "cost": cost / PICO,
         "saved_cost": saved / PICO,
         "own_cost": own / PICO,
@@ -86,7 +89,7 @@ def amounts(sums: Sums) -> dict[str, Any]:
         "cost_without_cache": (cost + saved) / PICO,
         "units_spent": _units(sums, "units_spent"),
         "units_saved": _units(sums, "units_saved"),
-        "unpriced_units": _units(sums, "unpriced_units"),
+        "unpriced_units": unpriced,
         "own_units": _units(sums, "own_units"),
         "units_charged": _units(sums, "units_charged"),
         "reasons": _words(sums, "reason"),

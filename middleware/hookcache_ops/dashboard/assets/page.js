@@ -383,18 +383,23 @@
 
   function showTotals(rows) {
     const found = totals(rows);
+    // No price is never 0: with no unit priced, only the cache's own cost is known.
+    const unknown = found.metrics.Unpriced && !found.cost_without_cache;
+    const price = (amount) => (unknown ? "no price" : money(amount));
     $("headline").textContent = found.requests
-      ? `${number(found.hits)} of ${number(found.requests)} invocations were answered from the cache. Without it they would have cost ${money(found.cost_without_cache)}; with it, ${money(found.cost_with_cache)}: net savings ${money(found.net_savings)}${charged(rows, found)} (estimate).`
+      ? unknown
+        ? `${number(found.hits)} of ${number(found.requests)} invocations were answered from the cache. What they would have cost without it is not known, for their units have no price: set PriceAs and PricesObject (HOOKCACHE_PRICE_AS, HOOKCACHE_PRICES).`
+        : `${number(found.hits)} of ${number(found.requests)} invocations were answered from the cache. Without it they would have cost ${money(found.cost_without_cache)}; with it, ${money(found.cost_with_cache)}: net savings ${money(found.net_savings)}${charged(rows, found)} (estimate).`
       : "";
     const units = (amounts) => Object.entries(amounts).map(([unit, amount]) => `${number(amount)} ${unit}`).join(", ") || "none";
     const list = [
       ["Invocations", number(found.requests)],
       ["Answered from the cache", `${number(found.hits)} (${found.hit_ratio === null ? "–" : percent(100 * found.hit_ratio)} of all invocations)`],
-      ["Cost without the cache", money(found.cost_without_cache)],
-      ["Cost with the cache", money(found.cost_with_cache)],
-      ["Net savings", money(found.net_savings)],
-      ["Spent on the backend", money(found.cost)],
-      ["Saved by hits", money(found.saved_cost)],
+      ["Cost without the cache", price(found.cost_without_cache)],
+      ["Cost with the cache", price(found.cost_with_cache)],
+      ["Net savings", price(found.net_savings)],
+      ["Spent on the backend", price(found.cost)],
+      ["Saved by hits", price(found.saved_cost)],
       ["Own cost of hookcache", money(found.own_cost)],
       ["Units spent", units(found.units_spent)],
       ["Units saved", units(found.units_saved)],
