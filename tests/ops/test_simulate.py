@@ -207,7 +207,7 @@ def _thrice() -> Iterable[tuple[int, str]]:
 
 
 def test_an_observed_log_tells_what_being_on_would_bring(tmp_path, capsys):
-    """P50: observe first; the what-if says what it would have saved."""
+    """P50: observe first; the what-if says what it would have saved, and how an order for the mode is taken back."""
     log = [
         receipt(
             "observe", **_facts(at, f"{at % 10:016x}"), mode="observe", Cost=0.004, BackendLatency=1_990, Latency=2_000
@@ -218,6 +218,7 @@ def test_an_observed_log_tells_what_being_on_would_bring(tmp_path, capsys):
 
     assert ("mode on", 40) == (told["recommended"]["name"], by_name(told)["mode on"]["hits"]["value"])
     assert by_name(told)["mode on"]["saved_cost"]["value"] == pytest.approx(40 * 0.004)
+    assert "hookcache mode --clear" in told["recommended"]["advice"]
 
 
 def _facts(at: int, key: str) -> dict[str, Any]:

@@ -20,6 +20,10 @@ DAYS = (7, 30)
 MEMORY_TIMES = (2, 4)
 HOUR_SECONDS = 3_600
 MEBIBYTE = 1024 * 1024
+MODE_ON = (  # a receipt tells the mode, and not whether an order made it, which goes before the settings
+    "take an order back with `hookcache mode --clear` (`--show` tells of it); else set HOOKCACHE_MODE=on, and no other mode "
+    "in HOOKCACHE_POLICY"
+)
 UNTRACED = (
     "the log holds no components; set trace: true in HOOKCACHE_POLICY for the step, and simulate what comes after"
 )
@@ -30,7 +34,7 @@ def usual(deployed: Deployed, log: Log) -> list[Scenario]:
     base = deployed.scenario
     found: list[Scenario] = []
     if log.modes - {"on"}:
-        found.append(base.but("mode on", "set HOOKCACHE_MODE=on, and no other mode in HOOKCACHE_POLICY", mode="on"))
+        found.append(base.but("mode on", MODE_ON, mode="on"))
     steps = sorted({request.context for request in log.in_time})
     shortest = min((base.rules(step).fresh_seconds for step in steps), default=0)
     found += [
