@@ -9,18 +9,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
 from botocore.exceptions import ClientError
 
+from hookcache.settings import Settings
 from hookcache_ops import doctor
 from hookcache_ops.cli import main
-from hookcache_ops.doctor.finding import Unseen
+from hookcache_ops.doctor.finding import Severity, Unseen
+from hookcache_ops.doctor.orders import orders
 from hookcache_ops.doctor.patient import Asker, Clients
 from hookcache_ops.doctor.policies import Policies, Verdict
 from hookcache_ops.doctor.rights import needs
+from hookcache_ops.doctor.stack import alarms, behind_alias
 from hookcache_ops.local.aws import OVERFLOW_BUCKET, TABLE, WORKING_BUCKET, LocalAws
 from hookcache_ops.local.function import Function
 
@@ -422,6 +426,84 @@ def test_what_may_be_meant_is_a_note_and_no_fault(choice: str, stage: Stage) -> 
     assert examination.sound is True
 
 
+def seen(**parameters: str) -> Callable[..., SimpleNamespace]:
+    """A function with this configuration in a stack of these parameters."""
+    return lambda **configuration: SimpleNamespace(configuration=configuration, parameters=parameters)
+
+
+@pytest.mark.parametrize(
+    ("patient", "expected"),
+    [
+        (seen()(SnapStart={"ApplyOn": "PublishedVersions"}, Version="$LATEST"), ["SnapStart"]),
+        (seen()(SnapStart={"ApplyOn": "PublishedVersions"}, Version="7"), []),
+        (seen()(SnapStart={"ApplyOn": "None"}), []),
+        (seen(ProvisionedConcurrency="2")(), ["provisioned concurrency"]),
+        (seen(ProvisionedConcurrency="0")(), []),
+    ],
+)
+def test_what_serves_an_alias_alone_is_noted(patient: Any, expected: list[str]) -> None:
+    """Contract 2: hosts are given no alias, so what is warm behind one is paid for nothing."""
+    findings = list(behind_alias(patient))
+
+    assert expected == [finding.wrong.split(" is on")[0] for finding in findings]
+    assert {("behind_alias", Severity.NOTE)} >= {(finding.id, finding.severity) for finding in findings}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"AlertsTopicArn": "", "AlarmEmail": ""}, ["alarms_reach_nobody"]),
+        ({"AlertsTopicArn": "arn:aws:sns:us-east-1:123456789012:alerts", "AlarmEmail": ""}, []),
+        ({"AlertsTopicArn": "", "AlarmEmail": "ops@example.com"}, []),
+        ({}, []),
+    ],
+)
+def test_alarms_that_reach_nobody_are_noted(parameters: dict[str, str], expected: list[str]) -> None:
+    """Of a stack that was named; a function alone does not tell."""
+    findings = list(alarms(seen(**parameters)()))
+
+    assert [(each, Severity.NOTE) for each in expected] == [(finding.id, finding.severity) for finding in findings]
+
+
+def test_the_stacks_parameters_are_those_that_are_looked_at(
+    stage: Stage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both notes on a stack that is named, and the exit status stays 0."""
+    more = {"ProvisionedConcurrency": "2", "AlertsTopicArn": "", "AlarmEmail": ""}
+    members = (
+        f"<member><ParameterKey>{name}</ParameterKey><ParameterValue>{value}</ParameterValue></member>"
+        for name, value in more.items()
+    )
+    monkeypatch.setitem(globals(), "STACK", STACK.replace("<Parameters>", "<Parameters>" + "".join(members)))
+
+    status, report = examined(capsys, "hookcache-ocr")
+
+    assert (0, ["behind_alias", "alarms_reach_nobody"]) == (status, found(report))
+
+
+@pytest.mark.parametrize(
+    ("backend", "standing", "expected"),
+    [
+        (f"{BACKEND}:live", {}, ["mode observe, generation 2: ordered"]),
+        (f"{ARN}:{BACKEND}:live", {"generation": "3"}, ["mode observe: ordered"]),
+        (f"{BACKEND}:live", {"modes": {"*": "on"}, "generation": "2"}, []),
+        (BACKEND, {}, []),
+    ],
+)
+def test_orders_under_the_name_without_the_qualifier_are_noted(
+    backend: str, standing: dict[str, Any], expected: list[str]
+) -> None:
+    """P44, P50: a qualifier that is added starts without orders; a mode or generation that was in force is no longer."""
+    none: dict[str, Any] = {"tampered": False, "modes": {}, "generation": None}
+    lying = {BACKEND: none | {"modes": {"*": "observe"}, "generation": "2"}, f"{BACKEND}:live": none | standing}
+    settings = Settings.of({"HOOKCACHE_TABLE": TABLE, "HOOKCACHE_SECRET": "x" * 32, "HOOKCACHE_BACKEND": backend})
+    patient: Any = SimpleNamespace(settings=settings, table={})
+    findings = [each for each in orders(patient, lambda read: lying[read.backend_name]) if each.id != "mode_ordered"]
+
+    assert [("orders_left_behind", Severity.NOTE)] * len(expected) == [(each.id, each.severity) for each in findings]
+    assert expected == [each.wrong.split(" while")[0] for each in findings]
+
+
 def test_a_name_that_the_host_may_not_invoke_is_found(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     """Contract 2: functions of hosts' choice begin with GENAIIDP-, case-sensitively."""
     status, report = examined(capsys, "--function", stage.function("cache-ocr", stage.unpriced))
@@ -532,7 +614,6 @@ def test_the_functions_own_price_table_is_read_where_it_names_one(
 def test_orders_that_are_not_the_operators_are_found(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     """T5: somebody who can write the table, and has no secret, left orders there. An operator's own are a note."""
     from hookcache.commands import Commands
-    from hookcache.settings import Settings
 
     commands = Commands(Settings.of(stage.good))
     try:

@@ -20,7 +20,7 @@ from typing import Any
 from hookcache.errors import ConfigurationError
 from hookcache.limits import HOST_SECONDS
 from hookcache.prices import PriceTable
-from hookcache_ops.doctor import chain, images, storage
+from hookcache_ops.doctor import chain, images, stack, storage
 from hookcache_ops.doctor.finding import Finding, Severity, Unseen
 from hookcache_ops.doctor.orders import orders
 from hookcache_ops.doctor.patient import Asker, Clients, NotExamined, Patient
@@ -45,6 +45,8 @@ CHECKS: tuple[Check, ...] = (
     chain.memory,
     chain.backend,
     chain.modes,
+    stack.behind_alias,
+    stack.alarms,
     rights,
     storage.table,
     storage.restore,
@@ -155,8 +157,9 @@ def _patient(args: argparse.Namespace, ask: Asker) -> Patient:
     if not 0 < args.host_timeout < math.inf:
         raise NotExamined("--host-timeout must be a number of seconds above 0, such as 840 or 60")
     rows = None if args.prices is None else _price_rows(args.prices)
-    function, bucket = (args.function, "") if args.function else _of_stack(ask, args.stack)
-    return Patient(ask, function, args.working_bucket or bucket, rows, args.host_timeout)
+    function, parameters = (args.function, {}) if args.function else _of_stack(ask, args.stack)
+    bucket = args.working_bucket or parameters.get("IDPWorkingBucket", "")
+    return Patient(ask, function, bucket, rows, args.host_timeout, parameters)
 
 
 def _price_rows(path: str) -> Mapping[str, Mapping[str, Decimal]]:
@@ -169,8 +172,8 @@ def _price_rows(path: str) -> Mapping[str, Mapping[str, Decimal]]:
         raise NotExamined(f"{path}: {' '.join(str(trouble).split())}") from None
 
 
-def _of_stack(ask: Asker, stack: str) -> tuple[str, str]:
-    """The wrapper and the working bucket of a stack."""
+def _of_stack(ask: Asker, stack: str) -> tuple[str, dict[str, str]]:
+    """The wrapper and the parameters of a stack."""
     remedy = "check the name and AWS_REGION, or give --function"
     try:
         found = ask(f"stack {stack}", "cloudformation", "describe_stacks", StackName=stack)
@@ -182,7 +185,7 @@ def _of_stack(ask: Asker, stack: str) -> tuple[str, str]:
     parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found["Stacks"][0].get("Parameters", [])}
     if "FunctionName" not in outputs:
         raise NotExamined(f"stack {stack} has no output FunctionName, so it is none of hookcache; {remedy}")
-    return outputs["FunctionName"], parameters.get("IDPWorkingBucket", "")
+    return outputs["FunctionName"], parameters
 
 
 def _text(examination: Examination) -> str:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import boto3
@@ -123,6 +124,7 @@ class Patient:
         working_bucket: the host's, where known.
         price_rows: the host's price table, where given.
         host_seconds: how long the host waits for an answer.
+        parameters: those of its stack, where that was named.
 
     Raises (when first asked for `configuration`):
         NotExamined: there is no such function, or nobody may look at it.
@@ -135,9 +137,11 @@ class Patient:
         working_bucket: str = "",
         price_rows: Mapping[str, Mapping[str, Any]] | None = None,
         host_seconds: float = 840,
+        parameters: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.ask, self.function, self.working_bucket = ask, function, working_bucket
         self.price_rows, self.host_seconds = price_rows, host_seconds
+        self.parameters = parameters
 
     @cached_property
     def configuration(self) -> dict[str, Any]:
