@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
+from hookcache import __version__
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -193,6 +195,7 @@ def _parser(
         epilog="example:\n  hookcache demo\n\n`hookcache COMMAND --help` shows a command's own options and an example.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"hookcache {__version__}")
     chosen = parser.add_subparsers(title="commands", metavar="COMMAND")
     name = next((argument for argument in arguments if not argument.startswith("-")), None)
     called = None

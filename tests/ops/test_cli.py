@@ -4,6 +4,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -37,6 +38,14 @@ class TestCommands:
     def test_a_command_gets_its_arguments_and_returns_the_exit_status(self, greet):
         assert main(["greet", "world"], REGISTRY) == 1
         assert greet.given == "world"
+
+    def test_it_says_which_release_it_is(self, capsys):
+        """The one that pyproject.toml, the packages' maker, says as well."""
+        with pytest.raises(SystemExit) as ended:
+            main(["--version"])
+        project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+        assert (0, f"hookcache {project['version']}\n") == (ended.value.code, capsys.readouterr().out)
 
     def test_no_other_commands_module_is_imported(self, greet):
         """`other` has no module at all, and nobody notices until it is called."""

@@ -14,6 +14,7 @@ from project import ROOT
 from stack_rights import documented, granted
 
 from fakes import ocr_event
+from hookcache import __version__
 from hookcache.outcome import Reason
 from hookcache.settings import Settings
 
@@ -71,6 +72,25 @@ def page() -> str:
 def test_every_stack_keeps_every_rule(rule: rules.Rule, variant: str, transformed: Template) -> None:
     """8.2, P37, P38, P39, P52: whatever the parameters are, the rule named in this test's id has no finding."""
     assert list(rule(Stack(transformed, GIVEN | VARIANTS[variant]))) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "resources"),
+    [
+        ("template.yaml", ["HookFunction", "EraseFunction", "LayerArm64", "LayerX86"]),
+        ("functions/stream/template.yaml", ["StreamFunction"]),
+    ],
+)
+def test_what_is_deployed_says_which_release_it_is(file: str, resources: list[str]) -> None:
+    """In the description of each function and layer that holds the runtime, and nowhere another release."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    for name in resources:
+        resource = re.search(rf"^  {name}:\n(?:    .*\n|\n)*", text, re.MULTILINE)
+        assert resource is not None
+        assert re.search(
+            rf"^      Description: (!Sub )?hookcache {re.escape(__version__)}\b", resource[0], re.MULTILINE
+        )
+    assert {__version__} == set(re.findall(r"hookcache (\d+\.\d+\.\d+)", text))
 
 
 # ----------------------------------------------------------------------------------------------- negative controls
