@@ -112,6 +112,8 @@ def _validate(args: argparse.Namespace) -> None:
         raise InputError(f"--account {args.account!r} is no account; give its 12 digits")
     if args.region is not None and not _REGION.fullmatch(args.region):
         raise InputError(f"--region {args.region!r} is no region; write it as us-east-1")
+    if not args.function and (args.account or args.price_as != os.environ.get("HOOKCACHE_PRICE_AS")):
+        raise InputError("--price-as, --account and --region are for a wrapper's rows; name it with --function")
     if args.check and args.function and not args.price_as:
         raise InputError("--check with --function needs --price-as ROW, to know what the units should cost")
 

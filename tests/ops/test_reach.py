@@ -39,6 +39,21 @@ TROUBLES = [
 DENIED = ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetFunctionConfiguration")
 
 
+@pytest.mark.parametrize(
+    ("told", "remedy"),
+    [
+        ("EndpointConnectionError", "check the network and AWS_REGION"),
+        ("ConnectionClosedError", "check the network and AWS_REGION"),
+        ("AccessDeniedException", "check your rights on its table and secret, and the region"),
+    ],
+)
+def test_a_table_that_is_out_of_reach_is_no_missing_right(told, remedy):
+    """The commands name the error's type alone: its words may hold an address."""
+    report = {"fault": "cache", "error": f"the cache could not be asked: {told}"}
+
+    assert Direct(lambda *_: report, "here").ask({})["error"].endswith(f"{told}; {remedy}")
+
+
 class Unreachable:
     """A Lambda client whose every call fails in one way."""
 

@@ -26,7 +26,10 @@ _CURES = (
         "set AWS_PROFILE and AWS_REGION, or log in",
     ),
     (("Throttl", "TooManyRequests", "LimitExceeded", "Rate exceeded"), "wait a moment and try again"),
-    (("Could not connect", "imeout", "timed out", "no reply"), "check the network and AWS_REGION"),
+    (
+        ("Could not connect", "ConnectionError", "ConnectionClosed", "imeout", "timed out", "no reply"),
+        "check the network and AWS_REGION",
+    ),
 )
 
 
