@@ -332,7 +332,6 @@ PLANTED: dict[str, tuple[Callable[[Stage], Any], list[str]]] = {
     "memory beyond the function's": (variable("MEMORY_BYTES", str(400 * 2**20)), ["memory_outgrows_function"]),
     "prices without a row": (variable("PRICE_AS", None), ["price_as_not_set"]),
     "a row without prices": (variable("PRICES", None), ["prices_not_set"]),
-    "no prices at all": (lambda stage: stage.environment(dict.fromkeys(PRICED)), ["prices_not_set"]),
     "wraps itself": (variable("BACKEND", WRAPPER), ["backend_is_itself"]),
     "wraps itself by alias": (variable("BACKEND", f"{ARN}:{WRAPPER}:live"), ["backend_is_itself"]),
     "backend is gone": (variable("BACKEND", "GENAIIDP-gone"), ["backend_missing"]),
@@ -392,6 +391,16 @@ def test_each_planted_mistake_is_found_and_nothing_else(mistake: str, stage: Sta
     assert sorted(expected) == sorted(finding.id for finding in examination.findings)
     assert examination.sound is False
     assert all(finding.wrong and finding.remedy for finding in examination.findings)
+
+
+def test_a_wrapper_for_which_nobody_asked_for_prices_yet_is_sound(stage: Stage) -> None:
+    """P55, issue C: as a stack is by default; a note says what the report then cannot say, and to see to it first."""
+    stage.environment(dict.fromkeys(PRICED))
+    examination = stage.examined()
+    (finding,) = examination.findings
+
+    assert ("prices_not_set", Severity.NOTE, True) == (finding.id, finding.severity, examination.sound)
+    assert all(word in finding.remedy for word in ("PriceAs", "PricesObject", "first"))
 
 
 def test_the_command_tells_a_finding_and_its_remedy(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:

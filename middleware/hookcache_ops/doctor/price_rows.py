@@ -15,7 +15,7 @@ from functools import partial
 from hookcache.errors import ConfigurationError
 from hookcache.prices import FREE_UNITS, PriceTable, table_from
 from hookcache.settings import PREFIX
-from hookcache_ops.doctor.finding import Finding, Unseen, error, warning
+from hookcache_ops.doctor.finding import Finding, Unseen, error, note, warning
 from hookcache_ops.doctor.patient import Patient
 
 Rows = Mapping[str, Mapping[str, Decimal]]
@@ -40,7 +40,7 @@ def _own_table(patient: Patient) -> Generator[Finding, None, PriceTable | None]:
         return None
     if not settings.prices:
         row = "" if settings.price_as else f", and the row that the backend is charged at in {PREFIX}PRICE_AS (PriceAs)"
-        yield warning(
+        yield (warning if settings.price_as else note)(  # with neither there is nobody yet who asked for prices
             "prices_not_set",
             f"{PREFIX}PRICES is not set: every unit stays unpriced, and what is saved is not known in money",
             f"name the price table in {PREFIX}PRICES (template: PricesObject or PricesParameter){row}; an answer keeps the "
