@@ -203,7 +203,7 @@
         },
         axes: [
           { ...axis, space: 70, size: 40, values: timeLabels },
-          { ...axis, size: 62, values: (_u, ticks) => ticks.map((tick) => format(tick)) },
+          { ...axis, size: roomFor, values: (_u, ticks) => ticks.map((tick) => format(tick)) },
         ],
         series: [{}, ...(stacked ? series.reverse() : series)],
         hooks: {
@@ -278,6 +278,11 @@
   function piled(series) {
     const totals = Array(series[0].length).fill(0);
     return series.map((one) => one.map((value, i) => (totals[i] += value || 0))).reverse();
+  }
+
+  /** How wide an axis is for its labels: amounts of a few millionths are long. */
+  function roomFor(_u, labels) {
+    return Math.max(62, 16 + 6.5 * Math.max(0, ...(labels || []).map((label) => label.length)));
   }
 
   function timeLabels(_u, ticks) {
