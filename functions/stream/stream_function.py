@@ -28,6 +28,7 @@ from sampling import CHOICES
 
 from hookcache.assembly import Assembly
 from hookcache.backend import spelt
+from hookcache.errors import type_of
 from hookcache.hook import CachingHook
 from hookcache.package import identity_of_package
 from hookcache.settings import Settings
@@ -117,13 +118,11 @@ class StreamFunction:
         outlet = context.outlet = Outlet(stream, by_url=call.by_url) if call.streams else None
         try:
             response = _parsed(self._hook(call.request, context))
-        except BadRequestError as bad:
-            if not call.by_url or stream.begun:
-                raise
-            begin(stream, WHOLE, by_url=True, status=400)  # the caller's fault: no error of the function
-            stream.write(spelt({"message": str(bad)}))
-            return None
         except Exception as error:
+            if type_of(error) == BadRequestError.__name__ and call.by_url and not stream.begun:
+                begin(stream, WHOLE, by_url=True, status=400)  # the caller's fault: no error of the function
+                stream.write(spelt({"message": str(error)}))
+                return None
             if outlet is not None:
                 outlet.break_off(error)
             raise

@@ -77,13 +77,14 @@ class CallableBackend:
 
     def invoke(self, event: Any, context: Any, deadline: Deadline) -> Answer:  # noqa: ARG002 - its own time is its own
         response = self._handler(_own(event), context)
-        if isinstance(response, bytes):
-            return Answer(b"", response)  # the runtime posts them as they are, whatever they are
         try:
-            body = written(response)
-            return Answer(body, json.loads(body))
-        except Exception:  # whatever it is: nothing that JSON can hold is the caller's, and never kept
+            body = response if isinstance(response, bytes) else written(response)  # the runtime posts bytes as they are
+            told = json.loads(body)
+        except Exception:  # whatever it is: what no JSON can hold is the caller's, and never kept
             return Answer(b"", response)
+        if isinstance(response, bytes) and not isinstance(told, dict):
+            return Answer(b"", response)
+        return Answer(body, told)
 
 
 def _own(event: Any) -> Any:
@@ -101,7 +102,16 @@ def _own(event: Any) -> Any:
 def _copied(part: Any) -> Any:
     if type(part) is dict:
         return {name: _copied(value) for name, value in part.items()}
-    return [_copied(value) for value in part] if type(part) is list else part
+    if type(part) is list:
+        return [_copied(value) for value in part]
+    if isinstance(part, dict | list):  # of a kind of its own, which the handler may rely on
+        from copy import copy  # which no event of the host's needs
+
+        own = copy(part)
+        for name in list(part) if isinstance(part, dict) else range(len(part)):
+            own[name] = _copied(part[name])
+        return own
+    return part
 
 
 class LambdaBackend:

@@ -147,8 +147,9 @@ def type_of(error: Exception) -> str:
 
 def without_words(error: Exception) -> Exception:
     """A backend's error with its type and without its text, for operators who want no content in what we raise (P36)."""
-    if isinstance(error, BackendFailed):
-        return backend_failed("the backend failed", error.error_type, timed_out=error.timed_out, shared=error.shared)
-    if isinstance(error, HookCacheError):
+    if isinstance(error, HookCacheError) and not isinstance(error, BackendFailed):
         return error
-    return backend_failed("the backend failed", type(error).__name__)  # a handler of this process
+    told = backend_failed("the backend failed", type_of(error))
+    if isinstance(error, BackendFailed):  # else a handler's own, of this process
+        told.timed_out, told.shared, told.answer_begun = error.timed_out, error.shared, error.answer_begun
+    return told

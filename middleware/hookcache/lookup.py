@@ -93,15 +93,15 @@ class Lookup:
         """Why no lease is to be asked for; None where one is."""
         if self.mode is Mode.READ_ONLY:
             return Reason.READ_ONLY
-        if not self.standing.orders_known:
-            return Reason.TABLE_DOWN  # orders that could not be read may forbid that anything is kept (P50)
+        if not self.standing.orders_known:  # they may forbid that anything is kept (P50)
+            return Reason.ORDERS_UNREADABLE if self.standing.corrupt else Reason.TABLE_DOWN
         return self.trouble
 
     def blames_table(self, reason: Reason | None) -> bool:
         """
         Is the table to blame that no lease came, for `reason`? A look-up that failed was counted before; who never waits
-        may only have met a leader, who is nested has met itself, and who reads only asked for none.
+        may only have met a leader, who is nested has met itself, and who may keep nothing asked for none.
         """
-        if self.trouble is not None or reason in {Reason.NESTED, Reason.READ_ONLY}:
+        if self.trouble is not None or reason in {Reason.NESTED, Reason.READ_ONLY, Reason.ORDERS_UNREADABLE}:
             return False
         return reason is Reason.TABLE_DOWN or self.manner is not Manner.TRY

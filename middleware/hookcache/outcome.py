@@ -47,6 +47,7 @@ class Reason(StrEnum):
     BACKEND_UNKNOWN = "backend_unknown"
     SECRET_UNAVAILABLE = "secret_unavailable"  # noqa: S105 - a reason, no secret
     TABLE_DOWN = "table_down"
+    ORDERS_UNREADABLE = "orders_unreadable"
     UNLEASED = "unleased"
     REFUSAL_WINDOW = "refusal_window"
     NESTED = "nested"

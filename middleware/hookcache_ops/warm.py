@@ -58,6 +58,7 @@ KNOWN = frozenset({"hit_memory", "hit_table", "collapsed"})
 UNWRITTEN = "unwritten"
 REMEDIES = {
     "table_down": "the table does not answer: check your rights on it, the network and whether your login has expired",
+    "orders_unreadable": "the orders in the table are damaged: give them again, or take them back with hookcache mode --clear",
     "secret_unavailable": "the secret cannot be read: you need secretsmanager:GetSecretValue on it, and kms:Decrypt on its key",
     "backend_unknown": "the backend cannot be looked up: you need lambda:GetFunctionConfiguration on it",
 }

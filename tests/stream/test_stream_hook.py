@@ -11,6 +11,7 @@ from typing import Any
 
 import converse_source
 import pytest
+from backend_errors import BadRequestError
 from botocore.exceptions import EventStreamError
 from converse_events import Assembled
 from converse_source import ConverseStreamSource
@@ -18,9 +19,9 @@ from stream_function import StreamFunction, call_of
 from stream_response import Stream
 from stream_runtime import Context, Invocation
 
-from fakes import FakeContext, event_of
+from fakes import FakeClock, FakeContext, event_of
 from hookcache.control import BackendIdentity
-from hookcache.errors import BackendMalformed, DeadlineTooClose, HookCacheError
+from hookcache.errors import BackendFailed, BackendMalformed, DeadlineTooClose, HookCacheError, backend_failed
 from hookcache_ops.backends.converse_stream_server import text_events
 from rig import Rig
 
@@ -111,6 +112,36 @@ class StreamRig:
             self.rig.errors.append(error)
             raise
         return context.stream if streams else answer
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (BadRequestError("send `messages`"), 400),
+        (backend_failed("the backend failed", "BadRequestError"), 400),
+        (backend_failed("the backend failed", "ThrottlingException"), None),
+    ],
+    ids=["with its words", "without", "control: the model's error"],
+)
+def test_by_url_the_callers_own_fault_is_400_whatever_is_told_of_it(error: Exception, status: int | None) -> None:
+    """P36: with `error_detail=type` the hook raises another error of that type; no error of the function either way."""
+    begun: list[Any] = []
+
+    def hook(event: Any, context: Any) -> Any:
+        raise error
+
+    context: Any = StreamContext(FakeClock(), client_context=None)
+    context.stream = Written()
+    context.stream.begin = lambda content_type, prelude=None: begun.append(prelude["statusCode"])
+    asked_by_url = {"requestContext": {"http": {}}, "body": "{}"}
+    if status is None:
+        with pytest.raises(BackendFailed):
+            StreamFunction(hook)(asked_by_url, context)
+        assert [] == begun
+    else:
+        assert StreamFunction(hook)(asked_by_url, context) is None
+        assert [status] == begun
+        assert {"message": str(error)} == json.loads(context.stream.data)
 
 
 @pytest.fixture
@@ -247,15 +278,18 @@ class TestBegun:
         streams.call(asked())
         streams.rig.clock.advance(500)
 
-    def test_no_stale_answer_follows_a_begun_one(self, make_stream_rig: Callable[..., StreamRig]) -> None:
-        """P9, P45: once a word is out, a broken stream is an error, whatever else could be served."""
-        streams = make_stream_rig(HOOKCACHE_POLICY=self.POLICY, HOOKCACHE_MEMORY_SECONDS="10")
+    @pytest.mark.parametrize("detail", ["full", "type"])
+    def test_no_stale_answer_follows_a_begun_one(self, detail: str, make_stream_rig: Callable[..., StreamRig]) -> None:
+        """P9, P45, P36: once a word is out, a broken stream is an error, whatever else could be served or is told of it."""
+        rules = {step: {**rules, "error_detail": detail} for step, rules in json.loads(self.POLICY).items()}
+        streams = make_stream_rig(HOOKCACHE_POLICY=json.dumps(rules), HOOKCACHE_MEMORY_SECONDS="10")
         self.stale(streams)
         streams.model.script = [*text_events(["half"], USAGE)[:2], throttled()]
-        with pytest.raises(HookCacheError, match="ThrottlingException") as caught:
+        with pytest.raises(HookCacheError) as caught:
             streams.call(asked())
 
         assert ("failed", True) == (streams.rig.last["outcome"], caught.value.answer_begun)
+        assert (detail == "full") == ("ThrottlingException" in str(caught.value))
 
     def test_a_stale_answer_stands_in_for_one_that_was_not_begun(
         self, make_stream_rig: Callable[..., StreamRig]

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import OrderedDict, defaultdict
 from types import SimpleNamespace
 
 import pytest
@@ -61,6 +62,36 @@ class TestHandlerOfThisProcess:
         reply = self.ask(response)
 
         assert (response, b"") == (reply.response, reply.body)
+
+    def test_bytes_that_are_an_answer_are_one(self):
+        """P31, P32: a handler that writes its own JSON, as Lambda's runtime lets it; what it used is counted, and it may be kept."""
+        body = json.dumps(token_answer("half a character: \ud83d")).encode()
+        reply = self.ask(body)
+
+        assert (body, json.loads(body)) == (reply.body, reply.response)
+
+    @pytest.mark.parametrize("response", [b"[1, 2]", b"7", b"null", b"{"])
+    def test_bytes_that_are_none_are_posted_as_they_are(self, response):
+        """P18: and never kept; the control is the test above."""
+        reply = self.ask(response)
+
+        assert (response, b"") == (reply.response, reply.body)
+
+    @pytest.mark.parametrize("kind", [dict, OrderedDict, lambda members: defaultdict(list, members)], ids=range(3))
+    def test_it_has_an_event_of_its_own_of_the_kind_that_came(self, kind):
+        """P5: what it changes there is not what was keyed."""
+        block = kind({"text": "before"})
+        event, seen = kind({"content": [block]}), []
+
+        def handler(event, context):
+            event["content"][0]["text"] = "after"
+            seen.append(event)
+            return token_answer()
+
+        CallableBackend(handler).invoke(event, None, Deadline(None))
+
+        assert ("before", "after") == (block["text"], seen[0]["content"][0]["text"])
+        assert type(event) is type(seen[0]) is type(kind({}))
 
     def test_its_exception_is_its_own(self):
         """P17: any type, unchanged."""

@@ -4,6 +4,7 @@ import pytest
 
 from fakes import BackendRaised, answer, refusal, summarization_event
 from hookcache.errors import BackendFailed
+from rig import metric
 
 EVENT = summarization_event("page")
 
@@ -83,6 +84,21 @@ class TestOrdersThatWereNeverSeen:
 
         assert not is_served(rig, rig.cold_start())
         assert [1] == rig.last["CorruptEntries"]
+
+    def test_damaged_orders_are_told_as_such_until_any_order_is_given(self, rig):
+        """T5, P58: the table is well, and whoever looks for its trouble would find none."""
+        rig.call(EVENT)
+        rig.clock.advance(10)
+        rig.dynamodb.plant(control_of(rig) | {"orders": {"S": "{}"}})
+        started = rig.cold_start()
+        rig.call(EVENT, started)
+        told = rig.last
+        started.cache.control.amend(lambda orders: orders.with_mode("*", None))
+        rig.clock.advance(2)
+        rig.call(EVENT, started)
+
+        assert ("bypass", "orders_unreadable", 0) == (told["outcome"], told["reason"], metric(told, "TableErrors"))
+        assert "hit_table" == rig.last["outcome"]
 
     @pytest.mark.parametrize(("ordered", "kept"), [("read_only", 0), ("off", 0), ("on", 1)])
     def test_nothing_is_kept_before_they_are_known(self, rig, ordered, kept):

@@ -176,6 +176,7 @@ BYPASSES = {
     "image_unreadable": "images could not be read: give the function s3:GetObject and kms:Decrypt; see ImageErrors",
     "reference": "a member points at content elsewhere: list it in resolve_references",
     "table_down": "the table did not answer: see TableErrors and the alarms",
+    "orders_unreadable": "the orders in the table are damaged: give them again, or take them back with `hookcache mode --clear`",
     "secret_unavailable": "the secret cannot be read: give the function secretsmanager:GetSecretValue",
     "backend_unknown": "the backend's identity cannot be resolved: give lambda:GetFunctionConfiguration, or pin it",
     "caller_context": "the caller says something beside the event (client context, identity, tenant): put it into the event, or leave it out",
