@@ -21,7 +21,6 @@ from hookcache.index import index_item
 from hookcache.items import Items, Throttled
 from hookcache.key import CacheKey, Keyer, form_digest
 from hookcache.leader import Leader
-from hookcache.lease import TOMBSTONE_SECONDS
 from hookcache.lookup import Lookup
 from hookcache.memo import REPLAY_EVENTS, Replay, ReplayMemo
 from hookcache.memory import MemoryTier
@@ -191,9 +190,8 @@ class Cache:
         """
         if leader is None or leader.lease is None or lookup.trouble is not None:
             return False  # with the table in trouble, one more budget spent on it would be one too many (P19)
-        last_second = lookup.began_ms // 1000 + lookup.rules.hard_seconds + TOMBSTONE_SECONDS
         indexes = self._keyer.indexes(lookup.origin, lookup.key)
-        items = [index_item(index, lookup.key, last_second) for index in indexes]
+        items = [index_item(index, lookup.key, lookup.began_ms) for index in indexes]
         try:
             self._items.put_all(items)
         except TierUnavailable as unavailable:

@@ -195,10 +195,11 @@ class Commands:
     def _erase_within(self, reach: _Reach, command: Erase, deadline: Deadline, removed: _Tally) -> bool:
         """Erase what is kept under one secret; False if time ran out first."""
         found = reach.eraser.find(_indexes(reach.keyer, command))
-        for left, each in zip(
-            reversed(range(len(found))), reach.eraser.erase(found, dry_run=command.dry_run), strict=True
-        ):
-            removed.add(each)
+        left = len(found)
+        for some in reach.eraser.erase(found, dry_run=command.dry_run):
+            for each in some:
+                removed.add(each)
+            left -= len(some)
             if left and deadline.remaining_seconds() < RESERVE_SECONDS:
                 return False
         return True

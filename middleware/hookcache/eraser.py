@@ -4,7 +4,7 @@ Erase: remove what was kept of an image, a request or a key, and forbid its retu
     find the keys         by INDEX items: every identity and generation, fetches in flight included (P46)
     per key               fence the lease, then put a tombstone under the same fence; if the entry bears a larger one,
                           start over above it
-                          delete the overflow object and the index items
+                          delete the overflow object, whose name the tombstone bears; then the index items
     wait SETTLE_SECONDS   (the caller) until replicas that a first look may read have followed
 
 A fetch begun before the fence can no longer store (P13); one begun after it may store anew. An erase that was cut short
@@ -27,7 +27,7 @@ from hookcache.key import CacheKey, Keyer
 from hookcache.lease import KIND as LEASE
 from hookcache.lease import TOMBSTONE_SECONDS, LeaseBook, LeaseItem
 from hookcache.overflow import Overflow
-from hookcache.sealer import Sealer
+from hookcache.sealer import Sealer, body_of
 from hookcache.table import NEWER_FENCE_ONLY
 from hookcache.value import value
 
@@ -35,10 +35,7 @@ TRIES = 5
 """How often an entry with a larger fence sends an erase back to the lease before the operator is told."""
 SETTLE_SECONDS = 2.0
 """First looks are eventual reads, and DynamoDB's copies agree "usually within one second": so long an erase waits at its end."""
-LONGEST_SECONDS = 30 * 86_400 + TOMBSTONE_SECONDS
-"""No index item is needed for longer: the longest lifetime that a context may have, and a tombstone's."""
 PARALLEL = 8
-BATCH = 100
 
 
 Found = dict[CacheKey, dict[bytes, str]]
@@ -111,17 +108,17 @@ class Eraser:
                     found.setdefault(key, {}).update({index: ttl} if (ttl := _ttl_of(item)) else {})
         return found
 
-    def erase(self, found: Found, *, dry_run: bool = False) -> Iterator[Removed]:
+    def erase(self, found: Found, *, dry_run: bool = False) -> Iterator[list[Removed]]:
         """
-        Erase what `find` gave, some keys at a time; trouble with a key is in its `error`.
+        Erase what `find` gave, a few keys at a time; trouble with a key is in its `error`.
 
-        It may be left at any point: the keys given until then are erased, the others are to be found again.
+        It may be left at any point: the keys given until then are erased, no other was begun, and those are to be found again.
         """
         act = self._look if dry_run else self._erase
         pairs = list(found.items())
         with ThreadPoolExecutor(PARALLEL, "hookcache-erase") as pool:
-            for start in range(0, len(pairs), BATCH):
-                yield from pool.map(act, pairs[start : start + BATCH])
+            for start in range(0, len(pairs), PARALLEL):
+                yield list(pool.map(act, pairs[start : start + PARALLEL]))
 
     def _look(self, found: tuple[CacheKey, dict[bytes, str]]) -> Removed:
         key, indexes = found
@@ -137,20 +134,21 @@ class Eraser:
         try:
             stopped = self._is_in_flight(self._readable_lease(key))
             entry = self._items.get(key, "ENTRY", consistent=True)
-            fence, replaced = self._bury(key)
+            fence, replaced = self._bury(key, body_of(key, entry))
             left = self._delete_bodies(_bodies(key, entry) | _bodies(key, replaced))
-            forgotten = self._forget(key, indexes, fence)
+            # While a body is left the key must be found again, and its tombstone says which.
+            forgotten = 0 if left else self._forget(key, indexes, fence)
         except (TierUnavailable, EraseFailed) as trouble:
             return Removed(self._keyer.shown(key), error=str(trouble))
         return self._report(key, replaced or entry, forgotten, stopped, left)
 
-    def _bury(self, key: CacheKey) -> tuple[Fence, Item | None]:
-        """Fence the lease and put the tombstone; gives its fence, and the item that it replaced."""
+    def _bury(self, key: CacheKey, body: str | None) -> tuple[Fence, Item | None]:
+        """Fence the lease and put the tombstone, which names the `body` to delete; gives its fence, and the item that it replaced."""
         fence = Fence(0)
         for _ in range(TRIES):
             fence = self._book.fence_off(key, above=fence)
             ttl = int(self._clock.now_ms()) // 1000 + TOMBSTONE_SECONDS
-            tombstone = self._sealer.tombstone(key, fence, ttl)
+            tombstone = self._sealer.tombstone(key, fence, ttl, body)
             written = self._items.put(tombstone, NEWER_FENCE_ONLY, {":mine": {"N": str(fence)}})
             if not isinstance(written, Conflict):
                 return fence, written
@@ -179,7 +177,7 @@ class Eraser:
         if lease is None or lease.fence <= fence:
             return len(gone)
         for index in gone:
-            self._items.put(index_item(index, key, int(self._clock.now_ms()) // 1000 + LONGEST_SECONDS))
+            self._items.put(index_item(index, key, self._clock.now_ms()))
         return 0
 
     def _delete_bodies(self, names: set[str]) -> list[str]:
@@ -208,7 +206,11 @@ class Eraser:
         self, key: CacheKey, entry: Item | None, indexes: int, stopped: int, left: Collection[str] = ()
     ) -> Removed:
         shown = self._keyer.shown(key)
-        error = "a large body could not be deleted; the bucket's lifecycle will do it" if left else ""
+        error = (
+            "a large body could not be deleted: run the same command again, or the bucket's lifecycle will do it"
+            if left
+            else ""
+        )
         if entry is None or "erased" in entry:
             state = "none" if entry is None else "erased_before"
             return Removed(shown, state, index_items=indexes, fetches_stopped=stopped, error=error)
@@ -225,9 +227,8 @@ class Eraser:
 
 
 def _bodies(key: CacheKey, entry: Item | None) -> set[str]:
-    """The overflow object of an entry; only one that bears the key's own name, for a planted entry may name another's."""
-    name = str((entry or {}).get("overflow", {}).get("S", ""))
-    return {name} if name.startswith(f"entries/{key.hex()}/") else set()
+    name = body_of(key, entry)
+    return set() if name is None else {name}
 
 
 def _fence_of(entry: Item) -> Fence | None:

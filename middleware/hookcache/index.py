@@ -6,16 +6,21 @@ INDEX items: under which keys an image, a canonical form or a receipt's `key_id`
     key     the key
     ttl     later than the entry's own
 
-They are written before the backend is asked, so that an erase sees fetches in flight (P46). They hold no content.
+They are written before the backend is asked, so that an erase sees fetches in flight (P46). They hold no content. Each is kept for as long
+as any could be needed, whatever lifetimes are in force: it is written over the one of an entry that may live longer.
 """
 
 from __future__ import annotations
 
+from hookcache.clock import EpochMillis
 from hookcache.entry import Item
 from hookcache.key import CacheKey
+from hookcache.lease import TOMBSTONE_SECONDS
 
 PREFIX = "INDEX#"
 KEY_BYTES = 32
+LONGEST_SECONDS = 30 * 86_400 + TOMBSTONE_SECONDS
+"""The longest lifetime that a context may have, and a tombstone's."""
 
 
 def index_kind(key: CacheKey) -> str:
@@ -23,9 +28,10 @@ def index_kind(key: CacheKey) -> str:
     return PREFIX + key.hex()
 
 
-def index_item(index: bytes, key: CacheKey, ttl_seconds: int) -> Item:
-    """The item that lets `key` be found under `index`."""
-    return {"pk": {"B": index}, "kind": {"S": index_kind(key)}, "key": {"B": key}, "ttl": {"N": str(ttl_seconds)}}
+def index_item(index: bytes, key: CacheKey, now: EpochMillis) -> Item:
+    """The item that lets `key` be found under `index`, of an entry made `now` or before."""
+    ttl = str(now // 1000 + LONGEST_SECONDS)
+    return {"pk": {"B": index}, "kind": {"S": index_kind(key)}, "key": {"B": key}, "ttl": {"N": ttl}}
 
 
 def indexed_key(item: Item) -> CacheKey | None:

@@ -94,7 +94,7 @@ class Sealer:
         overflow_name = None
         if len(stored) > INLINE_BYTES:
             # A name of its own per fence: an older writer's late put cannot replace the body of a newer entry.
-            overflow_name = f"entries/{entry.key.hex()}/{entry.fence}-{hashlib.sha256(stored).hexdigest()}"
+            overflow_name = f"{_folder(entry.key)}{entry.fence}-{hashlib.sha256(stored).hexdigest()}"
             item["overflow"] = {"S": overflow_name}
         else:
             item["body"] = {"B": stored}
@@ -148,8 +148,8 @@ class Sealer:
             return True
         return False
 
-    def tombstone(self, key: CacheKey, fence: Fence, ttl_seconds: int) -> Item:
-        """The item that says `key` was erased under `fence`."""
+    def tombstone(self, key: CacheKey, fence: Fence, ttl_seconds: int, overflow_name: str | None = None) -> Item:
+        """The item that says `key` was erased under `fence`; it remembers the body that was to be deleted."""
         item: Item = {
             "pk": {"B": key},
             "kind": {"S": "ENTRY"},
@@ -159,6 +159,8 @@ class Sealer:
             "erased": {"BOOL": True},
             "ttl": {"N": str(ttl_seconds)},
         }
+        if overflow_name is not None:
+            item["overflow"] = {"S": overflow_name}
         return item | {"tag": {"B": self._tag(item)}}
 
     def _verify(self, key: CacheKey, item: Item) -> None:
@@ -226,3 +228,13 @@ def _about(entry: Entry) -> str:
 
 def _number(item: Item, name: str) -> int:
     return int(item[name]["N"])
+
+
+def body_of(key: CacheKey, item: Item | None) -> str | None:
+    """The overflow object of an item under `key`. Only one that bears the key's own name: a planted item may name another's (T5)."""
+    name = str((item or {}).get("overflow", {}).get("S", ""))
+    return name if name.startswith(_folder(key)) else None
+
+
+def _folder(key: CacheKey) -> str:
+    return f"entries/{key.hex()}/"

@@ -8,7 +8,7 @@ from hookcache.items import Conflict, Items
 from hookcache.key import CacheKey
 from hookcache.outcome import Reason
 from hookcache.overflow import HIDDEN, Overflow
-from hookcache.sealer import Sealer, Tombstone
+from hookcache.sealer import Sealer, Tombstone, body_of
 from hookcache.value import value
 
 NEWER_FENCE_ONLY = "attribute_not_exists(fence) OR fence < :mine"
@@ -83,14 +83,14 @@ class TableTier:
             self._overflow.put(sealed.overflow_name, sealed.overflow_body)
         written = self._items.put(sealed.item, NEWER_FENCE_ONLY, {":mine": {"N": str(entry.fence)}})
         if not isinstance(written, Conflict):
-            self._forget_body(written, sealed.overflow_name)
+            self._forget_body(entry.key, written, sealed.overflow_name)
             return None
         old = written.old if written.old is not None else self._items.get(entry.key, "ENTRY", consistent=True)
         if old is not None and old.get("tag") == sealed.item["tag"]:
             return None  # our own write: its first reply was lost, and the repeat met it (F8)
         if old is not None and self._sealer.is_damaged(entry.key, old) and self._replace(old, sealed.item):
             return None
-        self._forget_body(sealed.item, None)
+        self._forget_body(entry.key, sealed.item, None)
         return Reason.SUPERSEDED
 
     def _replace(self, damaged: Item, item: Item) -> bool:
@@ -99,9 +99,10 @@ class TableTier:
         condition = "attribute_not_exists(tag)" if seen is None else "tag = :seen"
         return not isinstance(self._items.put(item, condition, {":seen": seen} if seen else None), Conflict)
 
-    def _forget_body(self, item: Item | None, kept: str | None) -> None:
-        if self._overflow is not None and item is not None and "overflow" in item and item["overflow"]["S"] != kept:
-            self._overflow.delete(item["overflow"]["S"])
+    def _forget_body(self, key: CacheKey, item: Item | None, kept: str | None) -> None:
+        name = body_of(key, item)
+        if self._overflow is not None and name is not None and name != kept:
+            self._overflow.delete(name)
 
     def _fetch(self, name: str, size_bytes: int) -> bytes:
         if self._overflow is None:

@@ -38,6 +38,8 @@ EXAMPLE = """examples:
 Memory of running environments follows within HOOKCACHE_MEMORY_SECONDS (300 s unless you set it).
 """
 SHOWN = 20
+PART = 200
+"""So many images, events and key ids are looked for by one call: a look-up for each takes 10 ms, and an erase function has a minute."""
 LISTED = 1_000
 TOTALS = ("keys", "entries", "bytes", "overflow_objects", "index_items", "fetches_stopped", "failed")
 
@@ -110,9 +112,12 @@ def carry_out(args: argparse.Namespace, command: Mapping[str, Any], reach: Reach
     """Erase, after a look at what there is unless `--yes` was given."""
     if args.dry_run or not args.yes:
         try:
-            report = reach.ask({**command, "dry_run": True})
-            if "error" in report:
-                return _failed(report)
+            report: dict[str, Any] = {}
+            for part in _parts(command):
+                seen = reach.ask({**part, "dry_run": True})
+                if "error" in seen:
+                    return _failed(seen)
+                report = _together(report, seen)
             if args.dry_run:
                 return _finish(args, report)
             if not _confirmed(report, reach):
@@ -124,11 +129,12 @@ def carry_out(args: argparse.Namespace, command: Mapping[str, Any], reach: Reach
 
 
 def _erase(args: argparse.Namespace, command: Mapping[str, Any], reach: Reach) -> int:
-    """Ask until nothing is left; a long erase comes back now and then, and is asked to go on."""
+    """Ask part by part until nothing is left; a long erase comes back now and then, and is asked to go on."""
     whole: dict[str, Any] = {}
-    while True:
+    parts, given_up = _parts(command), False
+    while parts:
         try:
-            report = reach.ask({**command, "dry_run": False})
+            report = reach.ask({**parts[0], "dry_run": False})
         except KeyboardInterrupt:
             _show(args, whole)
             print(f"hookcache erase: interrupted; {_under_way(reach)}", file=sys.stderr)
@@ -139,12 +145,26 @@ def _erase(args: argparse.Namespace, command: Mapping[str, Any], reach: Reach) -
         if "error" in report:
             _show(args, whole)
             return _failed(report)
-        whole = report if not whole else _together(whole, report)
+        whole = _together(whole, report)
         if report["finished"] or report["keys"] == report["failed"]:
-            return _finish(args, whole)
-        print(
-            f"hookcache erase: {whole['keys']:,} keys so far, {whole['failed']:,} failed", file=sys.stderr, flush=True
+            given_up |= not report["finished"]
+            del parts[0]
+        if parts:
+            told = f"hookcache erase: {whole['keys']:,} keys so far, {whole['failed']:,} failed"
+            print(told, file=sys.stderr, flush=True)
+    return _finish(args, whole | {"finished": not given_up})
+
+
+def _parts(command: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The command in such parts that one call can look for all that each names."""
+    named = [(kind, name) for kind in ("images", "forms", "key_ids") for name in command[kind]]
+    parts = []
+    for start in range(0, len(named), PART):
+        some = named[start : start + PART]
+        parts.append(
+            {**command, **{kind: [name for of, name in some if of == kind] for kind in ("images", "forms", "key_ids")}}
         )
+    return parts
 
 
 def _under_way(reach: Reach) -> str:
@@ -156,8 +176,11 @@ def _under_way(reach: Reach) -> str:
 
 
 def _together(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
+    if not first:
+        return dict(then)
     summed = {name: first[name] + then[name] for name in TOTALS}
-    return {**then, **summed, "removed": [*first["removed"], *then["removed"]][:LISTED]}
+    finished = first["finished"] and then["finished"]
+    return {**then, **summed, "finished": finished, "removed": [*first["removed"], *then["removed"]][:LISTED]}
 
 
 def _show(args: argparse.Namespace, report: Mapping[str, Any]) -> None:

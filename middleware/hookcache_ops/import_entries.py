@@ -28,7 +28,6 @@ from hookcache.entry import Entry, Item
 from hookcache.errors import ConfigurationError, EntryRejected, TierUnavailable
 from hookcache.index import index_item
 from hookcache.key import CacheKey, Keyer, Secrets
-from hookcache.lease import TOMBSTONE_SECONDS
 from hookcache.orders import Orders
 from hookcache.outcome import Reason
 from hookcache.overflow import Overflow
@@ -217,8 +216,8 @@ def _store(entry: Entry, origin: tuple[bytes, ...], new: Side, rollout: str) -> 
         return "known"
     if there.reason is Reason.ERASED:
         return "erased"
-    last_second = entry.hard_until_ms // 1000 + TOMBSTONE_SECONDS
-    new.assembly.items.put_all([index_item(index, key, last_second) for index in keyer.indexes(origin, key)])
+    now = new.assembly.clock.now_ms()
+    new.assembly.items.put_all([index_item(index, key, now) for index in keyer.indexes(origin, key)])
     refused = new.table.put(replace(entry, key=key, origin=origin))
     if refused is Reason.SUPERSEDED:
         return "known"

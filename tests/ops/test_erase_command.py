@@ -26,6 +26,31 @@ def page(tmp_path):
     return str(path)
 
 
+def test_a_long_list_is_asked_for_in_parts_and_told_as_one(page, capsys):
+    """P46: an erase function has a minute, which a look-up for each of ten thousand ids would not fit into."""
+    ids = [f"{number:016x}" for number in range(450)]
+    reach = Recorder(report(3), report(2, finished=False), report(4), report(1))
+    args = arguments(erase, "--image", page, *(word for each in ids for word in ("--key-id", each)), "--yes", "--json")
+    status = erase.carry_out(args, erase.erase_command(args), reach)
+    told = json.loads(capsys.readouterr().out)
+
+    assert (0, 10, True) == (status, told["keys"], told["finished"])
+    assert [(1, 199), (0, 200), (0, 200), (0, 51)] == [
+        (len(asked["images"]), len(asked["key_ids"])) for asked in reach.asked
+    ]
+    assert ids == [each for asked in (reach.asked[0], *reach.asked[2:]) for each in asked["key_ids"]]
+
+
+def test_a_part_that_is_given_up_leaves_the_whole_unfinished(page, capsys):
+    """P46: the parts behind it are erased all the same; the control is the test above."""
+    ids = [word for number in range(300) for word in ("--key-id", f"{number:016x}")]
+    reach = Recorder(report(2, failed=2, finished=False), report(4))
+    args = arguments(erase, "--image", page, *ids, "--yes", "--json")
+
+    assert 1 == erase.carry_out(args, erase.erase_command(args), reach)
+    assert (6, False) == (lambda told: (told["keys"], told["finished"]))(json.loads(capsys.readouterr().out))
+
+
 class Recorder:
     """A reach that keeps what it was asked and answers with prepared reports."""
 

@@ -18,6 +18,8 @@ from hookcache.index import index_kind
 from hookcache.key import CacheKey
 from hookcache.orders import Orders
 from hookcache.request import parse
+from hookcache.sealer import Sealer
+from operator_rig import operator_of
 
 PAGE = b"page 1"
 LOST = EndpointConnectionError(endpoint_url="https://dynamodb")
@@ -53,7 +55,7 @@ def live(rig):
 class DeletingEraser(eraser.Eraser):
     """Control: deletes the entry instead of fencing its key."""
 
-    def _bury(self, key):
+    def _bury(self, key, body):
         self._items.delete(key, "ENTRY")
         return Fence(0), None
 
@@ -254,6 +256,68 @@ def test_an_erase_removes_the_large_body_of_its_entry(rig, operator):
     assert [] == rig.s3.names(OVERFLOW_BUCKET)
 
 
+@pytest.mark.parametrize("names_it", [True, False], ids=["promise", "control: a tombstone without the name"])
+def test_a_body_that_could_not_be_deleted_is_found_by_the_same_erase_again(rig, operator, monkeypatch, names_it):
+    """P46, P49: the tombstone names it and the index still leads there, once the right is given back or the run goes on."""
+    if not names_it:
+        told = Sealer.tombstone
+        monkeypatch.setattr(Sealer, "tombstone", lambda self, key, fence, ttl, body=None: told(self, key, fence, ttl))
+    rig.backend.handler = lambda event: token_answer(os.urandom(400_000).hex())
+    rig.call(ocr_event(rig.image(PAGE)))
+    delete_object, refused = rig.s3.delete_object, []
+
+    def denied(**arguments):
+        refused.append(arguments["Key"])
+        raise refusal("AccessDenied", operation="DeleteObject")
+
+    rig.s3.delete_object = denied
+    first = erase(operator, PAGE)
+    assert (1, 1, []) == (first["entries"], first["failed"], live(rig))
+    assert "run the same command again" in first["removed"][0]["error"]
+    rig.s3.delete_object = delete_object
+    again = erase(operator, PAGE)
+
+    assert refused
+    assert (1, 0) == (again["keys"], again["failed"])
+    assert (0 if names_it else 1) == len(rig.s3.names(OVERFLOW_BUCKET))
+    rig.call(ocr_event(rig.image(PAGE)), rig.cold_start())
+    assert ("miss", "erased") == (rig.last["outcome"], rig.last["reason"])
+
+
+def test_an_answer_stays_to_be_found_whatever_lifetimes_were_in_force_meanwhile(make_rig):
+    """P46: a fetch under short lifetimes that keeps nothing writes the same index items; the entry before it may live longer."""
+    rig = make_rig(HOOKCACHE_MEMORY_SECONDS="60")
+    event = ocr_event(rig.image(PAGE))
+    rig.call(event)
+    rig.clock.advance(7_200)
+    rig.backend.replies = [token_answer("cut") | {"stopReason": "max_tokens"}]
+    rig.call(event, rig.cold_start(HOOKCACHE_FRESH_SECONDS="3600"))
+    assert "truncated" == rig.last["refusal"]
+    rig.clock.advance(2 * 86_400)
+    rig.dynamodb.expire(rig.clock.now_ms() / 1000)
+
+    with operator_of(rig) as operator:
+        assert 1 == erase(operator, PAGE, dry_run=True)["entries"]
+    rig.call(event, rig.cold_start())
+    assert "hit_table" == rig.last["outcome"]
+
+
+def test_an_erase_that_is_cut_short_has_told_of_every_key_that_it_erased(rig, operator):
+    """P46: none is begun that is not reported; with its index gone no later erase would find it, or its body."""
+    for number in range(30):
+        rig.call(ocr_event(rig.image(PAGE), text=f"Prompt {number}."))
+
+    class Hurried:
+        def get_remaining_time_in_millis(self):
+            return 0
+
+    command = {"command": "erase", "images": [sha256(PAGE)]}
+    report = operator(command, Hurried())
+
+    assert report["finished"] is False
+    assert 30 - len(live(rig)) == report["entries"] == eraser.PARALLEL
+
+
 def test_an_entry_that_names_the_body_of_another_does_not_take_it_along(rig, operator):
     """T5: a planted name is not followed."""
     rig.call(ocr_event(rig.image(PAGE)))
@@ -315,7 +379,7 @@ def test_a_report_holds_no_content_and_no_key(rig, operator):
 
 def test_an_erase_that_runs_out_of_time_says_so_and_goes_on_when_asked_again(rig, operator, monkeypatch):
     """3.7: thousands of keys do not fit into one invocation; what was reported is done, the rest is found again."""
-    monkeypatch.setattr(eraser, "BATCH", 1)
+    monkeypatch.setattr(eraser, "PARALLEL", 1)
     for number in range(3):
         rig.call(ocr_event(rig.image(PAGE), text=f"Prompt {number}."))
 

@@ -13,6 +13,7 @@ from botocore.exceptions import EndpointConnectionError
 from fakes import (
     BUCKET,
     CANARY,
+    OVERFLOW_BUCKET,
     STEPS,
     BackendRaised,
     FakeContext,
@@ -1042,6 +1043,23 @@ class TestModes:
         rig.call(ocr_event())
 
         assert ("bypass", "mode_off") == (rig.last["outcome"], rig.last["reason"])
+
+
+class TestOverflow:
+    @pytest.mark.parametrize(("own", "left"), [(False, 1), (True, 0)], ids=["of another key", "control: its own"])
+    def test_a_planted_entry_takes_no_other_keys_body_along(self, rig, own, left):
+        """T5: the body that goes with a replaced entry bears the key's own name; a table's writer has no right on the bucket."""
+        rig.backend.replies = [token_answer("x")]
+        rig.call(ocr_event())
+        (entry,) = rig.entries
+        key = entry["pk"]["B"] if own else b"\7" * 32
+        name = f"entries/{key.hex()}/1-body"
+        rig.s3.put_object(Bucket=OVERFLOW_BUCKET, Key=name, Body=b"body")
+        rig.dynamodb.plant({**entry, "overflow": {"S": name}})
+        rig.call(ocr_event(), rig.second)
+
+        assert ("miss", "corrupt") == (rig.last["outcome"], rig.last["reason"])
+        assert left == len(rig.s3.names(OVERFLOW_BUCKET))
 
 
 class TestPrices:
