@@ -69,11 +69,11 @@ class Erase(_Command):
 
 
 class Invalidate(_Command):
-    """Let no answer made before a time be served (or, `soft`, only in place of an error)."""
+    """Let no answer made before a time (now by this clock, if none is given) be served; `soft`: only in place of an error."""
 
     command: Literal["invalidate"]
     context: Context = ALL_CONTEXTS
-    before_ms: Annotated[int, Field(ge=0)]
+    before_ms: Annotated[int, Field(ge=0)] | None = None
     soft: bool = False
 
 
@@ -170,8 +170,10 @@ class Commands:
         match command:
             case Erase():
                 report = self._erase(command, deadline)
-            case Invalidate(context=context, before_ms=before, soft=soft):
-                if before > self._clock.now_ms() + SKEW_MS:
+            case Invalidate(context=context, before_ms=named, soft=soft):
+                now = self._clock.now_ms()
+                before = now if named is None else named
+                if before > now + SKEW_MS:
                     raise CommandRefused("the time lies in the future; answers made until then would be lost as well")
                 report = self._amend(lambda orders: orders.invalidated(context, before, soft=soft))
             case Generation(generation=generation):

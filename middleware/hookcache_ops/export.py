@@ -92,17 +92,29 @@ def _write(settings: Settings, file: ExportFile, clients: Any, overflow: Overflo
             ExpressionAttributeValues={":entry": {"S": "ENTRY"}, ":namespace": {"S": f"{settings.namespace}/"}},
             **start,
         )
-        alive = [item for item in reply["Items"] if int(item["ttl"]["N"]) > now_seconds]
+        alive = [item for item in reply["Items"] if not _is_over(item, now_seconds)]
         file.add([(item, _body(item, overflow)) for item in alive], reply.get("LastEvaluatedKey"))
         if sys.stderr.isatty():
             print(f"\r\033[Khookcache export: {file.entries:,} entries", end="", file=sys.stderr, flush=True)
     file.finish()
 
 
+def _is_over(item: Item, now_seconds: int) -> bool:
+    """False where it cannot be read: an import tells such an item as damaged."""
+    try:
+        return int(item["ttl"]["N"]) <= now_seconds
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
 def _body(item: Item, overflow: Overflow | None) -> bytes | None:
     if "overflow" not in item or overflow is None:
         return None
-    return overflow.get(item["overflow"]["S"], int(item["stored_bytes"]["N"]))
+    try:
+        name, size_bytes = item["overflow"]["S"], int(item["stored_bytes"]["N"])
+    except (KeyError, TypeError, ValueError):
+        return None  # somebody else wrote it
+    return overflow.get(name, size_bytes)
 
 
 def _complain(text: str, status: int) -> int:

@@ -53,6 +53,7 @@ ENDINGS = (
     "imported",
     "known",
     "erased",
+    "replaced",
     "expired",
     "invalidated",
     "other_backend",
@@ -193,6 +194,10 @@ def _ending(item: Item, body: bytes | None, orders: list[Orders], old: Side, new
     now = old.assembly.items.get(entry.key, "ENTRY", consistent=True)
     if now is None or "erased" in now:
         return "erased"  # since it was exported, and a mark of it stands for a day: it must not come back by this way (P13)
+    if now.get("tag") != item.get("tag"):
+        return (
+            "replaced"  # it was refreshed, or erased and asked for again: what stands now may differ for a reason (P13)
+        )
     return _store(entry, origin, new, made[entry.key])
 
 
@@ -237,6 +242,8 @@ def _show(counts: Mapping[str, int], args: argparse.Namespace) -> None:
         f"{count:,} {name.replace('_', ' ')}" for name, count in figures.items() if count or name == "imported"
     )
     print(told)
+    if counts.get("replaced"):
+        print(f"{counts['replaced']:,} have another answer at the old wrapper by now: export again and import that.")
     if counts.get(OTHERS):
         print(
             f"{counts[OTHERS]:,} stayed behind: other code, configuration or another generation made them, or callers asked "

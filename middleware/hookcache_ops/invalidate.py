@@ -100,9 +100,10 @@ def commands_of(args: argparse.Namespace, at_ms: int) -> list[dict[str, Any]]:
         commands.append({"command": "generation", "generation": generation or None, **guard})
     # A namespace beside a generation is a guard and no scope: it must not invalidate what the old word may bring back.
     if args.context or getattr(args, "all", False) or (args.namespace and not commands):
-        before_ms = moment_ms(args.before, at_ms) if args.before else at_ms
+        # Without a time the cache's own clock says what now is: this computer's may be ahead or behind.
+        before = {"before_ms": moment_ms(args.before, at_ms)} if args.before else {}
         scope = args.context or ALL_CONTEXTS
-        commands.append({"command": "invalidate", "context": scope, "before_ms": before_ms, "soft": args.soft, **guard})
+        commands.append({"command": "invalidate", "context": scope, **before, "soft": args.soft, **guard})
     elif args.before or args.soft:
         raise TimeError("--before and --soft need --context STEP, --namespace NAME or --all")
     return commands
@@ -140,12 +141,33 @@ def carry_out(args: argparse.Namespace, commands: Sequence[Mapping[str, Any]], r
     if not args.yes and not _confirmed(told, reach):
         return 1
     report: dict[str, Any] = {}
-    for command in commands:
-        report = reach.ask(command)
+    for number, command in enumerate(commands):
+        try:
+            report = reach.ask(command)
+        except ReachError:
+            _tell_given(commands[:number])
+            raise
         if "error" in report:
-            return _refused(report, name)
+            _tell_given(commands[:number])
+            return _refused(_with_remedy(report, command), name)
     print(json.dumps(report, indent=2) if args.json else f"{told}\nEvery environment follows within a minute.")
     return 0
+
+
+def _tell_given(commands: Sequence[Mapping[str, Any]]) -> None:
+    """What holds although a later order failed."""
+    for command in commands:
+        print(f"Ordered already: {_in_words(command)}", file=sys.stderr)
+
+
+def _with_remedy(report: Mapping[str, Any], command: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An erase function of an older release wants a time."""
+    if "before_ms" in command or not str(report["error"]).startswith("before_ms: "):
+        return report
+    remedy = (
+        "the erase function is of an older release: deploy it anew, or give --before 0s (now by this computer's clock)"
+    )
+    return {**report, "error": f"{report['error']}; {remedy}"}
 
 
 def _refused(report: Mapping[str, Any], name: str) -> int:
@@ -168,7 +190,9 @@ def _in_words(command: Mapping[str, Any]) -> str:
         word = command["generation"]
         return f"Generation {word} in every key." if word else "The generation of the settings in every key."
     scope = "every step" if command["context"] == ALL_CONTEXTS else command["context"]
-    before = datetime.fromtimestamp(command["before_ms"] / 1000, UTC).isoformat(timespec="seconds")
+    before = "now"
+    if "before_ms" in command:
+        before = datetime.fromtimestamp(command["before_ms"] / 1000, UTC).isoformat(timespec="seconds")
     use = "served only in place of an error" if command["soft"] else "never served again"
     return f"Answers for {scope} made before {before} are {use}."
 

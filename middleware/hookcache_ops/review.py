@@ -130,7 +130,9 @@ def gathered(receipts: Iterator[Receipt], file: IO[str] | None) -> dict[str, Che
         if not isinstance(check, dict) or check.get("result") not in RESULTS:
             continue
         contexts[receipt.step].results[check["result"]] += 1
-        contexts[receipt.step].paths.update(path for path in check.get("paths", ()) if isinstance(path, str))
+        paths = check.get("paths")
+        if isinstance(paths, list):
+            contexts[receipt.step].paths.update(path for path in paths if isinstance(path, str))
         if file is not None and check["result"] in {"drift", "false_hit"}:
             file.write(json.dumps(_line(receipt, check), ensure_ascii=False) + "\n")
     return dict(sorted(contexts.items()))

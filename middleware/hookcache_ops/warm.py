@@ -29,12 +29,14 @@ from hookcache.backend import Answer, spelt
 from hookcache.cache import Cache
 from hookcache.clock import Clock, Deadline, EpochMillis
 from hookcache.commands import OperatorClients
-from hookcache.errors import ConfigurationError
+from hookcache.errors import ConfigurationError, TierUnavailable
 from hookcache.hook import CachingHook
+from hookcache.items import Items
 from hookcache.lookup import Lookup
 from hookcache.metering import Meter
 from hookcache.outcome import Reason
-from hookcache.policy import Bypass, Mode
+from hookcache.policy import Bypass, Mode, Rules
+from hookcache.receipt import Receipt
 from hookcache.settings import Settings
 from hookcache.truth import TruthCheck
 from hookcache.value import replace
@@ -236,7 +238,7 @@ class Warmer:
 
     def _cache(self, deadline: Deadline) -> Cache | None:  # noqa: ARG002 - nobody waits for it
         cache = self._assembly.cache()
-        return None if cache is None else _Dated(cache, self._pair)  # type: ignore[return-value] # the same methods
+        return None if cache is None else _Dated(cache, self._pair, self._assembly.items)  # type: ignore[return-value] # the same methods
 
 
 class _Dated:
@@ -247,11 +249,11 @@ class _Dated:
     once more, under `read_only` none. `off` alone holds (`_mode`), and was then answered with a bypass.
     """
 
-    def __init__(self, cache: Cache, pair: Pair | None) -> None:
-        self._cache, self._pair = cache, pair
+    def __init__(self, cache: Cache, pair: Pair | None, items: Items) -> None:
+        self._cache, self._pair, self._items = cache, pair, items
 
-    def prepare(self, *arguments: Any) -> Any:
-        lookup = self._cache.prepare(*arguments)
+    def prepare(self, event: Any, context: Any, rules: Rules, receipt: Receipt, *arguments: Any) -> Any:
+        lookup = self._cache.prepare(event, context, rules, receipt, *arguments)
         if not isinstance(lookup, Lookup):
             return lookup
         lookup.mode = lookup.rules.mode
@@ -263,7 +265,27 @@ class _Dated:
             forbidden_ms = max(standing.orders.not_before(context), standing.orders.stale_before(context))
             if standing.orders_known and lookup.began_ms < forbidden_ms:
                 return Bypass(Reason.INVALIDATED)  # it would be written at each run, and never served
-        return lookup
+        forbidden = self._erased(lookup, receipt)
+        return lookup if forbidden is None else Bypass(forbidden)
+
+    def _erased(self, lookup: Lookup, receipt: Receipt) -> Reason | None:
+        """
+        Was the answer erased since it was given (P13)? Its fetch seems to begin now, so that the tombstone would let it pass.
+
+        What is kept is remembered by this look, and costs no second one.
+        """
+        self._cache.recall(lookup, receipt, again=True)
+        if lookup.miss in {Reason.THROTTLED, Reason.TABLE_DOWN}:
+            return Reason.TABLE_DOWN  # nobody knows
+        if lookup.miss is not Reason.ERASED:
+            return None
+        try:
+            item = self._items.get(lookup.key, "ENTRY", consistent=True) or {}
+        except TierUnavailable:
+            return Reason.TABLE_DOWN
+        given_ms = None if self._pair is None else self._pair.time_ms
+        since = given_ms is not None and "fence" in item and given_ms > int(item["fence"]["N"])
+        return None if since else Reason.ERASED
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cache, name)

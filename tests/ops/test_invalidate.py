@@ -9,6 +9,7 @@ from fakes import BackendRaised, extraction_event, ocr_event
 from hookcache.errors import BackendFailed
 from hookcache.orders import Orders
 from hookcache_ops import invalidate
+from hookcache_ops.reach import ReachError
 from operator_rig import OperatedRig, arguments, operator_of, reach_to
 
 STALE_IF_ERROR = json.dumps({"*": {"stale_if_error": True}})
@@ -180,7 +181,7 @@ def carried_out(args, operator):
 @pytest.mark.parametrize(
     ("argv", "commands"),
     [
-        (["--context", "OCR"], [{"command": "invalidate", "context": "OCR", "before_ms": NOW_MS, "soft": False}]),
+        (["--context", "OCR"], [{"command": "invalidate", "context": "OCR", "soft": False}]),
         (
             ["--all", "--before", "2h", "--soft"],
             [{"command": "invalidate", "context": "*", "before_ms": NOW_MS - 7_200_000, "soft": True}],
@@ -231,6 +232,61 @@ def test_the_command_gives_its_order_and_shows_what_stands(rig, operator, capsys
 
     assert {"OCR": 86_400_000} == json.loads(capsys.readouterr().out)["not_before_ms"]
     assert {"OCR": 86_400_000} == rig.first.cache.control.orders().not_before_ms
+
+
+@pytest.mark.parametrize("off_ms", [3_000, -60_000], ids=["ahead", "behind"])
+def test_without_a_time_the_clock_of_the_cache_decides(rig, operator, off_ms):
+    """P44: whatever the operator's own clock shows, what was kept until now is not served again."""
+    event = ocr_event(rig.image(b"page"))
+    rig.call(event)
+    rig.clock.advance(1)
+    args = arguments(invalidate, "--all", "--yes")
+    commands = invalidate.commands_of(args, rig.clock.now_ms() + off_ms)
+    status = invalidate.carry_out(args, commands, reach_to(operator), "invalidate")
+    rig.clock.advance(SEEN_EVERYWHERE_SECONDS)
+    rig.call(event)
+
+    assert (0, ["miss", "miss"]) == (status, rig.outcomes)
+
+
+def older(operator):
+    """An erase function of a release that wanted a time."""
+
+    def asked(command, context=None):
+        if command["command"] == "invalidate" and "before_ms" not in command:
+            return {"error": "before_ms: Field required", "fault": "command"}
+        return operator(command, context)
+
+    return asked
+
+
+def test_an_older_erase_function_is_told_with_the_remedy(rig, operator, capsys):
+    args = arguments(invalidate, "--all", "--yes")
+    refused = carried_out(args, older(operator))
+    said = capsys.readouterr().err
+    rig.clock.wall_ms = invalidate.now_ms()  # --before goes by the real one
+
+    assert 2 == refused
+    assert "--before 0s" in said
+    assert 0 == carried_out(arguments(invalidate, "--all", "--before", "0s", "--yes"), older(operator))
+
+
+@pytest.mark.parametrize("how", ["refused", "unreached"])
+def test_where_the_second_order_fails_the_first_is_told(operator, capsys, how):
+    """The generation is in force all the same."""
+
+    def half(command, context=None):
+        if command["command"] == "invalidate":
+            if how == "unreached":
+                raise ReachError("it cannot be asked; try again")
+            return {"error": "no", "fault": "cache"}
+        return operator(command, context)
+
+    with pytest.raises(ReachError) if how == "unreached" else nullcontext():
+        assert 1 == carried_out(arguments(invalidate, "--generation", "2", "--all", "--yes"), half)
+
+    assert "Ordered already: Generation 2" in capsys.readouterr().err
+    assert "2" == operator({"command": "show"})["generation"]
 
 
 def test_a_dry_run_orders_nothing(rig, operator, capsys):

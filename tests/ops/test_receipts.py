@@ -147,6 +147,15 @@ def test_lines_that_are_no_receipt_are_counted_and_skipped(tmp_path):
     assert reading.other_lines == 5
 
 
+@pytest.mark.parametrize("line", [b'1,"{""_aws"":{},""x"":""' + b"y" * 140_000 + b'""}"', b'1,a\rb,"{""_aws"":{}}"'])
+def test_a_csv_line_that_cannot_be_read_is_damage(line, tmp_path):
+    file = tmp_path / "log.csv"
+    file.write_bytes(line + b"\n" + as_text(PLAIN[:2]))
+    found, reading = read(file)
+
+    assert (2, 1) == (len(found), reading.damaged)
+
+
 @pytest.mark.parametrize("time", ["Infinity", "1e30", "-1", "NaN"])
 def test_a_time_that_is_none_is_damage(time, tmp_path, capsys):
     """P31: counted as a damaged line, and the others are reported."""

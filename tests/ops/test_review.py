@@ -52,6 +52,15 @@ def test_the_table_fits_a_terminal(log, capsys):
     assert "differed" in shown
 
 
+def test_paths_that_are_no_list_are_as_none(log, capsys):
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines[3]["check"]["paths"] = 7
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    status = main(["review", str(log), "--json"])
+
+    assert (1, 3) == (status, json.loads(capsys.readouterr().out)["OCR"]["checks"])
+
+
 def test_content_is_written_where_the_operator_asked_for_it(log, tmp_path):
     """P59: `check_detail` said `content`; negative control of the first test's last lines."""
     lines = [json.loads(line) for line in log.read_text().splitlines()]

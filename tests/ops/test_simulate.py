@@ -19,9 +19,10 @@ import pytest
 from fakes import event_of, image_block, ocr_event
 from figures import record
 from hookcache_ops import cli
+from hookcache_ops.receipts import Reading, read_receipts
 from hookcache_ops.simulate.environments import Environments
 from hookcache_ops.simulate.sampling import SPAN, Sample, error_95
-from hookcache_ops.simulate.trace import ReceiptReader, place_of
+from hookcache_ops.simulate.trace import ReceiptReader, function_gigabytes, place_of
 from ops.receipt_samples import START_MS, receipt
 from ops.simulate_logs import LOGS
 from ops.simulate_traffic import write_log
@@ -503,6 +504,35 @@ def test_bad_input_is_refused_with_a_remedy(tmp_path, capsys, arguments, says):
     places = {"LOG": str(log)} | {name.upper(): str(tmp_path / name) for name in ("bad", "steps", "prices")}
 
     assert says in refused(capsys, *(places.get(argument, argument) for argument in arguments))
+
+
+@pytest.mark.parametrize(
+    ("member", "other"),
+    [
+        ("entry_bytes", "x"),
+        ("age_seconds", "x"),
+        ("age_seconds", float("inf")),
+        ("components", {"images": 5}),
+        ("own_units", {"lambda_gb_seconds": "x"}),
+    ],
+)
+def test_a_member_of_another_kind_is_as_none(member, other):
+    spoilt = receipt("hit_table", Latency=5, **{member: other})
+    (read,) = read_receipts(["-"], Reading(), stdin=io.BytesIO(json.dumps(spoilt).encode()))
+    request = ReceiptReader().request(read, 0)
+
+    assert (0, None, None) == (request.size_bytes, request.created_ms, request.images)
+    assert (0 if member == "own_units" else 4) == function_gigabytes(read)
+
+
+@pytest.mark.parametrize("units", [7, [1]])
+def test_units_of_another_kind_are_as_none(units):
+    def size(of):
+        text = json.dumps(receipt("hit_table", entry_bytes=10) | {"units_saved": of})
+        (read,) = read_receipts(["-"], Reading(), stdin=io.BytesIO(text.encode()))
+        return ReceiptReader().request(read, 0).size_bytes
+
+    assert size({}) == size(units) > 10
 
 
 def test_a_log_without_receipts_is_status_1(tmp_path, capsys):

@@ -172,6 +172,39 @@ def test_what_was_erased_meanwhile_does_not_come_back(old, new, tmp_path):
     assert imported(tmp_path / "old.export", old, new) == {"erased": 6}
 
 
+@pytest.mark.parametrize("erased", [True, False])
+def test_what_was_replaced_meanwhile_does_not_come_back(erased, old, new, tmp_path):
+    """P13: an answer that was erased, and asked for anew, or refreshed, is not the one in the export."""
+    exported(old, tmp_path / "old.export")
+    if erased:
+        erase_all(old)
+    old.clock.advance(5)
+    old.backend.replies = [token_answer("another")]
+    old.call(summarization_event("letter 0"), old.cold_start(), wishes=None if erased else {"refresh": True})
+    counts = imported(tmp_path / "old.export", old, new)
+
+    assert counts == {"replaced": 1, "erased" if erased else "imported": 5}
+
+
+def test_what_was_replaced_is_told_with_the_remedy(capsys):
+    importing._show({"replaced": 1}, argparse.Namespace(json=False))
+    importing._show({"replaced": 1}, argparse.Namespace(json=True))
+    text, remedy, figures = capsys.readouterr().out.splitlines()
+
+    assert ("1 replaced" in text, "export again" in remedy, json.loads(figures)["replaced"]) == (True, True, 1)
+
+
+@pytest.mark.parametrize("spoilt", [{"ttl": None}, {"ttl": {"S": "x"}}, {"overflow": {"N": "1"}}])
+def test_a_planted_item_ends_no_export(spoilt, old, new, tmp_path):
+    """P6: it goes along, and is told as damaged."""
+    (item, *_) = old.dynamodb.of_kind("ENTRY")
+    planted = {**item, "pk": {"B": b"\1" * 32}, **spoilt}
+    old.dynamodb.plant({name: value for name, value in planted.items() if value is not None})
+    exported(old, tmp_path / "old.export")
+
+    assert imported(tmp_path / "old.export", old, new) == {"imported": 6, "damaged": 1}
+
+
 def erase_all(rig):
     from hookcache.commands import Commands
 

@@ -1,6 +1,7 @@
 """`hookcache warm`: finished work goes through the hook's own path, so that the next request hits."""
 
 import gzip
+import hashlib
 import json
 import os
 import threading
@@ -130,6 +131,31 @@ def test_an_answer_that_was_invalidated_is_not_written_again(soft, rig):
     )
 
     assert (1, {"invalidated": 1}) == (warmed.kept, dict(warmed.bypassed))
+
+
+@pytest.mark.parametrize(
+    ("given_ms", "kept"),
+    [(-DAY_MS // 2, 0), (None, 0), (500, 1)],
+    ids=["before the erase", "nobody knows", "control: after it"],
+)
+def test_an_answer_that_was_erased_does_not_come_back(given_ms, kept, rig):
+    """P13: by running the same command again."""
+    event, now = ocr_event(rig.image(b"page")), rig.clock.now_ms()
+    old = pair(event, page_answer("erased"), None if given_ms is None else now + given_ms)
+    filled(rig, pair(event, page_answer("erased"), now - DAY_MS // 2))
+    with operator_of(rig) as operator:
+        operator({"command": "erase", "images": [hashlib.sha256(b"page").hexdigest()]})
+    rig.clock.advance(60)
+    if given_ms is not None and given_ms > 0:
+        old = pair(event, page_answer("new"), rig.clock.now_ms() - given_ms)
+    warmed, dry = filled(rig, old), None
+    if not kept:
+        dry = filled(rig, old, dry_run=True)
+    rig.call(event)
+
+    assert (kept, {} if kept else {"erased": 1}) == (warmed.kept, dict(warmed.bypassed))
+    assert dry is None or {"erased": 1} == dict(dry.bypassed)
+    assert ["hit_table" if kept else "miss"] == rig.outcomes
 
 
 @pytest.mark.parametrize("age_ms", [0, 2_000])

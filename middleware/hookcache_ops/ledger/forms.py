@@ -99,10 +99,12 @@ def _record_at(text: str, start: int) -> tuple[dict[str, Any] | None, int]:
 def _records_in_strings(text: str) -> Iterator[dict[str, Any]]:
     """Records quoted inside JSON strings or CSV fields, on a line that is only a part of its document."""
     if '""_aws""' in text:
-        for row in csv.reader([text]):
-            for cell in row:
-                if "_aws" in cell:
-                    yield from records_in(cell)
+        try:
+            rows = list(csv.reader([text]))
+        except csv.Error:  # a field beyond the reader's limit, or a line end within a line
+            return
+        for cell in (cell for row in rows for cell in row if "_aws" in cell):
+            yield from records_in(cell)
         return
     for match in _STRING.finditer(text):
         if "_aws" in match[0] and len(match[0]) > len('"_aws"'):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -107,9 +108,10 @@ class ReceiptReader:
         checked = outcome in _HITS and "check" in members
         saves = from_cache and not checked
         asked = outcome in _ASKS or checked or (outcome not in _HITS and metrics.get("BackendLatency", 0.0) > 0)
-        units = members.get("units_saved" if saves else "units_spent") or {}
-        body_bytes = int(members.get("entry_bytes") or 0)
-        age = members.get("age_seconds")
+        units = members.get("units_saved" if saves else "units_spent")
+        units = units if isinstance(units, dict) else {}
+        body_bytes = int(_number(members.get("entry_bytes")) or 0)
+        age = _number(members.get("age_seconds"))
         return Request(
             start_ms=round(receipt.time_ms - latency),
             latency_ms=latency,
@@ -142,6 +144,11 @@ _ASKS = frozenset({Outcome.MISS, Outcome.REFRESH, Outcome.OBSERVE, Outcome.BYPAS
 _STORES = frozenset({Outcome.MISS, Outcome.REFRESH, Outcome.OBSERVE})
 
 
+def _number(told: object) -> float | None:
+    """A member of a receipt that is to be a number; None where it is another thing."""
+    return told if isinstance(told, int | float) and math.isfinite(told) else None
+
+
 def _digest(shown: object) -> CacheKey | None:
     if not isinstance(shown, str) or not shown:
         return None
@@ -168,7 +175,7 @@ def digests_of(traced: Mapping[str, Any], step: str) -> tuple[CacheKey, CacheKey
     keyed = {name: value for name, value in traced.items() if name not in _NO_CONTENT}
     whole = short(step.encode(), json.dumps(keyed, sort_keys=True, separators=(",", ":")).encode())
     images = traced.get("images")
-    if not images:
+    if not images or not isinstance(images, list | tuple):
         return whole, None
     under = [str(traced.get("identity")), str(traced.get("generation")), *map(str, images)]
     return whole, short(step.encode(), *(part.encode() for part in under))
@@ -178,8 +185,8 @@ def function_gigabytes(receipt: Receipt) -> float:
     """The function's memory, as its own units tell it; 0 where they do not."""
     latency = receipt.metrics.get("Latency", 0.0)
     own = receipt.members.get("own_units")
-    spent = own.get("lambda_gb_seconds", 0) if isinstance(own, dict) else 0
-    return float(spent) / (latency / 1000) if latency > 0 else 0.0
+    spent = _number(own.get("lambda_gb_seconds")) if isinstance(own, dict) else None
+    return (spent or 0.0) / (latency / 1000) if latency > 0 else 0.0
 
 
 GB_SECOND = float(OWN_PRICES["lambda_gb_seconds"])
