@@ -194,10 +194,8 @@ def _ending(item: Item, body: bytes | None, orders: list[Orders], old: Side, new
     now = old.assembly.items.get(entry.key, "ENTRY", consistent=True)
     if now is None or "erased" in now:
         return "erased"  # since it was exported, and a mark of it stands for a day: it must not come back by this way (P13)
-    if now.get("tag") != item.get("tag"):
-        return (
-            "replaced"  # it was refreshed, or erased and asked for again: what stands now may differ for a reason (P13)
-        )
+    if now.get("tag") != item.get("tag"):  # refreshed, or erased and asked for again: it may differ for a reason (P13)
+        return "replaced"
     return _store(entry, origin, new, made[entry.key])
 
 
