@@ -59,13 +59,15 @@ def run(args: argparse.Namespace) -> int:
     """0 a report, 1 no receipts found, 2 bad input."""
     try:
         report = build(args)
-        _write(_format(report, args.format, args.output), args.output)
+        if report.totals["receipts"] or args.output is None:  # a file of no receipts would replace yesterday's
+            _write(_format(report, args.format, args.output), args.output)
     except SourceError as error:
         print(f"hookcache report: {error}", file=sys.stderr)
         return 2
     if not report.totals["receipts"]:
         print(
-            "hookcache report: no receipts found; give the log of the wrapper function, or a longer period",
+            "hookcache report: no receipts found; give the log of the wrapper function, or a longer period"
+            + (f"; {args.output} was not written" if args.output else ""),
             file=sys.stderr,
         )
         return 1

@@ -397,6 +397,21 @@ def test_no_receipts_is_said_and_is_status_1(form, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("lines", "kept"), [([], True), ([samples.receipt()], False)], ids=["promise", "control: receipts"]
+)
+def test_a_report_of_no_receipts_leaves_an_earlier_file(tmp_path, capsys, lines, kept):
+    """An empty report looks like a quiet period; yesterday's stays, and the message says so."""
+    log, output = tmp_path / "log", tmp_path / "report.json"
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    output.write_text("yesterday's")
+    status, _, err = run(capsys, str(log), "--json", "-o", str(output))
+
+    assert (1 if kept else 0) == status
+    assert kept == (output.read_text() == "yesterday's")
+    assert kept == ("report.json was not written" in err)
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["missing.log"], "missing.log: no such file"),
