@@ -173,10 +173,8 @@ class Control:
             share = False
         else:
             given, corrupt = self._orders(item)
-            corrupt |= given is None and self._seen not in (
-                None,
-                Orders(),
-            )  # taken away, which no operator's command does
+            # Taken away, which no operator's command does.
+            corrupt |= given is None and self._seen not in (None, Orders())
             if not corrupt:
                 # Older orders that somebody puts back undo no invalidation that was seen here (T5).
                 self._seen = (given or Orders()).no_earlier_than(self._seen or Orders())
