@@ -59,7 +59,11 @@ class Recorder:
     def general_line(self, timestamp_ms: int, receipt: Receipt) -> str:
         """The record of any receipt."""
         dimensions = {"MeteringKey": f"{receipt.context}/lambda_hook/{receipt.function}", "Service": self._service}
-        return self._shape.line(timestamp_ms, dimensions, _members(receipt), _metrics(receipt))
+        line = self._shape.line(timestamp_ms, dimensions, _members(receipt), _metrics(receipt))
+        if receipt.components is None:
+            return line
+        # At the end: CloudWatch Logs finds 200 fields of a line, and a trace of many texts has as many.
+        return f'{line[:-1]},"components":{_encode(receipt.components)}}}'
 
     def _usual_line(self, timestamp_ms: int, receipt: Receipt) -> str:
         word, latency, unpriced = encode_basestring_ascii, repr(float(receipt.total_ms)), bool(receipt.unpriced)
@@ -235,7 +239,6 @@ def _members(receipt: Receipt) -> dict[str, Any]:
         "environment": receipt.environment,
     }
     rare = {
-        "components": receipt.components,
         "replay": receipt.replay or None,
         "would_hit": receipt.would_hit,
         "agrees": receipt.agrees,

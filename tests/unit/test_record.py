@@ -92,6 +92,16 @@ def test_a_hit_goes_the_usual_way(monkeypatch):
     assert '"MemoryHits":[1.0]' in Recorder("Test/Namespace", "s").line(1, hit)
 
 
+def test_a_trace_stands_behind_every_number():
+    """P58, P31: CloudWatch Logs finds 200 fields of a line; those that a long trace pushes out are its own."""
+    components = {"texts": [f"{number:016x}" for number in range(200)]}
+    traced = receipt_of(("OCR", "f", "1"), False, {"components": components, "units_saved": {"pages": 1}})
+    record = json.loads(Recorder("Test/Namespace", "s").line(1, traced))
+
+    assert ("components", components) == list(record.items())[-1]
+    assert len(record) > 40, "the numbers are there as well"
+
+
 def test_units_are_spelt_once_for_all_hits_of_an_entry(monkeypatch):
     """G1, P31: and never for another entry, however many there are."""
     recorder, spelt = Recorder("Test/Namespace", "s"), []
