@@ -127,6 +127,39 @@ def test_a_mode_that_keeps_nothing_is_the_cause_of_the_next_miss(tmp_path):
     assert "hookcache mode" in only.remedy
 
 
+@pytest.mark.parametrize("began_in_the_log", [True, False])
+def test_the_freshness_that_is_named_counts_from_when_the_answer_was_made(began_in_the_log, tmp_path):
+    """P10, P58: an answer that is used every hour is as old as its making, and not as its last use."""
+    hours = range(0 if began_in_the_log else 1, 30)
+    log = [traced(page(0), "hit_table", age_seconds=at * 3_600) if at else traced(page(0)) for at in hours]
+    _, (only,), _ = explained([*log, traced(page(0), reason="expired")], tmp_path)
+
+    assert "freshness" == only.cause.name
+    assert "nine in ten within 30.0 hours: 108,000 seconds would do" in only.said
+
+
+def test_an_answer_that_lasts_is_made_when_its_fetch_began_and_a_refused_one_is_not_it(tmp_path):
+    """P10, P14, P58: entries live from the beginning of their fetch; what was refused left the older one in place."""
+    log = [
+        traced(page(0), Latency=60_000, BackendLatency=59_000),
+        traced(page(0), reason="expired", refusal="truncated"),
+        traced(page(0), reason="expired"),
+    ]
+    _, (only,), _ = explained(log, tmp_path)
+
+    assert ("freshness", 2) == (only.cause.name, only.calls)
+    assert "nine in ten within 2.0 hours: 7,260 seconds would do" in only.said
+
+
+@pytest.mark.parametrize("age", [None, -1, float("inf"), "1", 10**400])
+def test_no_freshness_is_named_where_no_receipt_tells_an_age(age, tmp_path):
+    """P58: the time since the last use says nothing about it."""
+    log = [traced(page(0), "hit_table", age_seconds=age), traced(page(0), reason="expired")]
+    _, (only,), _ = explained(log, tmp_path)
+
+    assert ("freshness", "") == (only.cause.name, only.said)
+
+
 def _streams(folder, *, after=0):
     """An export: a folder for each environment's stream. The one that asked first comes last by its name."""
     for name, at, receipt in (

@@ -192,10 +192,10 @@ def _over_memory(tally: Tally, memory: Tally) -> tuple[float, float]:
 
 
 def _returns(tally: Tally) -> Iterator[str]:
-    gaps = sorted((now - last) / 1000 for last, now in tally.gaps_ms.values if now > last)
-    if gaps:
-        half, most = gaps[len(gaps) // 2], gaps[min(len(gaps) - 1, int(len(gaps) * 0.9))]
-        yield f"half came back within {duration(half)}, nine in ten within {duration(most)}: {round(most):,} seconds would do"
+    ages = sorted((now - born) / 1000 for born, now in tally.gaps_ms.values if now > born)
+    if ages:
+        half, most = ages[len(ages) // 2], ages[min(len(ages) - 1, int(len(ages) * 0.9))]
+        yield f"half came back within {duration(half)} of being made, nine in ten within {duration(most)}: {round(most):,} seconds would do"
 
 
 def duration(seconds: float) -> str:

@@ -33,10 +33,14 @@ HOLDERS = 8
 """Environments of which it is remembered that they took a copy of a key: the latest."""
 HITS = frozenset({"hit_memory", "hit_table", "collapsed"})
 ASKED = frozenset({"miss", "refresh", "observe", "stale"})
+STORES = ASKED - {"stale"}
+"""These keep their answer, unless it was refused."""
 READ_ONLY = "read_only"
 """A mode that keeps no answer; its receipts bear no refusal."""
 CHOSEN = frozenset({"mode_off", "requested"})
 """Bypasses that somebody asked for."""
+AGELESS = 1e10
+"""Seconds, some three centuries: no answer is that old."""
 FORGOTTEN_MS = 3_600_000
 """DynamoDB may drop an item this long after its hard end: an answer kept before and absent now has expired (or left early)."""
 
@@ -67,7 +71,10 @@ class Tally:
     functions: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: list[tuple[str, str]] = field(default_factory=list)
 
-    def add(self, receipt: Receipt, earlier: Seen | None = None, value: int = 0, rest: int = 0) -> None:
+    def add(
+        self, receipt: Receipt, earlier: Seen | None = None, value: int = 0, rest: int = 0, *, by_age: bool = False
+    ) -> None:
+        """`by_age`: the gap is the age of the earlier answer, and not the time since it was last used."""
         self.calls += 1
         self.cost += receipt.metrics.get("Cost", 0)
         self.own_cost += receipt.metrics.get("OwnCost", 0)
@@ -79,7 +86,9 @@ class Tally:
             return
         self.values.add(value)
         self.groups.add(rest)
-        self.gaps_ms.add((earlier.last_ms, receipt.time_ms))
+        since_ms = earlier.born_ms if by_age else earlier.last_ms
+        if since_ms is not None:
+            self.gaps_ms.add((since_ms, receipt.time_ms))
         pair = (earlier.function, receipt.function)
         if pair in self.functions or len(self.functions) < PAIRS:
             self.functions[pair] += 1
@@ -156,7 +165,7 @@ class Losses:
         if reason not in {"absent", ""}:
             expired = reason == "expired"
             self._tally("freshness" if expired else "reason", receipt.step, "" if expired else reason).add(
-                receipt, seen, 0, 0
+                receipt, seen, by_age=expired
             )
         elif seen is not None and _began_ms(receipt) < seen.first_ms:
             self.first_sights.add(receipt)  # whoever was answered sooner was answered by another fetch, or by this one
@@ -168,7 +177,7 @@ class Losses:
         if seen.refusal:
             self._tally("refused", receipt.step, seen.refusal).add(receipt, seen)
         elif seen.kept and receipt.time_ms - seen.last_ms > FORGOTTEN_MS:
-            self._tally("freshness", receipt.step).add(receipt, seen)
+            self._tally("freshness", receipt.step).add(receipt, seen, by_age=True)
         elif not seen.failed:
             self._tally("reason", receipt.step, "absent").add(receipt, seen)
 
@@ -190,6 +199,9 @@ class Losses:
             self._keys.put(key, seen)
         seen.first_ms = min(seen.first_ms or receipt.time_ms, receipt.time_ms)
         seen.last_ms, seen.request_id = max(seen.last_ms, receipt.time_ms), receipt.request_id
+        born_ms = _born_ms(receipt)
+        if born_ms is not None:
+            seen.born_ms = max(seen.born_ms or born_ms, born_ms)
         if outcome != "hit_memory":  # which does not prolong its copy's life
             own = _environment(receipt)
             others = [put for put in seen.puts if put[0] != own]
@@ -235,6 +247,14 @@ class Losses:
 
 def _began_ms(receipt: Receipt) -> float:
     return receipt.time_ms - receipt.metrics.get("Latency", 0)
+
+
+def _born_ms(receipt: Receipt) -> int | None:
+    """When the answer that is kept now was made, from which its freshness counts; None where the receipt does not tell."""
+    age = receipt.members.get("age_seconds")
+    if isinstance(age, int | float) and 0 <= age < AGELESS:
+        return round(receipt.time_ms - age * 1000)
+    return round(_began_ms(receipt)) if receipt.outcome in STORES and not _refusal(receipt) else None
 
 
 def _refusal(receipt: Receipt) -> str:

@@ -26,7 +26,7 @@ RARE = 0.1
 
 @dataclass(slots=True)
 class Seen:
-    """One request as it was last seen: when, under which request id, by which function, and whether its answer was kept; `window` and `puts`, when which environments last took a copy, are the reader's."""
+    """One request as it was last seen: when, under which request id, by which function, and whether its answer was kept; `born_ms`, when the answer that is kept was made, None where no receipt tells; `window` and `puts`, when which environments last took a copy, are the reader's."""
 
     last_ms: int
     request_id: str
@@ -35,6 +35,7 @@ class Seen:
     refusal: str = ""
     failed: bool = False
     first_ms: int = 0
+    born_ms: int | None = None
     window: int = -1
     puts: tuple[tuple[str, int], ...] = ()
 
