@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shutil
+import time
 
 import boto3
 import pytest
@@ -163,15 +164,19 @@ def test_a_page_of_metrics_says_what_it_cannot_show(browser, tmp_path, monkeypat
     stub = StubCloudWatch(MANY)
     monkeypatch.setattr(boto3, "client", lambda service: stub)
     arguments = ("--since", "2026-10-01", "--until", "2026-10-08", "-o", str(tmp_path / "page.html"))
-    assert call(dashboard, "metrics:GenAIIDP/HookCache", *arguments) == 0
+    with monkeypatch.context() as later:
+        later.setattr(time, "time", lambda: (samples.START_MS + 30 * samples.DAY_MS) / 1000)
+        assert call(dashboard, "metrics:GenAIIDP/HookCache", *arguments) == 0
     page = browser.new_page()
     page.set_default_timeout(PATIENCE_MS)
     page.goto((tmp_path / "page.html").as_uri())
     totals = page.evaluate("window.hookcache.totals()")
     unknown = page.locator(".card.table").get_by_text("this table needs receipts").count()
     shown = page.locator(".card.tile .value").all_inner_texts()
+    told = page.locator("#reading").inner_text()
     page.close()
 
+    assert "went quiet before is missing from this period. Found: " in told
     assert (4_000, 6) == (totals["requests"], unknown)
     assert "–" not in shown
 

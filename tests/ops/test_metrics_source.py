@@ -133,6 +133,27 @@ def test_what_metrics_cannot_tell_is_said_on_the_page(cloudwatch, tmp_path):
     assert set(samples.FUNCTIONS) == set(data["functions"])
 
 
+@pytest.mark.parametrize(("since", "may_miss"), [("14d", False), ("15d", True)])
+def test_what_a_long_period_may_miss_is_said(since, may_miss, cloudwatch, tmp_path, capsys):
+    """CloudWatch lists metrics of the last two weeks only: what was quiet since is not asked for, and looks like nothing."""
+    assert 0 == call(dashboard, f"metrics:{NAMESPACE}", "--since", since, "-o", str(tmp_path / "page.html"))
+    said, on_page = capsys.readouterr().err, page_data(tmp_path / "page.html")["missing"]
+
+    assert may_miss == ("went quiet" in said) == bool(on_page)
+    assert on_page in said
+    keys = {one["MeteringKey"] for one in MANY} if may_miss else set()
+    assert all(key in on_page for key in keys)
+
+
+def test_the_names_that_are_said_are_bounded():
+    """Twenty metering keys are named, the others counted."""
+    many = [samples.receipt(function=f"F{n:03}", time_ms=NOW_MS - 1_000) for n in range(25)]
+    period = Period(since_ms=NOW_MS - 60 * samples.DAY_MS)
+    said = fill_from_metrics(Ledger(1), Reading(), NAMESPACE, period, NOW_MS, 6_000, StubCloudWatch(many))
+
+    assert (True, False) == ("OCR/lambda_hook/F019 and 5 more." in said, "F020" in said)
+
+
 def test_times_are_cloudwatchs_own(cloudwatch):
     """In each bucket: average and maximum exactly, percentiles within a bin (2 %)."""
     ledger = Ledger(1)

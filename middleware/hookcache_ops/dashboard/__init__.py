@@ -54,13 +54,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A page: where it was written (None: there was nothing to draw), how large, how fine its time is, its totals."""
+    """
+    A page: where it was written (None: there was nothing to draw), how large, how fine its time is, its totals, and
+    what of the period may be missing.
+    """
 
     path: Path | None
     size_bytes: int
     bucket_seconds: int
     widgets: list[str]
     report: Report
+    missing: str = ""
 
 
 def draw(
@@ -82,21 +86,22 @@ def draw(
     widgets = load(body or default_path())
     reading, collector = Reading(), Collector(widgets)
     period = period or Period()
-    namespace = namespace_of(sources)
+    namespace, missing = namespace_of(sources), ""
     if namespace is not None:
         collector.tables.clear()
-        fill_from_metrics(collector.ledger, reading, namespace, period, int(time.time() * 1000), ROW_LIMIT)
+        now_ms = int(time.time() * 1000)
+        missing = fill_from_metrics(collector.ledger, reading, namespace, period, now_ms, ROW_LIMIT)
     else:
         for receipt in read_receipts(sources, reading, period=period, progress=progress):
             collector.add(receipt)
     report = summarise(collector.ledger, reading, "step")
     titles = [widget.title for widget in widgets]
     if not report.totals["receipts"]:
-        return Drawn(None, 0, collector.ledger.width_seconds, titles, report)
-    page = build(collector.page_data(report))
+        return Drawn(None, 0, collector.ledger.width_seconds, titles, report, missing)
+    page = build(collector.page_data(report) | {"missing": missing})
     with whole_file(output) as file:
         file.write(page)
-    return Drawn(output.resolve(), len(page.encode()), collector.ledger.width_seconds, titles, report)
+    return Drawn(output.resolve(), len(page.encode()), collector.ledger.width_seconds, titles, report, missing)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -112,6 +117,8 @@ def run(args: argparse.Namespace) -> int:
     except (SourceError, BodyError) as error:
         print(f"hookcache dashboard: {error}", file=sys.stderr)
         return 2
+    if drawn.missing:
+        print(f"hookcache dashboard: {drawn.missing}", file=sys.stderr)
     if args.json:
         told = {
             "page": drawn.path and str(drawn.path),

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PREFIX = "metrics:"
 DEFAULT_DAYS = 7
+LISTED_DAYS = 14  # source: Amazon CloudWatch API reference, "ListMetrics": only what had a value in the past two weeks
+NAMED = 20  # metering keys in a message; the others are counted
 ANY_OUTCOME = "(any)"
 QUERIES = 500  # of one GetMetricData call; source: Amazon CloudWatch API reference, "GetMetricData"
 _KEPT = ((63, 3_600), (15, 300), (0, 60))  # days back, and the finest seconds that CloudWatch still holds then
@@ -63,9 +65,10 @@ def namespace_of(sources: list[str]) -> str | None:
 
 def fill_from_metrics(
     ledger: Ledger, reading: Reading, namespace: str, period: Period, now_ms: int, row_limit: int, client: Any = None
-) -> None:
+) -> str:
     """
-    Rows for every metering key of the namespace, DEFAULT_DAYS back where the period has no beginning.
+    Rows for every metering key of the namespace, DEFAULT_DAYS back where the period has no beginning. Returns what of
+    the period may be missing, and empty where nothing is.
 
     The ledger must be empty; its buckets get the finest width that CloudWatch still holds and that keeps to `row_limit`.
 
@@ -83,6 +86,7 @@ def fill_from_metrics(
         cloudwatch = client or boto3.client("cloudwatch")
         keys = _metering_keys(cloudwatch, namespace)
         width = ledger.width_seconds = _width(since, until, now_ms // 1000, len(keys), row_limit)
+        missing = _missing(keys) if since < now_ms // 1000 - LISTED_DAYS * DAY_SECONDS else ""
         since, until = since - since % width, until + -until % width
         found = _fetched(cloudwatch, namespace, keys, since, until, width)
     except (BotoCoreError, ClientError) as error:
@@ -96,6 +100,15 @@ def fill_from_metrics(
         ledger.put(RowKey(start, step, rest.rpartition("/")[2], ANY_OUTCOME), sums)
     reading.sources.append(PREFIX + namespace)
     reading.de_duplication = "none: a receipt that CloudWatch took twice counts twice"
+    return missing
+
+
+def _missing(keys: list[str]) -> str:
+    named = ", ".join(keys[:NAMED]) + (f" and {len(keys) - NAMED:,} more" if len(keys) > NAMED else "")
+    return (
+        f"CloudWatch lists only what had a value in the last {LISTED_DAYS} days: a step or function that went quiet before is missing "
+        f"from this period. Found: {named}. Draw the page from the log, with logs:GROUP, to have all"
+    )
 
 
 def _metering_keys(cloudwatch: Any, namespace: str) -> list[str]:

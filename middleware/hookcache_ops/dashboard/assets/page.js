@@ -497,6 +497,7 @@
     ? `${number(reading.receipts)} invocations as CloudWatch counted them, in steps of ${number(data.width / 60)} min; duplicates dropped: ${reading.de_duplication}. Percentiles over several steps are approximate. Units other than tokens and pages, and units without a price, are not in the metrics.`
     : `${number(reading.receipts)} receipts from ${number(reading.lines)} lines; ${number(reading.duplicates_dropped)} duplicate lines dropped (${reading.de_duplication}).`;
   if (data.metrics_charge !== null) $("reading").textContent += ` CloudWatch charges about ${money(data.metrics_charge)} for the metrics of the whole period, in no amount above.`;
+  if (data.missing) $("reading").textContent += ` ${data.missing}.`;
   render();
   let wide = window.innerWidth;
   window.addEventListener("resize", () => {
