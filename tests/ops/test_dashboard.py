@@ -85,6 +85,24 @@ def test_the_page_does_not_grow_with_the_number_of_receipts():
     assert sizes[1] < sizes[0] * 1.6
 
 
+def test_times_of_checked_hits_are_in_the_charts():
+    """What CloudWatch's own charts show, and the page's table: a hit whose answer a truth check compared has its time too."""
+    hits = [samples.receipt("hit_table", request_id=f"hit-{n}", Latency=5.0) for n in range(9)]
+    checked = {"check": {"result": "agrees", "fields": 3, "differing": 0, "paths": []}}
+    hits.append(samples.receipt("hit_table", request_id="checked", Latency=4_000.0, BackendLatency=3_990.0, **checked))
+    alone = samples.receipt("hit_memory", request_id="alone", Latency=2_000.0, **checked)
+    reading, collector = Reading(), Collector([])
+    for receipt in read_lines(json.dumps(one) for one in [*hits, alone]):
+        collector.add(receipt)
+    data = collector.page_data(summarise(collector.ledger, reading, "step"))
+    at = {name: number for number, (name, _) in enumerate(data["metrics"])}
+    times = {data["outcomes"][row[3]]: row[6] for row in data["rows"]}
+
+    assert times["hit_table"][at["Latency"]][:4] == [10, 4_045.0, 5.0, 4_000.0]
+    assert times["hit_table"][at["BackendLatency"]][:4] == [1, 3_990.0, 3_990.0, 3_990.0]
+    assert times["hit_memory"][at["Latency"]][:4] == [1, 2_000.0, 2_000.0, 2_000.0]
+
+
 def read_lines(lines):
     import io
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from hookcache_ops.dashboard.body import Line, Widget
 from hookcache_ops.dashboard.tables import Table
-from hookcache_ops.ledger.book import PICO, WIDTHS, Ledger, Sums
-from hookcache_ops.ledger.histogram import FLOOR_MS, RATIO, Histogram
+from hookcache_ops.ledger.book import CHECKED, PICO, WIDTHS, Ledger, Sums
+from hookcache_ops.ledger.histogram import FLOOR_MS, RATIO, Histogram, merged
 from hookcache_ops.ledger.metrics import METRICS
 from hookcache_ops.ledger.summary import Report
 from hookcache_ops.receipts import Receipt
@@ -98,7 +98,13 @@ def _metrics(sums: Sums) -> dict[int, float]:
 
 
 def _times(sums: Sums) -> dict[int, list[Any]]:
-    return {at: packed(sums.times[metric.name]) for at, metric in enumerate(METRICS) if metric.name in sums.times}
+    """By the metric's number; those of hits that a truth check compared are among them, as they are in CloudWatch's."""
+    found = {}
+    for at, metric in enumerate(METRICS):
+        kept = [sums.times[name] for name in (metric.name, CHECKED + metric.name) if name in sums.times]
+        if kept:
+            found[at] = packed(merged(kept))
+    return found
 
 
 def packed(histogram: Histogram) -> list[Any]:
