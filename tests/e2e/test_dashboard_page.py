@@ -182,20 +182,51 @@ def test_a_page_of_metrics_says_what_it_cannot_show(browser, tmp_path, monkeypat
 
 
 def test_without_any_price_no_amount_is_shown_as_nothing(browser, tmp_path):
-    """P55: the sentence at the top and the totals say that there is no price, and what to set."""
-    unpriced = {"Unpriced": 1, "OwnCost": 0.000031, "units_spent": {"pages": 2}, "unpriced_units": {"pages": 2}}
-    (tmp_path / "function.log").write_text(json.dumps(samples.receipt("miss", request_id="a", **unpriced)) + "\n")
+    """P55: sentence, tiles, charts, tables and totals say that there is no price; the cache's own cost is known."""
+    unpriced = {"Unpriced": 1, "OwnCost": 0.000031, "unpriced_units": {"pages": 2}, "context": "OCR"}
+    many = [
+        samples.receipt("miss", request_id="a", units_spent={"pages": 2}, **unpriced),
+        samples.receipt("hit_table", request_id="b", units_saved={"pages": 2}, **unpriced),
+        samples.receipt("miss", request_id="c", context="Extraction", Cost=0.5, OwnCost=0.000031),
+    ]
+    (tmp_path / "function.log").write_text("\n".join(json.dumps(one) for one in many) + "\n")
     assert call(dashboard, str(tmp_path / "function.log"), "-o", str(tmp_path / "page.html")) == 0
     page = browser.new_page()
     page.set_default_timeout(PATIENCE_MS)
     page.goto((tmp_path / "page.html").as_uri())
+    mixed = page.get_by_text("no price").count()
+    page.select_option("#step", "OCR")
     sentence = page.locator("#headline").inner_text()
     unknown = page.locator("#totals").get_by_text("no price", exact=True).count()
+    shown = {title: card_of(page, title).inner_text() for title in MONEY_CARDS}
+    drawn = {widget["title"]: widget["now"] for widget in page.evaluate("window.hookcache.widgets()")}
+    spoken = card_of(page, "Money saved").locator(".plot").get_attribute("aria-label")
     page.close()
 
+    assert mixed == 0  # something has a price: its amounts are told, and what is missing is counted as such
     assert "set PriceAs and PricesObject" in sentence
     assert "$0.00" not in sentence
     assert 5 == unknown
+    assert {title: text.count("no price") for title, text in shown.items()} == MONEY_CARDS
+    assert [title for title, text in shown.items() if "$" in text] == ["Money saved"]
+    assert "Own cost so far $0.000062" in " ".join(shown["Money saved"].split())
+    assert "Net savings so far no price, Own cost so far $0.000062" in spoken
+    assert set(drawn["Money saved"]["Net savings so far"]["values"]) == {None}
+    assert "No price for the units of this selection" in shown["Cost with and without the cache"]
+
+
+MONEY_CARDS = {
+    "Net savings": 1,
+    "Money saved": 1,
+    "Cost with and without the cache": 2,
+    "Pages asked for most often": 1,
+    "Why requests missed": 1,
+}
+"""How often each card that shows money says `no price`, of one page and one miss without a price."""
+
+
+def card_of(page, title):
+    return page.locator(".card").filter(has=page.get_by_role("heading", name=title, exact=True))
 
 
 def test_the_step_filter_changes_the_numbers_to_that_step(opened, page_file, capsys):

@@ -150,7 +150,7 @@ def _compiled(widget: Widget) -> dict[str, Any]:
         if plan is None
         else {
             "by": plan.by,
-            "columns": [[a.kind, a.name, a.percent] for a in plan.aggregates],
+            "columns": [[a.kind, a.name, a.percent, a.field] for a in plan.aggregates],
             "sort": [*plan.by, *(a.name for a in plan.aggregates)].index(plan.sort),
             "descending": plan.descending,
             "limit": plan.limit,

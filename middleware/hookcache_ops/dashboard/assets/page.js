@@ -45,6 +45,7 @@
   const starts = data.rows.map((row) => row[0] * data.width);
   const whole = starts.length ? { from: starts[0], to: starts[starts.length - 1] + data.width } : { from: 0, to: data.width };
   const state = { ...whole, step: "", function: "" };
+  let unknown = false; // no unit of the selection has a price: of its amounts, only the cache's own cost is known
   const inPeriod = (start, width) => start + width > state.from && start < state.to;
   const chosen = (step, fn) => (!state.step || data.steps[step] === state.step) && (!state.function || data.functions[fn] === state.function);
   const selectedRows = () => data.rows.filter((row) => inPeriod(row[0] * data.width, data.width) && chosen(row[1], row[2]));
@@ -91,7 +92,20 @@
     $("widgets").append(element);
   }
 
-  const overall = (widget, rows) => evaluator.lines(widget, rows, () => 0, 1, state.to - state.from);
+  /* No price is never 0: an amount at prices that nobody knows is no value. */
+  const AT_PRICES = ["Cost", "SavedCost"];
+  const atPrices = (widget, line) =>
+    line.tree === undefined ? AT_PRICES.includes(line.metric) : references(line.tree).some((id) => atPrices(widget, widget.lines.find((one) => one.id === id)));
+  const noPrice = (widget, line) => unknown && atPrices(widget, line);
+  const told = (widget, line, value) => (noPrice(widget, line) ? "no price" : shown(formatOf(widget, line), value));
+
+  function evaluated(widget, ...selection) {
+    const known = evaluator.lines(widget, ...selection);
+    for (const line of widget.lines) if (noPrice(widget, line)) known.set(line.id, known.get(line.id).map(() => null));
+    return known;
+  }
+
+  const overall = (widget, rows) => evaluated(widget, rows, () => 0, 1, state.to - state.from);
 
   function tileWidget(widget, at) {
     const { element } = card(widget, at, "tile");
@@ -103,7 +117,7 @@
     });
     return (rows) => {
       const known = overall(widget, rows);
-      lines.forEach((line, i) => (values[i].textContent = shown(formatOf(widget, line), known.get(line.id)[0])));
+      lines.forEach((line, i) => (values[i].textContent = told(widget, line, known.get(line.id)[0])));
       widget.now = Object.fromEntries(lines.map((line) => [line.label, known.get(line.id)[0]]));
     };
   }
@@ -148,14 +162,14 @@
     function values(index) {
       lines.forEach((line, i) => {
         const value = index === null ? now.overall.get(line.id)[0] : now.series[i][index];
-        now.labels[i].textContent = shown(formatOf(widget, line), value);
+        now.labels[i].textContent = told(widget, line, value);
       });
       when.textContent = index === null ? "whole selection" : moment(now.times[index]);
     }
 
     function speak(index) {
-      const told = lines.map((line, i) => `${line.label} ${shown(formatOf(widget, line), now.series[i][index])}`);
-      $("said").textContent = `${widget.title}, ${moment(now.times[index])}: ${told.join(", ")}`;
+      const amounts = lines.map((line, i) => `${line.label} ${told(widget, line, now.series[i][index])}`);
+      $("said").textContent = `${widget.title}, ${moment(now.times[index])}: ${amounts.join(", ")}`;
     }
 
     function drawThresholds(u) {
@@ -230,7 +244,7 @@
           "tr",
           {},
           make("th", { class: "name", scope: "row" }, moment(time)),
-          ...lines.map((line, s) => make("td", {}, shown(formatOf(widget, line), now.series[s][i]))),
+          ...lines.map((line, s) => make("td", {}, told(widget, line, now.series[s][i]))),
         ),
       );
       details.append(make("div", { class: "wide", tabindex: "0", role: "region", "aria-labelledby": `w${at}` }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...body))));
@@ -252,7 +266,7 @@
 
     return (rows) => {
       const { width, first, length, times } = buckets(widget);
-      const known = evaluator.lines(widget, rows, (row) => Math.min(length - 1, Math.max(0, Math.floor((row[0] * data.width) / width) - first)), length, width);
+      const known = evaluated(widget, rows, (row) => Math.min(length - 1, Math.max(0, Math.floor((row[0] * data.width) / width) - first)), length, width);
       const series = lines.map((line) => known.get(line.id));
       now = { width, times, series, overall: overall(widget, rows), labels: [] };
       widget.now = Object.fromEntries(lines.map((line, i) => [line.label, { times, values: series[i], overall: now.overall.get(line.id)[0] }]));
@@ -263,12 +277,13 @@
         }),
         ...widget.thresholds.map(([label, value]) => make("li", {}, swatch(lineColor("#d13438"), [6, 4], false), label, make("b", {}, millis(value)))),
       );
-      const told = lines.map((line) => `${line.label} ${shown(formatOf(widget, line), now.overall.get(line.id)[0])}`);
-      plot.setAttribute("aria-label", `${widget.title}, over the whole selection: ${told.join(", ")}. Arrow keys read single times.`);
+      const amounts = lines.map((line) => `${line.label} ${told(widget, line, now.overall.get(line.id)[0])}`);
+      plot.setAttribute("aria-label", `${widget.title}, over the whole selection: ${amounts.join(", ")}. Arrow keys read single times.`);
       chart?.destroy();
       plot.querySelector(".none")?.remove();
       chart = new uPlot(options(Math.max(180, plot.clientWidth)), [times, ...(stacked ? piled(series) : series)], plot);
-      if (!rows.length || !series.some((one) => one.some((value) => value !== null))) plot.append(make("div", { class: "none" }, rows.length ? "None of these in this selection" : "Nothing in this selection"));
+      const none = lines.every((line) => noPrice(widget, line)) ? "No price for the units of this selection" : rows.length ? "None of these in this selection" : "Nothing in this selection";
+      if (!rows.length || !series.some((one) => one.some((value) => value !== null))) plot.append(make("div", { class: "none" }, none));
       values(null);
       table();
     };
@@ -304,6 +319,7 @@
     const breakable = (name) => String(name).split(/(?<=_)/).flatMap((part, i) => (i ? [make("wbr"), part] : [part]));
     const head = make("tr", {}, ...widget.by.map((name) => make("th", { class: "name", scope: "col" }, heading(name))), ...widget.columns.map(([, name]) => make("th", { scope: "col" }, heading(name))));
     const formats = widget.columns.map(([, name]) => (name.endsWith("_ms") ? millis : name.endsWith("_usd") ? money : (value) => number(value)));
+    const cell = (i, value) => (unknown && AT_PRICES.includes(widget.columns[i][3].split(".")[0]) ? "no price" : shown(formats[i], value));
 
     function grouped() {
       const groups = new Map();
@@ -324,7 +340,7 @@
       const names = widget.by.length;
       const most = Math.max(...top.map((row) => row[names] || 0), 1e-12);
       const body = top.map((row) => {
-        const cells = row.slice(names).map((value, i) => make("td", i === 0 ? { class: "bar", style: `--share:${(90 * (value || 0)) / most}%` } : {}, shown(formats[i], value)));
+        const cells = row.slice(names).map((value, i) => make("td", i === 0 ? { class: "bar", style: `--share:${(90 * (value || 0)) / most}%` } : {}, cell(i, value)));
         return make("tr", {}, ...row.slice(0, names).map((name) => make("td", { class: "name" }, ...breakable(name))), ...cells);
       });
       table.replaceChildren(make("thead", {}, head), make("tbody", {}, ...body));
@@ -386,10 +402,7 @@
   const charged = (rows, found) =>
     data.metrics_charge === null || rows.length !== data.rows.length ? "" : `, ${money(found.net_savings - data.metrics_charge)} after CloudWatch's charge for the metrics`;
 
-  function showTotals(rows) {
-    const found = totals(rows);
-    // No price is never 0: with no unit priced, only the cache's own cost is known.
-    const unknown = found.metrics.Unpriced && !found.cost_without_cache;
+  function showTotals(rows, found) {
     const price = (amount) => (unknown ? "no price" : money(amount));
     $("headline").textContent = found.requests
       ? unknown
@@ -422,8 +435,10 @@
 
   function render() {
     const rows = selectedRows();
+    const found = totals(rows);
+    unknown = found.metrics.Unpriced > 0 && !found.cost_without_cache;
     for (const draw of drawn) draw(rows);
-    showTotals(rows);
+    showTotals(rows, found);
     $("from").value = toInput(state.from);
     $("to").value = toInput(state.to);
     $("step").value = state.step;
