@@ -16,7 +16,7 @@ from hookcache.metering import Meter
 from hookcache.outcome import Outcome, Reason
 from hookcache.prices import Prices
 from hookcache.spending import Spending
-from hookcache_ops.dashboard import publish
+from hookcache_ops.dashboard import log_query, publish
 from hookcache_ops.dashboard.check import MEMBERS, STEPS, check
 from hookcache_ops.ledger.metrics import METRICS
 from monthly_bill import monthly_bill
@@ -204,6 +204,30 @@ def named(title: str) -> dict:
     return next(widget for widget in BODY["widgets"] if widget["properties"].get("title") == title)
 
 
+def named_query(title: str) -> str:
+    return named(title)["properties"]["query"]
+
+
+MISSED = next(query for name, query in publish.saved_queries(FOLDER / "queries") if name == "Misses by reason")
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+@pytest.mark.parametrize("query", [MISSED, named_query("Why requests missed")], ids=["saved query", "widget"])
+def test_the_table_of_misses_counts_what_the_metric_counts(query, outcome):
+    """Its rows add up to Misses, which stands beside it: whatever the outcome that was counted as one."""
+    receipt = written(outcome)
+
+    assert log_query.parse(query.replace("\n", " ")).test(receipt) == bool(receipt["Misses"][0])
+
+
+def test_the_table_of_errors_tells_whose_they_are():
+    """An error type is also written for our own trouble on a request that was answered: outcome and reason say so."""
+    plan = log_query.parse(named_query("Errors by type"))
+
+    assert all(plan.test(written(outcome, error_type="ClientError")) for outcome in Outcome)
+    assert {"error_type", "outcome", "reason"} == set(plan.by)
+
+
 def broken(title: str, change) -> dict:
     body = copy.deepcopy(BODY)
     change(next(widget for widget in body["widgets"] if widget["properties"].get("title") == title))
@@ -252,17 +276,17 @@ BROKEN = {
         "shows no line",
     ),
     "query of an unknown member": (
-        "Errors of the backend",
+        "Errors by type",
         _set("properties", "query", value="SOURCE 'x' | filter oops = 1 | stats count(*) as n by oops"),
         "queries 'oops'",
     ),
     "query without source": (
-        "Errors of the backend",
+        "Errors by type",
         _set("properties", "query", value="stats count(*) as n by reason"),
         "names no SOURCE",
     ),
     "query that is none": (
-        "Errors of the backend",
+        "Errors by type",
         _set("properties", "query", value="SOURCE 'x' | frobnicate"),
         "'frobnicate' is not known",
     ),
