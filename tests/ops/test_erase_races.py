@@ -26,7 +26,7 @@ CALLERS = 4
 class DeletingEraser(eraser.Eraser):
     """Control: deletes the entry instead of fencing its key."""
 
-    def _bury(self, key):
+    def _bury(self, key, body):
         self._items.delete(key, "ENTRY")
         return Fence(0), None
 

@@ -15,7 +15,7 @@ from hookcache.canonical import SCHEMA
 from hookcache.entry import ANSWER_BYTES, Entry, held_bytes
 from hookcache.errors import EntryRejected, TierUnavailable
 from hookcache.outcome import Reason
-from hookcache.sealer import INLINE_BYTES, Sealer, Tombstone
+from hookcache.sealer import INLINE_BYTES, Sealer, Tombstone, body_of
 from hookcache.value import replace
 
 KEY = b"k" * 32
@@ -505,6 +505,25 @@ class TestWhatLiesInTables:
             "body": {"B": b'{"a": 1}'},
             "tag": {"B": bytes.fromhex("4c4b85ff29c09921477350588fdccb31704e2a7ffb0ad5dac33ca87eaa004cf4")},
         } == SEALER.seal(entry).item
+
+    def test_a_tombstone_that_names_a_body(self):
+        """P46, P43: under the tag, so that releases that know nothing of it read the tombstone as any other."""
+        name = f"entries/{KEY.hex()}/7-body"
+        item = SEALER.tombstone(KEY, 9, 1_700_000_000, name)
+
+        assert {"S": name} == item["overflow"]
+        assert Tombstone(9) == opened(item)
+        assert rejected({**item, "overflow": {"S": f"{name}~"}}) is Reason.CORRUPT
+
+    def test_the_body_of_an_item_bears_the_keys_own_name(self):
+        """T5, P46: of the key that it was read under, whoever wrote the item."""
+        own = f"entries/{KEY.hex()}/7-body"
+
+        assert own == body_of(KEY, {"overflow": {"S": own}})
+        others = ["", "entries/", f"entries/{'07' * 32}/7-body", f"x{own}"]
+        assert [None] * 4 == [body_of(KEY, {"overflow": {"S": name}}) for name in others]
+        odd = [None, {}, {"overflow": {"S": 7}}, {"overflow": {"N": own}}]
+        assert [None] * 4 == [body_of(KEY, item) for item in odd]
 
     def test_a_tombstone(self):
         """P43, P13."""
