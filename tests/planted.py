@@ -193,6 +193,9 @@ class _Function:
         if frame is None:
             frame = self._frame[receipt.asked_backend] = json.loads(self._meter.record(receipt))
         record = {**frame, **_members(receipt), **{name: [float(value)] for name, _, value in _metrics(receipt)}}
+        record.pop("components", None)
+        if receipt.components is not None:
+            record["components"] = receipt.components
         record["_aws"] = {**frame["_aws"], "Timestamp": self._clock.now_ms()}
         record["MeteringKey"] = f"{receipt.context}/lambda_hook/{receipt.function}"
         return record
