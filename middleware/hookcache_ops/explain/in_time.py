@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from hookcache_ops.ledger.period import Period
 
-OTHER_FILES = 100
+OTHER_FILES = 1_024
 """Open files that are no logs: standard streams, libraries, sockets."""
 
 
