@@ -52,6 +52,13 @@ def live(rig):
     return [entry for entry in rig.entries if "erased" not in entry]
 
 
+class Hurried:
+    """The context of an invocation whose time is over."""
+
+    def get_remaining_time_in_millis(self):
+        return 0
+
+
 class DeletingEraser(eraser.Eraser):
     """Control: deletes the entry instead of fencing its key."""
 
@@ -307,10 +314,6 @@ def test_an_erase_that_is_cut_short_has_told_of_every_key_that_it_erased(rig, op
     for number in range(30):
         rig.call(ocr_event(rig.image(PAGE), text=f"Prompt {number}."))
 
-    class Hurried:
-        def get_remaining_time_in_millis(self):
-            return 0
-
     command = {"command": "erase", "images": [sha256(PAGE)]}
     report = operator(command, Hurried())
 
@@ -382,10 +385,6 @@ def test_an_erase_that_runs_out_of_time_says_so_and_goes_on_when_asked_again(rig
     monkeypatch.setattr(eraser, "PARALLEL", 1)
     for number in range(3):
         rig.call(ocr_event(rig.image(PAGE), text=f"Prompt {number}."))
-
-    class Hurried:
-        def get_remaining_time_in_millis(self):
-            return 0
 
     command = {"command": "erase", "images": [sha256(PAGE)]}
     reports = [operator(command, Hurried()) for _ in range(3)]
