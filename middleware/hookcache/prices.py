@@ -225,9 +225,12 @@ def price_text(reference: str, s3: Callable[[], Any], ssm: Callable[[], Any]) ->
     """
     if reference.startswith("s3://"):
         _, _, bucket, key = reference.split("/", 3)
-        body: bytes = s3().get_object(Bucket=bucket, Key=key)["Body"].read(MOST_BYTES + 1)
+        reply = s3().get_object(Bucket=bucket, Key=key)
+        body: bytes = reply["Body"].read(MOST_BYTES + 1)
         if len(body) > MOST_BYTES:
             raise ValueError(f"{reference} is no price table: it is larger than {MOST_BYTES // 2**20} MB")
+        if len(body) < reply.get("ContentLength", 0):  # boto3 notices a cut body only where it is asked for all of it
+            raise OSError(f"{reference} came in part: {len(body)} bytes")
         return body.decode()
     if reference.startswith("ssm:"):
         reply = ssm().get_parameter(Name=reference.removeprefix("ssm:"), WithDecryption=True)

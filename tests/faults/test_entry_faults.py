@@ -101,6 +101,20 @@ class TestADamagedBody:
         assert ["miss", "miss", "hit_table"] == rig.outcomes
         assert "corrupt" == rig.receipts[1]["reason"]
 
+    def test_one_that_came_in_part_is_an_outage_and_no_damage(self, make_rig):
+        """F28, P49: a broken connection accuses nobody who may write the bucket, and the entry is served once it is whole."""
+        rig = make_rig(**PINNED)
+        rig.backend.replies = [LARGE, LARGE]
+        rig.call(EVENT)
+        rig.s3.misbehave("cut")
+        rig.call(EVENT, rig.cold_start())
+        told = rig.last
+        rig.s3.behave()
+        rig.call(EVENT, rig.cold_start())
+
+        assert ("bypass", "table_down", 0) == (told["outcome"], told["reason"], metric(told, "CorruptEntries"))
+        assert "hit_table" == rig.last["outcome"]
+
     def test_control_a_hidden_object_taken_for_an_outage_is_never_replaced(self, make_rig, monkeypatch):
         """P49, Control: each environment then pays for the page until the entry expires."""
         monkeypatch.setattr("hookcache.table.HIDDEN", GONE)
