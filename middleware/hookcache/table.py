@@ -85,19 +85,24 @@ class TableTier:
         if not isinstance(written, Conflict):
             self._forget_body(entry.key, written, sealed.overflow_name)
             return None
-        old = written.old if written.old is not None else self._items.get(entry.key, "ENTRY", consistent=True)
-        if old is not None and old.get("tag") == sealed.item["tag"]:
-            return None  # our own write: its first reply was lost, and the repeat met it (F8)
-        if old is not None and self._sealer.is_damaged(entry.key, old) and self._replace(old, sealed.item):
+        old = self._met(entry.key, written)
+        if _is_ours(old, sealed.item):
+            return None
+        if old is not None and self._sealer.is_damaged(entry.key, old) and self._replace(entry.key, old, sealed.item):
             return None
         self._forget_body(entry.key, sealed.item, None)
         return Reason.SUPERSEDED
 
-    def _replace(self, damaged: Item, item: Item) -> bool:
+    def _met(self, key: CacheKey, conflict: Conflict) -> Item | None:
+        """What stood in a write's way; read where the engine does not say it (F9)."""
+        return conflict.old if conflict.old is not None else self._items.get(key, "ENTRY", consistent=True)
+
+    def _replace(self, key: CacheKey, damaged: Item, item: Item) -> bool:
         """Put an entry in place of one that is not as sealed: its fence means nothing and would stay in the way (F10)."""
         seen = damaged.get("tag")
         condition = "attribute_not_exists(tag)" if seen is None else "tag = :seen"
-        return not isinstance(self._items.put(item, condition, {":seen": seen} if seen else None), Conflict)
+        written = self._items.put(item, condition, {":seen": seen} if seen else None)
+        return not isinstance(written, Conflict) or _is_ours(self._met(key, written), item)
 
     def _forget_body(self, key: CacheKey, item: Item | None, kept: str | None) -> None:
         name = body_of(key, item)
@@ -108,3 +113,8 @@ class TableTier:
         if self._overflow is None:
             raise TierUnavailable("the entry's body is in an overflow bucket; set HOOKCACHE_OVERFLOW_BUCKET")
         return self._overflow.get(name, size_bytes, HIDDEN)
+
+
+def _is_ours(met: Item | None, item: Item) -> bool:
+    """Did our own write stand in its repeat's way? Its first reply was lost (F8)."""
+    return met is not None and met.get("tag") == item["tag"]

@@ -117,6 +117,18 @@ class TestFences:
         assert Found(entry) == tier.get(key, consistent=True)
         items.close()
 
+    def test_our_own_put_in_place_of_a_damaged_entry_is_recognised_as_well(self, troubled, bucket, key):
+        """F8, F10: what stood there had a larger fence, which means nothing; our overflow object stays."""
+        items = items_on(troubled)
+        tier = TableTier(items, sealer(), Overflow(lambda: bucket, "overflow", Spending()))
+        items.put(sealer().seal(entry_of(key, 9)).item | {"tag": {"B": b"of nobody"}})
+        troubled.lose = 1
+        entry = entry_of(key, 7, LARGE)
+
+        assert tier.put(entry) is None
+        assert Found(entry) == tier.get(key, consistent=True)
+        items.close()
+
 
 class TestOverflow:
     def test_a_large_body_goes_to_the_bucket_and_comes_back(self, tier, bucket, key):
