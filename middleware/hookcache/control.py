@@ -31,8 +31,8 @@ from hookcache.value import value
 
 IDENTITY_SECONDS = 60
 LAST_KNOWN_SECONDS = 3_600
-UNKNOWN_ORDERS_SECONDS = 1
-"""How soon the orders are asked for again while none were ever read."""
+UNKNOWN_SECONDS = 1
+"""How soon the item is looked at again while no orders were ever read, or nobody could say who answers."""
 DESCRIBE_SECONDS = 3.0
 """Bound on asking Lambda for the backend's configuration, name resolution included."""
 KIND = "CONTROL"
@@ -127,8 +127,8 @@ class Control:
 
     def _due(self, now: EpochMillis) -> int:
         """When to look again: what others resolved half a minute ago is good for the other half only (P40)."""
-        if self._seen is None:
-            return now + UNKNOWN_ORDERS_SECONDS * 1000
+        if self._seen is None or self._standing.identity is None:
+            return now + UNKNOWN_SECONDS * 1000
         left = self._resolved_ms + IDENTITY_SECONDS * 1000 - now
         return now + (left if left > 0 else IDENTITY_SECONDS * 1000)
 

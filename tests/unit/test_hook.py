@@ -182,6 +182,22 @@ class TestIdentity:
 
         assert 1 == rig.backend.described
 
+    @pytest.mark.parametrize(("looks_after", "outcome"), [(1, "hit_table"), (60, "bypass")], ids=["promise", "control"])
+    def test_what_another_resolved_is_seen_at_once(self, rig, monkeypatch, looks_after, outcome):
+        """
+        P40: of many environments that start together the control plane refuses most. They look again whether one was told,
+        and ask it no sooner. Control: they pay for a minute.
+        """
+        monkeypatch.setattr("hookcache.control.UNKNOWN_SECONDS", looks_after)
+        rig.backend.describe_error = refusal("TooManyRequestsException")
+        rig.call(ocr_event(), rig.first)
+        rig.backend.describe_error = None
+        rig.call(ocr_event(), rig.second)
+        rig.clock.advance(2)
+        rig.call(ocr_event(), rig.first)
+
+        assert (["bypass", "miss", outcome], 2) == (rig.outcomes, rig.backend.described)
+
     def test_a_pinned_identity_asks_nobody(self, make_rig):
         """P40: ARN and generation stand for the backend, on the operator's word."""
         rig = make_rig(HOOKCACHE_IDENTITY="pinned")
