@@ -525,6 +525,79 @@ class PartsServer(Server):
                     self._over.wait(0.02)
 
 
+def in_chunks(*parts: bytes, status: int = 404, end: bytes = b"0\r\n\r\n") -> bytes:
+    """As S3 sends what it has to say of an error."""
+    head = b"HTTP/1.1 %d X\r\nContent-Type: application/xml\r\nTransfer-Encoding: chunked\r\n\r\n" % status
+    return head + b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + end
+
+
+GONE = (
+    b"<Error><Code>NoSu",
+    b"chKey</Code><Message>it has\r\n0\r\n\r\nin its name",
+    b"</Message></Error>" + b" " * 300,
+)
+
+
+class TestRefusalsInChunks:
+    """S3 announces no length of what it says of an error."""
+
+    def test_they_are_read_over_a_connection_that_is_used_again(self, serve):
+        """P42, G13: one page that is gone does not send all others to boto3."""
+        plain, server = Plain(), serve(in_chunks(*GONE), reply(b"page"))
+        s3 = client(SlimS3, server, plain)
+        with pytest.raises(ClientError) as caught:
+            s3.get_object(Bucket="pages", Key="gone")
+
+        assert "NoSuchKey" == caught.value.response["Error"]["Code"]
+        assert b"page" == s3.get_object(Bucket="pages", Key="a")["Body"].read()
+        assert ([], 1) == (plain.asked, server.connections)
+
+    def test_wherever_the_network_cuts_them(self):
+        """F28: in a size, between the ends of lines, within what is said."""
+        whole = in_chunks(*GONE)
+        for cut in [*range(85, 125), *range(len(whole) - 10, len(whole))]:
+            server, plain = PartsServer(whole[:cut], whole[cut:]), Plain()
+            try:
+                with pytest.raises(ClientError, match="NoSuchKey"):
+                    client(SlimS3, server, plain).get_object(Bucket="pages", Key="a")
+            finally:
+                server.close()
+
+    def test_of_a_look_at_an_object_no_body_is_awaited(self, serve):
+        """P15: HTTP lets a server say how it would have sent one."""
+        plain, server = Plain(), serve(in_chunks(end=b""), reply(b"page"))
+        s3 = client(SlimS3, server, plain, read_timeout=5.0)
+        with pytest.raises(ClientError, match="404"):
+            s3.head_object(Bucket="pages", Key="gone")
+
+        assert b"page" == s3.get_object(Bucket="pages", Key="a")["Body"].read()
+        assert ([], 1) == (plain.asked, server.connections)
+
+    @pytest.mark.parametrize(
+        "strange",
+        [
+            in_chunks(b"one", end=b"0\r\nx-amz-trailer: 1\r\n\r\n"),
+            in_chunks(b"one", end=b"none\r\n"),
+            in_chunks(b"one", end=b"-1\r\n\r\n"),
+            in_chunks(b"one", end=b"\r\n"),
+            in_chunks(b"one", end=b"3\r\nfour\r\n0\r\n\r\n"),
+            in_chunks(b"one", end=b"fffffff\r\n"),
+            in_chunks(b"x" * 40_000, b"x" * 40_000),
+            in_chunks(end=b"1" * 40_000),
+            Last(in_chunks(b"one", end=b"3\r\nt")),
+            Last(in_chunks(b"one", end=b"0")),
+            in_chunks(b"one").replace(b"chunked", b"gzip, chunked"),
+        ],
+        ids=["trailer", "word", "below 0", "blank", "longer", "huge", "long", "endless", "cut", "cut size", "packed"],
+    )
+    def test_what_else_is_sent_in_chunks_is_boto3_s(self, serve, strange):
+        """P18: at once, and over no connection of ours."""
+        plain, server = Plain(), serve(strange, reply(b"page"))
+
+        assert "from boto3" == client(SlimS3, server, plain).get_object(Bucket="pages", Key="a")
+        assert 1 == len(server.requests)
+
+
 class DripServer(Server):
     """Answers whole at first, then byte by byte, each one sooner than any timeout of a socket."""
 
@@ -722,6 +795,12 @@ class TestLeftToBoto3:
         plain = Plain()
 
         assert "from boto3" == client(SlimS3, serve(reply(b"", 301)), plain).get_object(Bucket="pages", Key="a")
+
+    def test_a_bucket_of_a_region_that_is_opted_into(self, serve):
+        """P42: S3 names no other place then, and boto3 finds it out all the same."""
+        plain, body = Plain(), b"<Error><Code>IllegalLocationConstraintException</Code></Error>"
+
+        assert "from boto3" == client(SlimS3, serve(reply(body, 400)), plain).get_object(Bucket="pages", Key="a")
 
 
 @pytest.mark.parametrize("unasked", [reply(b"another", etag='"9"'), b"<Error/>"], ids=["a reply", "half of one"])

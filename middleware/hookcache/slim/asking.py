@@ -23,6 +23,7 @@ _SIGNATURE_TROUBLE = frozenset(
         "AuthorizationHeaderMalformed",
         "ExpiredToken",
         "ExpiredTokenException",
+        "IllegalLocationConstraintException",
         "IncompleteSignature",
         "IncompleteSignatureException",
         "InvalidAccessKeyId",

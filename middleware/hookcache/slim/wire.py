@@ -71,7 +71,7 @@ class Wire:
 
     def send(self, request: bytes, over: Connection, *, bodiless: bool = False) -> Reply:
         """A request as its bytes, `over` a connection of ours. `bodiless` says that its reply has no body. Raises as `exchange`."""
-        status, told = over.exchange(request)
+        status, told = over.exchange(request, bodiless=bodiless)
         if bodiless or status in _BODILESS:
             return Reply(over, status, told, 0)
         length = told.get("content-length", "")
