@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from typing import Any
 
+import boto3
 import pytest
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -504,6 +505,16 @@ class TestCalls:
         assert b"GET /pages/a%20b HTTP/1.1" in server.requests[0]
         assert b"x-amz-expected-bucket-owner: 123456789012" in server.requests[0]
 
+    def test_the_length_of_an_object_may_be_left_out_of_a_head(self, serve):
+        """P15: as boto3 takes it; what is compared is the entity tag."""
+        head = Last(b'HTTP/1.1 200 OK\r\netag: "e"\r\n\r\n')
+        keys = {"aws_access_key_id": "AKID", "aws_secret_access_key": "secret", "region_name": "eu-central-1"}
+        server = serve(head, head)
+        theirs = boto3.Session(**keys).client("s3", endpoint_url=server.url)
+        both = [each.head_object(Bucket="pages", Key="a") for each in (theirs, client(SlimS3, server))]
+
+        assert [('"e"', False)] * 2 == [(each["ETag"], "ContentLength" in each) for each in both]
+
     def test_secret_and_configuration(self, serve):
         """P37, P40."""
         server = serve(reply(b'{"SecretString": "hush"}'), reply(b'{"Version": "7"}'))
@@ -740,6 +751,9 @@ class TestLeftToBoto3:
             (SlimS3, "put_object", {"Bucket": "pages", "Key": "a"}),
             (SlimS3, "get_object", {"Bucket": "pages", "Key": "a", "Range": "bytes=0-1"}),
             (SlimS3, "get_object", {"Bucket": "dotted.name", "Key": "a"}),
+            (SlimS3, "get_object", {"Bucket": "pages--use1-az4--x-s3", "Key": "a"}),
+            (SlimS3, "head_object", {"Bucket": "pages--use1-az4--xa-s3", "Key": "a"}),
+            (SlimS3, "get_object", {"Bucket": "pages-o01234567890123456a--op-s3", "Key": "a"}),
             (SlimLambda, "get_function_configuration", {"FunctionName": "a", "Qualifier": "1"}),
             (SlimLambda, "invoke", {"FunctionName": "a"}),
         ],
@@ -801,6 +815,13 @@ class TestLeftToBoto3:
         plain, body = Plain(), b"<Error><Code>IllegalLocationConstraintException</Code></Error>"
 
         assert "from boto3" == client(SlimS3, serve(reply(body, 400)), plain).get_object(Bucket="pages", Key="a")
+
+    def test_a_bucket_with_two_hyphens_in_its_name_is_one_as_any(self, serve):
+        """Control: of the buckets on other endpoints, whose names end in a mark."""
+        plain, server = Plain(), serve(reply(b"page"))
+
+        assert b"page" == client(SlimS3, server, plain).get_object(Bucket="my--pages", Key="a")["Body"].read()
+        assert [] == plain.asked
 
 
 @pytest.mark.parametrize("unasked", [reply(b"another", etag='"9"'), b"<Error/>"], ids=["a reply", "half of one"])

@@ -169,7 +169,8 @@ class SlimS3(Slim):
     NAME, HOST = "S3", "s3"
 
     _KNOWN = frozenset({"Bucket", "Key", "ExpectedBucketOwner"})
-    _BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+    # Those on other endpoints, under other signatures, end in `--x-s3`, `--xa-s3` or `--op-s3`.
+    _BUCKET = re.compile(r"(?!.*--[a-z]+-s3\Z)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
     _TOLD: Mapping[str, str] = {
         "ETag": "etag",
         "VersionId": "x-amz-version-id",
@@ -203,8 +204,10 @@ class SlimS3(Slim):
         }
         if self._BUCKET_KEY in reply.headers:
             result["BucketKeyEnabled"] = reply.headers[self._BUCKET_KEY] == "true"
+        if "content-length" in reply.headers:  # of a HEAD it may be left out
+            result["ContentLength"] = int(reply.headers["content-length"])
         if reply.status == 200:
-            result |= {"ContentLength": int(reply.headers["content-length"]), "ResponseMetadata": metadata(reply)}
+            result["ResponseMetadata"] = metadata(reply)
             if method == "HEAD":
                 reply.close()
                 return result
