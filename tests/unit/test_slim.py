@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import socket
 import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -343,6 +344,33 @@ class TestPlace:
 
         assert Place.of({**ENVIRON, "HOME": str(tmp_path)}) is None
 
+    @staticmethod
+    def of_who_gives_keys(url: str, monkeypatch: Any) -> Place | None:
+        """A place without keys but with the address of who gives them, as under SnapStart."""
+        told = {**ENVIRON, "AWS_CONTAINER_CREDENTIALS_FULL_URI": url, "AWS_EC2_METADATA_DISABLED": "true"}
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            monkeypatch.delenv(name)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            del told[name]
+        for name, value in told.items():
+            monkeypatch.setenv(name, value)
+        return Place.of(told)
+
+    @pytest.mark.parametrize(("minutes", "must_fetch"), [(300, False), (10, True)])
+    def test_keys_may_come_from_who_gives_them(self, serve, monkeypatch, minutes, must_fetch):
+        """P18, P19: botocore's chain finds and renews them, from a quarter of an hour before they end."""
+        ends = (datetime.now(UTC) + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        keys = {"AccessKeyId": "AKID", "SecretAccessKey": "secret", "Token": "token", "Expiration": ends}
+        server = serve(*[reply(json.dumps(keys).encode())] * 2)
+        place = self.of_who_gives_keys(f"{server.url}/keys", monkeypatch)
+
+        assert place is not None
+        assert (must_fetch, Credentials("AKID", "secret", "token")) == (place.must_fetch(), place.credentials())
+
+    def test_who_gives_no_keys_keeps_no_function_from_starting(self, monkeypatch):
+        """P18: boto3 asks again with each call, and a handler in this process needs none of it."""
+        assert self.of_who_gives_keys("http://no-such-host.invalid/keys", monkeypatch) is None
+
     def test_an_operator_s_endpoint_is_taken(self):
         """P22: the SDK's own variables, the service's before the general one."""
         place = Place.of({**ENVIRON, "AWS_ENDPOINT_URL": "http://all", "AWS_ENDPOINT_URL_S3": "http://s3/"})
@@ -638,6 +666,21 @@ class TestAtOnce:
         assert (None, True) == (first, nothing_sent)
         assert 2 == dynamodb.at_once("get_item", GET, 1.0)["a"]
         assert 1 == server.connections
+
+    @pytest.mark.parametrize(
+        ("due", "answer", "fetched"), [(True, None, 1), (False, {"a": 1}, 2)], ids=["due", "control"]
+    )
+    def test_credentials_that_are_due_are_not_fetched_in_the_caller_s_time(self, serve, due, answer, fetched):
+        """P19: who gives them is dialled for that and may hang. Control: those at hand are used at once."""
+        asked: list[str] = []
+        server = serve(reply(b"{}"), reply(b'{"a": 1}'))
+        who = Credentials("AKID", "secret", "token")
+        place = Place({"AWS_ENDPOINT_URL": server.url}, "eu-central-1", lambda: asked.append("") or who, lambda: due)
+        dynamodb = SlimDynamoDB(place, lambda: None, **LIMITS, attempts=1)
+        dynamodb.get_item(**GET)
+        got = dynamodb.at_once("get_item", GET, 1.0)
+
+        assert (answer, fetched) == (got and {"a": got["a"]}, len(asked))
 
     @pytest.mark.parametrize("bounded", [True, False], ids=["promise", "control"])
     def test_a_reply_that_drips_ends_with_the_bound(self, bounded, monkeypatch):

@@ -167,3 +167,13 @@ def test_what_came_unasked_in_the_last_record_is_nobodys_answer(
     second = dynamodb.get_item(**GET)["Item"]
 
     assert (({}, 2) if guarded else ({"text": {"S": "another"}}, 1)) == (second, server.connections)
+
+
+def test_without_its_file_of_roots_it_is_boto3_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P18: a botocore without its file of roots finds others; nobody is dialled before."""
+    monkeypatch.setattr("hookcache.slim.place._roots_of_aws", Path("/nonexistent/cacert.pem").read_text)
+    place, plain = Place.of(ENVIRON), Plain()
+    assert place is not None
+    monkeypatch.setattr("socket.create_connection", None)
+
+    assert "from boto3" == SlimDynamoDB(place, lambda: plain, **LIMITS, attempts=1).get_item(**GET)

@@ -42,9 +42,17 @@ _UNUSUAL = (
 class Place:
     """Endpoints, credentials and trust of one process. `of` gives None where boto3 must be used."""
 
-    def __init__(self, environ: Mapping[str, str], region: str, credentials: Callable[[], Credentials]) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        region: str,
+        credentials: Callable[[], Credentials],
+        must_fetch: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.region = region
         self.credentials = credentials
+        self.must_fetch = must_fetch
+        """Will `credentials` go and fetch them, which may take seconds?"""
         self._environ = environ
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
@@ -61,7 +69,7 @@ class Place:
             and not _has_configuration(environ)
         )
         credentials = _credentials(environ) if usual else None
-        return None if credentials is None else cls(environ, region, credentials)
+        return None if credentials is None else cls(environ, region, *credentials)
 
     def endpoint(self, name: str, host: str) -> tuple[str, bool]:
         """The address of a service, and whether it is an operator's own (`AWS_ENDPOINT_URL`, or that of the service `name`)."""
@@ -91,21 +99,25 @@ def _has_configuration(environ: Mapping[str, str]) -> bool:
     return any(os.path.exists(os.path.join(folder, name)) for name in ("config", "credentials"))
 
 
-def _credentials(environ: Mapping[str, str]) -> Callable[[], Credentials] | None:
+def _credentials(environ: Mapping[str, str]) -> tuple[Callable[[], Credentials], Callable[[], bool]] | None:
     """
-    The keys in the environment, which hold as long as it does; else those that botocore's chain finds and renews.
+    The keys in the environment, which hold as long as it does; else those that botocore's chain finds and renews. And
+    whether the next use of them will fetch new ones first.
 
     Under SnapStart Lambda gives no keys but the address to fetch them from; the chain is then loaded before the snapshot.
     """
     access, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
     if access and secret:
         fixed = Credentials(access, secret, environ.get("AWS_SESSION_TOKEN") or environ.get("AWS_SECURITY_TOKEN", ""))
-        return lambda: fixed
+        return lambda: fixed, lambda: False
     if not environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI"):
         return None
     from botocore.session import get_session
 
-    found: Any = get_session().get_credentials()
+    try:
+        found: Any = get_session().get_credentials()
+    except Exception:  # whatever it is: boto3 asks again with each call, and no start fails for it (P18)
+        return None
     if found is None:
         return None
 
@@ -113,7 +125,7 @@ def _credentials(environ: Mapping[str, str]) -> Callable[[], Credentials] | None
         now = found.get_frozen_credentials()
         return Credentials(now.access_key, now.secret_key, now.token or "")
 
-    return renewed
+    return renewed, getattr(found, "refresh_needed", lambda: False)
 
 
 def _roots_of_aws() -> str:

@@ -94,10 +94,13 @@ class SlimDynamoDB(_JsonService):
         The reply to one attempt in the caller's own thread, within `seconds` as a whole: name resolution and a body that
         drips, which no timeout of a socket bounds, cannot delay it.
 
-        None where it must be asked for in the ordinary way: no connection is open, or the call is boto3's.
+        None where it must be asked for in the ordinary way: no connection is open, new credentials must be fetched, or
+        the call is boto3's.
         """
         name = _AT_ONCE.get(operation)
         if self.refused or name is None or (operation != "batch_write_item" and not _names_a_table(arguments)):
+            return None
+        if self._place.must_fetch():
             return None
         try:
             body = _encode(arguments).encode()

@@ -98,6 +98,7 @@ class Wire:
 
     def dial(self) -> socket.socket:
         """A new connection. Raises as `exchange` does."""
+        trust = self._trust() if self._secure else None
         try:
             address: Any = (self._name, self._port)
             made = socket.create_connection(address, self._connect_seconds)
@@ -106,8 +107,8 @@ class Wire:
         try:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if self._secure:
-                made = self._tls().wrap_socket(made, server_hostname=self._name)
+            if trust is not None:
+                made = trust.wrap_socket(made, server_hostname=self._name)
             made.settimeout(self.read_seconds)
         except ssl.SSLCertVerificationError:
             made.close()
@@ -116,6 +117,12 @@ class Wire:
             made.close()
             raise_as_boto3(self.url, error, connecting=True)
         return made
+
+    def _trust(self) -> ssl.SSLContext:
+        try:
+            return self._tls()
+        except OSError:
+            raise Unusual("roots") from None  # there are none where we look; boto3 looks in other places as well
 
     def keep(self, connection: Connection) -> None:
         with self._lock:
