@@ -150,7 +150,8 @@ class Replay:
         mode = self._scenario.mode(request)
         rules = self._scenario.rules(request.context)
         if key is None or mode is Mode.OFF or request.outcome is Outcome.BYPASS or _samples(request, rules):
-            self._count(request, Outcome.BYPASS, asked=True)
+            failed = request.fails  # bypassed or not: a call that failed fails if it is made
+            self._count(request, Outcome.FAILED if failed else Outcome.BYPASS, asked=request.asked or not failed)
             if key is not None and request.reason in _ALONE:
                 self._take_off(request, key, self._entry(request, key, rules, request.start_ms), stores=False)
             return
