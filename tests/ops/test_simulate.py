@@ -223,6 +223,16 @@ def _thrice() -> Iterable[tuple[int, str]]:
     ]
 
 
+def test_a_refresh_that_is_observed_counts_as_observed(tmp_path, capsys):
+    """P31, P50: as the hook itself counts it: in that mode every call is `observe`."""
+    log = [receipt("refresh", **_facts(0, "a" * 16), reason="not_looked_up", BackendLatency=900, Latency=910)]
+    scenarios = tmp_path / "s.yaml"
+    scenarios.write_text("scenarios: [{name: observed, mode: observe}]")
+    told = simulate(capsys, str(write_log(log, tmp_path / "log")), "--scenario", str(scenarios))["scenarios"]
+
+    assert [{"refresh": 1}, {"observe": 1}] == [_outcomes(each) for each in told]
+
+
 def test_an_observed_log_tells_what_being_on_would_bring(tmp_path, capsys):
     """P50: observe first; the what-if says what it would have saved, and how an order for the mode is taken back."""
     log = [

@@ -214,8 +214,8 @@ class Replay:
             outcome = Outcome.STALE if stale is not None and rules.stale_if_error else Outcome.FAILED
             self._count(request, outcome, asked=request.asked)
         else:
-            outcome = Outcome.OBSERVE if mode is Mode.OBSERVE else Outcome.MISS
-            self._count(request, Outcome.REFRESH if request.outcome is Outcome.REFRESH else outcome, asked=True)
+            outcome = Outcome.REFRESH if request.outcome is Outcome.REFRESH else Outcome.MISS
+            self._count(request, Outcome.OBSERVE if mode is Mode.OBSERVE else outcome, asked=True)
         if mode is Mode.READ_ONLY:
             return
         keeps = request.kept and not request.fails
