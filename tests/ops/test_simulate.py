@@ -434,6 +434,21 @@ def _requests(count: int, reader: ReceiptReader, keys: int = 2_000) -> Iterable[
         yield reader.request(each, 0)
 
 
+@pytest.mark.parametrize(("traced_from", "told"), [(0, False), (100, True), (200, False)])
+def test_a_sample_of_a_log_that_is_traced_in_part_says_so(tmp_path, capsys, traced_from, told):
+    """P30: where the trace was switched on meanwhile, a key's requests lie in two places; whole logs are not concerned."""
+    trace = {"images": ["b"], "identity": "i", "generation": "g"}
+    log = [
+        _miss(at, f"{at % 50:016x}", **({"components": trace | {"texts": [str(at % 50)]}} if at >= traced_from else {}))
+        for at in range(200)
+    ]
+    log += [_miss(at, f"{at:016x}", context="Summarization") for at in range(200, 220)]  # a step that is never traced
+    path = str(write_log(log, tmp_path / "log"))
+
+    assert told == any("--sample exact" in note for note in simulate(capsys, path, "--sample", "0.9")["notes"])
+    assert not any("--sample exact" in note for note in simulate(capsys, path)["notes"])
+
+
 def test_a_few_popular_keys_are_not_sampled_away():
     """P30: halving stops before a handful of keys would speak for the log."""
     sample, reader = Sample(most=100), ReceiptReader()
