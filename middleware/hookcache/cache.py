@@ -154,6 +154,7 @@ class Cache:
         return self._recall_from_table(lookup, receipt, consistent=again)
 
     def _recall_from_table(self, lookup: Lookup, receipt: Receipt, *, consistent: bool) -> Recalled:
+        asked_ms = self._clock.now_ms()
         try:
             looked = self._table.get(lookup.key, consistent=consistent)
         except TierUnavailable as unavailable:
@@ -170,7 +171,7 @@ class Cache:
         entry = _bounded(looked.entry, lookup.rules)
         match self._judge(entry, lookup):
             case Fresh():
-                self._memory.put(entry)
+                self._memory.put(entry, asked_ms)
                 return Recalled(entry)
             case Stale(reason):
                 lookup.miss, lookup.stale = reason, entry
@@ -224,6 +225,7 @@ class Cache:
         if not indexed:
             leader.land(entry, kept=False)  # good for those who wait here, though an erase could not find it in a tier
             return Reason.NOT_INDEXED
+        asked_ms = self._clock.now_ms()
         try:
             refused = self._table.put(entry)
         except TierUnavailable as unavailable:
@@ -232,7 +234,7 @@ class Cache:
             leader.land(entry, kept=False)
             return Reason.STORE_FAILED
         if refused is None:
-            self._memory.put(replace(entry, origin=()))  # as one read back: the table alone needs it
+            self._memory.put(replace(entry, origin=()), asked_ms)  # as one read back: the table alone needs it
             leader.land(entry)
             receipt.entry_bytes = entry.body_bytes()
         elif refused is Reason.ANSWER_SIZE:

@@ -103,8 +103,11 @@ class Flights:
                 return Alone(Reason.UNLEASED)
             if not flight.over.wait(max(0.0, give_up - self._clock.elapsed())):
                 raise self._too_late()
-            if isinstance(flight.ending, Alone) or (manner is Manner.FOLLOW and not isinstance(flight.ending, Left)):
-                return flight.ending
+            ending = (
+                flight.ending
+            )  # read once: under a refusal the leader says one word at its start and one at its end
+            if isinstance(ending, Alone) or (manner is Manner.FOLLOW and not isinstance(ending, Left)):
+                return ending
         notes = negative if manner is Manner.FOLLOW else ()  # who wants its own answer does ask the backend
 
         def ask() -> Lease | Landed | Shared | Alone:

@@ -59,11 +59,18 @@ class MemoryTier:
             if self._copies.get(quick.entry.key) is copy:
                 self._copies[quick.entry.key] = quick
 
-    def put(self, entry: Entry) -> None:
-        """Keep a copy; one that alone passes the tier's bound is not kept."""
+    def put(self, entry: Entry, since_ms: EpochMillis | None = None) -> None:
+        """
+        Keep a copy; one that alone passes the tier's bound is not kept.
+
+        Args:
+            since_ms: when its life begins, now if None. Who had it of the table says when that was asked: the environment may
+                have stood still before the reply was read, and the entry may have been erased meanwhile (P13).
+        """
         held_bytes = entry.held_bytes() + SLOT_BYTES
         if held_bytes <= self._copies.maxsize:
-            copy = _Copy(entry, EpochMillis(self._clock.now_ms() + self._life_ms), held_bytes)
+            begun_ms = self._clock.now_ms() if since_ms is None else since_ms
+            copy = _Copy(entry, EpochMillis(begun_ms + self._life_ms), held_bytes)
             with self._lock:
                 self._copies[entry.key] = copy
 

@@ -48,6 +48,9 @@ def _references(value: Any) -> tuple[str, ...]:
 
 _FLAGS = {"true": True, "on": True, "yes": True, "1": True, "false": False, "off": False, "no": False, "0": False}
 
+MOST_MEMORY_BYTES = 10 * 1024**3
+"""What Lambda gives a function at most."""
+
 MOST_NEGATIVE_ERRORS = 100
 """DynamoDB's `IN` compares with no more (DynamoDB Developer Guide, "Condition and filter expressions, operators, and functions")."""
 
@@ -146,7 +149,7 @@ class Settings:
     secret: Annotated[str, _not_blank] = ""
     image_prefixes: Annotated[tuple[str, ...], _prefixes] = ()
     fresh_seconds: Annotated[int, readers.spelt(_LIFETIME)] = 7 * DAY_SECONDS
-    memory_bytes: Annotated[int, readers.spelt(readers.whole(1, 10 * 1024**3))] = 64 * 1024 * 1024
+    memory_bytes: Annotated[int, readers.spelt(readers.whole(1, MOST_MEMORY_BYTES))] = 64 * 1024 * 1024
     memory_seconds: Annotated[float, readers.spelt(readers.number(0, 30 * DAY_SECONDS, above=True))] = 300.0
     lease_seconds: Annotated[float, readers.spelt(readers.number(0.3, 900))] = 30.0
     wait_seconds: Annotated[float, readers.spelt(readers.number(0, 600, above=True))] = 45.0

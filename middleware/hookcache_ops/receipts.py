@@ -38,7 +38,7 @@ _RARE = frozenset(metric.name for metric in METRICS if not metric.lean)
 _ALL = frozenset(metric.name for metric in METRICS)
 _lean_values = itemgetter(*_LEAN)
 _MOST = 1e18
-_END_OF_TIME_MS = 253_402_300_800_000  # the year 10000, which no calendar here has
+END_OF_TIME_MS = 253_402_300_800_000  # the year 10000, which no calendar here has
 
 
 class Receipt(NamedTuple):
@@ -151,7 +151,7 @@ def _is_receipt(record: Mapping[str, Any]) -> bool:
 def _receipt(record: Mapping[str, Any]) -> Receipt:
     step, _, rest = record["MeteringKey"].partition("/")
     time_ms = record["_aws"]["Timestamp"]
-    if not 0 <= time_ms < _END_OF_TIME_MS:  # also false for NaN
+    if not 0 <= time_ms < END_OF_TIME_MS:  # also false for NaN
         raise ValueError("Timestamp")
     return Receipt(
         time_ms=int(time_ms),

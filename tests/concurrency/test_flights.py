@@ -10,9 +10,9 @@ from concurrency.fleet import eventually
 from fakes import FakeClock
 from hookcache.clock import Deadline
 from hookcache.entry import Entry
-from hookcache.flight import Flights, Manner
+from hookcache.flight import Flights, Manner, _Flight
 from hookcache.key import CacheKey
-from hookcache.leader import Alone, Landed, Leader, Shared
+from hookcache.leader import Alone, Landed, Leader, Left, Shared
 from hookcache.lease import KIND, REFUSAL_SECONDS, LeaseBook, LeaseItem, OwnerId, State
 from hookcache.outcome import Reason
 from simulation.items_double import MemoryItems
@@ -89,6 +89,24 @@ def test_who_wants_its_own_answer_is_not_told_of_old_failures(flights, book, man
             pass
 
 
+class Leaving(_Flight):
+    """A flight whose leader leaves between any two looks at it."""
+
+    def __init__(self, words):
+        self._words = words
+        super().__init__()
+        self.thread_id = 0
+        self.over.set()
+
+    @property
+    def ending(self):
+        return self._words.pop(0)
+
+    @ending.setter
+    def ending(self, word):
+        """What the leader says is in `words`."""
+
+
 class TestRefusalWindow:
     def refuse_once(self, flights):
         with board(flights) as leader:
@@ -103,6 +121,15 @@ class TestRefusalWindow:
 
         assert Alone(Reason.REFUSAL_WINDOW) == beside
         assert 0 == flights.in_progress
+
+    def test_what_is_said_to_those_who_walk_past_is_read_once(self, flights):
+        """P48, P28: the leader in the window may leave at any moment, and then says another word, which nobody can act on."""
+        words = [Alone(Reason.REFUSAL_WINDOW), Left()]
+        flight = Leaving(words)
+        flights._flights[KEY] = flight
+
+        assert Alone(Reason.REFUSAL_WINDOW) == board(flights)
+        assert 1 == len(words)
 
     def test_another_environment_walks_past_too(self, flights, items, clock):
         """P48: the note in the lease item tells it."""

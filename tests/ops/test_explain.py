@@ -16,7 +16,7 @@ from hookcache_ops.explain.deployed import DeployedError, look_up
 from hookcache_ops.explain.events import compare
 from hookcache_ops.explain.recent import Distinct, Recent, Sample
 from hookcache_ops.explain.texts import difference_of
-from hookcache_ops.explain.told import verdict_told
+from hookcache_ops.explain.told import changes_told, verdict_told
 from operator_rig import OperatedRig
 
 TRACED = '{"*": {"trace": true}}'
@@ -121,6 +121,48 @@ class TestEvents:
 
         shown = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
         assert (shown, cause) == (change.path, change.cause)
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            ({"inferenceConfig": {}}, "sampling"),
+            ({"inferenceConfig": {"temperature": 0.7}}, "sampling"),
+            ({"page": "s3://bucket/page/"}, "reference"),
+            ({"more": float("nan")}, "number"),
+            (
+                {"messages": [{"role": "user", "content": [{"image": {"format": "png", "source": {"bytes": "x"}}}]}]},
+                "inline_image",
+            ),
+        ],
+    )
+    def test_events_that_bypass_the_cache_answer_nothing(self, change, reason):
+        """P16, P42, P58: equal as they are, the second is not answered by the first one's answer."""
+        one = {**event_of("OCR", ["read"]), **change}
+        told = compare(one, copy.deepcopy(one), unread)
+        said = "\n".join(changes_told(told))
+
+        assert (False, [], (reason, reason)) == (told.same_key, told.changes, told.bypassed)
+        assert f"Both bypass the cache, reason `{reason}`: " in said
+        assert "one key" not in said
+
+    def test_of_two_events_one_may_bypass_the_cache(self):
+        """P16, P58: and the other need not."""
+        one = event_of("OCR", ["read"])
+        told = compare(one, {**one, "inferenceConfig": {"temperature": 1}}, unread)
+
+        assert ("", "sampling") == told.bypassed
+        assert "The second bypasses the cache, reason `sampling`" in "\n".join(changes_told(told))
+
+    @pytest.mark.parametrize("more", [{}, {"versionId": "1"}])
+    def test_a_place_with_a_member_that_nobody_knows_counts_by_its_name_too(self, more):
+        """P4, P58: such a member may select part of the object, so the key holds the name as well."""
+        one, other = ocr_event("s3://b/temp/1.jpeg"), ocr_event("s3://b/temp/2.jpeg")
+        for event in (one, other):
+            event["messages"][0]["content"][1]["image"]["source"]["s3Location"] |= more
+        told = compare(one, other, lambda location: b"the same page")
+
+        assert (not more) == told.same_key
+        assert bool(more) == any(change.path.endswith("s3Location.uri") for change in told.changes)
 
     def test_an_omitted_temperature_has_a_name(self):
         """P16, P58."""

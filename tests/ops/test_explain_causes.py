@@ -112,10 +112,49 @@ def test_an_answer_that_was_refused_is_the_cause_of_the_next_miss(tmp_path):
 
 
 def test_a_failed_call_that_is_tried_again_is_no_loss(tmp_path):
-    """P17: the backend's error was not kept, as promised."""
-    _, found, _ = explained([traced(page(0), "failed"), traced(page(0))], tmp_path)
+    """P17, P58: the backend's error was not kept, as promised; the call that then succeeded is the first sight."""
+    _, found, needed = explained([traced(page(0), "failed"), traced(page(0))], tmp_path)
 
-    assert [] == found
+    assert ([], 1, 0.01) == (found, needed.calls, needed.cost)
+
+
+def test_a_failed_call_hides_no_cause_of_the_one_that_succeeds(tmp_path):
+    """P17, P58: the host tries again, so many an answer's first receipt is that of a failure."""
+    twice = [traced(page(n), "failed" if at == 0 else "miss") for n in range(30) for at in range(2)]
+    again = [traced(page(n), "failed" if at == 0 else "miss", identity=b"2") for n in range(30) for at in range(2)]
+    _, (only,), needed = explained(twice + again, tmp_path)
+
+    assert ("backend_deployed", 30, 30) == (only.cause.name, only.calls, needed.calls)
+
+
+def test_a_failed_call_takes_no_answer_away(tmp_path):
+    """P10, P17, P58: an answer that had expired is still why the call was made that failed at first."""
+    log = [traced(page(0)), *[traced(page(1), "hit_memory")] * 2, traced(page(0), "failed"), traced(page(0))]
+    _, found, _ = explained([copy.deepcopy(each) for each in log], tmp_path)
+
+    assert ["freshness"] == [each.cause.name for each in found]
+
+
+def test_a_bypass_in_the_window_behind_a_refusal_leaves_the_refusal_the_cause(tmp_path):
+    """P48, P58: who asks again within a minute goes past the cache; who asks after it misses for the same refusal."""
+    log = [
+        traced(page(0), refusal="truncated"),
+        traced(page(0), "bypass", reason="refusal_window"),
+        traced(page(0)),
+    ]
+    _, found, _ = explained(log, tmp_path)
+
+    assert {("bypass", "refusal_window"), ("refused", "truncated")} == {(each.cause.name, each.where) for each in found}
+
+
+@pytest.mark.parametrize("reason", ["not_looked_up", "throttled"])
+def test_a_request_never_seen_before_is_a_first_sight_though_nobody_could_look(reason, tmp_path):
+    """P50, P58: mode write_only, and a table that refused the look-up; no cache could have saved the call."""
+    _, found, needed = explained([traced(page(n), reason=reason) for n in range(20)], tmp_path)
+    _, (again,), _ = explained([traced(page(0)), traced(page(0), reason=reason)], tmp_path)
+
+    assert ([], 20) == (found, needed.calls)
+    assert ("reason", reason, 1) == (again.cause.name, again.where, again.calls)
 
 
 def test_a_mode_that_keeps_nothing_is_the_cause_of_the_next_miss(tmp_path):
@@ -305,3 +344,28 @@ def test_receipts_say_whether_the_tier_was_too_small_or_another_environment_had_
 
     assert causes == {each.cause.name: each.calls for each in found}
     assert any("guessed" in each.said for each in found) == (None in words)
+
+
+@pytest.mark.parametrize(
+    "told", [("failed", {}), ("bypass", {"reason": "unleased"}), ("miss", {"refusal": "truncated"})]
+)
+def test_an_environment_that_kept_nothing_had_no_copy(tmp_path, told):
+    """P11, P58: whoever failed, went past the cache or had its answer refused took no copy that a larger tier would have held."""
+    outcome, facts = told
+    log = [
+        samples.receipt(outcome, environment="a", **facts),
+        samples.receipt("miss", environment="b"),
+        samples.receipt("hit_table", environment="a"),
+    ]
+    losses = Losses()
+    for at, receipt in enumerate(log):
+        receipt |= {"request_id": str(at)}
+        receipt["_aws"]["Timestamp"] = samples.START_MS + at * 1_000
+    path = tmp_path / "log"
+    path.write_text("".join(json.dumps(receipt) + "\n" for receipt in log))
+    for receipt in read_receipts([str(path)], Reading()):
+        losses.add(receipt)
+
+    assert {"environments": 1} == {
+        each.cause.name: each.calls for each in findings(losses)[0] if each.cause.name in {"memory", "environments"}
+    }

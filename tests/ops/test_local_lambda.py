@@ -145,6 +145,18 @@ class TestInvoke:
         assert [202, 202] == [reply["StatusCode"] for reply in replies]
         assert 1 == service.cold_starts("single")
 
+    @pytest.mark.parametrize(("kind", "told"), [("RequestResponse", "'said'"), ("Event", "None")])
+    def test_a_client_context_goes_with_synchronous_invocations_only(self, client, service, tmp_path, kind, told):
+        """As AWS has it: nothing that travels there, such as marks against loops, may be relied on behind an event."""
+        code = "def lambda_handler(e, c): print('told', repr(c.client_context.custom['it'] if c.client_context else None))\n"
+        name = f"told-{kind}"
+        service.add(Function(name, write_code(tmp_path / "told", code)))
+        context = base64.b64encode(json.dumps({"custom": {"it": "said"}}).encode()).decode()
+        client.invoke(FunctionName=name, InvocationType=kind, ClientContext=context, Payload=b"{}")
+
+        assert eventually(lambda: any(line.startswith("told ") for line in service.logs(name)))
+        assert f"told {told}" in service.logs(name)
+
     def test_a_dry_run_runs_nothing(self, client, service):
         lines = len(service.logs(NAME))
 

@@ -81,6 +81,22 @@ def test_the_planted_cause_is_found_in_fifty_thousand_receipts(tmp_path, capsys,
     assert wins == found
 
 
+def test_less_own_cost_does_not_outweigh_calls_that_are_paid_for(tmp_path, capsys):
+    """P56: a step switched off saves table units, and is no advice where its few hits saved more."""
+    log = [_miss(at, f"{at:016x}", OwnCost=3e-5) for at in range(998)]
+    log += [receipt("hit_table", **_facts(1_000, f"{0:016x}"), age_seconds=60, SavedCost=0.004, OwnCost=1e-6)]
+    log += [receipt("bypass", **_facts(2_000, ""), reason="sampling", BackendLatency=9, Latency=9, OwnCost=2.8e-5)]
+    scenarios = tmp_path / "s.yaml"
+    scenarios.write_text("scenarios: [{name: switched off, mode: 'off'}]")
+    found = simulate(capsys, str(write_log(log, tmp_path / "log")), "--scenario", str(scenarios))
+    deployed, off = found["scenarios"]
+    money = [each["cost"]["value"] + each["own_cost"]["value"] for each in (deployed, off)]
+
+    assert off["own_cost"]["value"] < deployed["own_cost"]["value"] * 0.95
+    assert money[0] < money[1]
+    assert found["recommended"] is None
+
+
 def test_a_log_with_nothing_wrong_is_left_alone(tmp_path, capsys):
     """P56: no advice where nothing gains; the control of the recommendations above."""
     chance = random.Random(1)
@@ -207,6 +223,16 @@ def _thrice() -> Iterable[tuple[int, str]]:
     ]
 
 
+def test_a_refresh_that_is_observed_counts_as_observed(tmp_path, capsys):
+    """P31, P50: as the hook itself counts it: in that mode every call is `observe`."""
+    log = [receipt("refresh", **_facts(0, "a" * 16), reason="not_looked_up", BackendLatency=900, Latency=910)]
+    scenarios = tmp_path / "s.yaml"
+    scenarios.write_text("scenarios: [{name: observed, mode: observe}]")
+    told = simulate(capsys, str(write_log(log, tmp_path / "log")), "--scenario", str(scenarios))["scenarios"]
+
+    assert [{"refresh": 1}, {"observe": 1}] == [_outcomes(each) for each in told]
+
+
 def test_an_observed_log_tells_what_being_on_would_bring(tmp_path, capsys):
     """P50: observe first; the what-if says what it would have saved, and how an order for the mode is taken back."""
     log = [
@@ -224,6 +250,48 @@ def test_an_observed_log_tells_what_being_on_would_bring(tmp_path, capsys):
 
 def _facts(at: int, key: str) -> dict[str, Any]:
     return {"time_ms": START_MS + at * 60_000, "request_id": f"r{at}", "key_id": key, "entry_bytes": 3_000}
+
+
+def test_a_failed_call_fails_whether_it_is_bypassed_or_not(tmp_path, capsys):
+    """P31: of a sampling request too, which has no key; and where a scenario switches the cache off."""
+    facts = {"reason": "backend_failed", "BackendLatency": 900, "Latency": 910}
+    log = [
+        receipt("failed", **_facts(0, ""), **facts),
+        receipt("failed", **_facts(1, "a" * 16), **facts),
+        _miss(2, "b" * 16),
+    ]
+    scenarios = tmp_path / "s.yaml"
+    scenarios.write_text("scenarios: [{name: switched off, mode: 'off'}]")
+    deployed, off = simulate(capsys, str(write_log(log, tmp_path / "log")), "--scenario", str(scenarios))["scenarios"]
+
+    assert [{"failed": 2, "miss": 1}, {"failed": 2, "bypass": 1}] == [_outcomes(deployed), _outcomes(off)]
+    assert [3, 3] == [each["backend_calls"]["value"] for each in (deployed, off)]
+
+
+def test_a_step_that_a_policy_cannot_name_has_a_freshness_too(tmp_path, capsys):
+    """P10, P35: an unknown word of the host is metered as `Other`; what the log betrays of it is no mistake of the caller."""
+    log = [
+        _miss(0, "a" * 16, context="Other"),
+        _miss(30, "a" * 16, context="Other", reason="expired"),
+        _miss(31, "b" * 16),
+    ]
+    found = simulate(capsys, str(write_log(log, tmp_path / "log")))
+
+    assert {"OCR": 7 * 86_400, "Other": 1_800} == found["deployed"]["fresh_seconds"]
+    assert {"miss": 3} == _outcomes(found["scenarios"][0])
+    assert "fresh 7 d" == found["recommended"]["name"]
+
+
+@pytest.mark.parametrize(
+    "told", [f"memory_bytes={4 * 2**30}", 'policy={"Summarization": {"fresh_seconds": 600}}', "memory_seconds=30"]
+)
+def test_what_is_tried_unasked_is_within_what_the_settings_take(tmp_path, capsys, told):
+    """P52: four times a large tier, an hour in memory beside a step of ten minutes, and a tier for all of a large log."""
+    log = [_miss(at, f"{at:016x}", entry_bytes=int(5.8e6)) for at in range(2_200)]
+    found = simulate(capsys, str(write_log(log, tmp_path / "log")), "--deployed", told)
+
+    assert max(point["size_bytes"] for point in found["curve"]) == 10 * 2**30
+    assert found["scenarios"]
 
 
 def test_entries_made_before_the_log_begins_are_in_the_table(tmp_path, capsys):
@@ -312,6 +380,20 @@ def test_payloads_of_the_host_are_keyed_by_content(tmp_path, capsys):
     assert deployed["saved_cost"]["value"] == pytest.approx(10 * 0.004)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    ['"time": Infinity', '"time": 1e300', '"time": -1', '"time": 1e15', '"latency_ms": 1e999', '"latency_ms": -1'],
+)
+def test_a_payload_line_with_an_odd_number_ends_no_command(tmp_path, capsys, odd):
+    """P30: it is passed over, or its number is, and the page of the rest can be written."""
+    event = json.dumps(event_of("OCR", ["read"]))
+    log = tmp_path / "payloads.jsonl"
+    log.write_text(f'{{"time": 1793523600, "event": {event}}}\n{{"time": 1793523600, "event": {event}, {odd}}}\n')
+    found = simulate(capsys, str(log), "-o", str(tmp_path / "page.html"))
+
+    assert (1 if "time" in odd else 2) == found["log"]["requests"]
+
+
 def _outcomes(scenario: dict[str, Any]) -> dict[str, float]:
     return {name: count["value"] for name, count in scenario["outcomes"].items()}
 
@@ -350,6 +432,21 @@ def _requests(count: int, reader: ReceiptReader, keys: int = 2_000) -> Iterable[
     lines = (json.dumps(_miss(at, f"{chance.randrange(keys):016x}")) + "\n" for at in range(count))
     for each in read_receipts(["-"], Reading(), stdin=io.BytesIO("".join(lines).encode())):
         yield reader.request(each, 0)
+
+
+@pytest.mark.parametrize(("traced_from", "told"), [(0, False), (100, True), (200, False)])
+def test_a_sample_of_a_log_that_is_traced_in_part_says_so(tmp_path, capsys, traced_from, told):
+    """P30: where the trace was switched on meanwhile, a key's requests lie in two places; whole logs are not concerned."""
+    trace = {"images": ["b"], "identity": "i", "generation": "g"}
+    log = [
+        _miss(at, f"{at % 50:016x}", **({"components": trace | {"texts": [str(at % 50)]}} if at >= traced_from else {}))
+        for at in range(200)
+    ]
+    log += [_miss(at, f"{at:016x}", context="Summarization") for at in range(200, 220)]  # a step that is never traced
+    path = str(write_log(log, tmp_path / "log"))
+
+    assert told == any("--sample exact" in note for note in simulate(capsys, path, "--sample", "0.9")["notes"])
+    assert not any("--sample exact" in note for note in simulate(capsys, path)["notes"])
 
 
 def test_a_few_popular_keys_are_not_sampled_away():

@@ -16,12 +16,14 @@ from hookcache.canonical import canonical_form
 from hookcache.entry import Fence
 from hookcache.index import index_kind
 from hookcache.key import CacheKey
+from hookcache.memory import MemoryTier
 from hookcache.orders import Orders
 from hookcache.request import parse
 from hookcache.sealer import Sealer
 from operator_rig import operator_of
 
 PAGE = b"page 1"
+_put = MemoryTier.put
 LOST = EndpointConnectionError(endpoint_url="https://dynamodb")
 
 
@@ -76,6 +78,13 @@ class ForgetfulEraser(eraser.Eraser):
         return len(indexes)
 
 
+class Forgetful(MemoryTier):
+    """Control: a copy's life begins when it is put."""
+
+    def put(self, entry, since_ms=None):
+        _put(self, entry)
+
+
 # -------------------------------------------------------------------- P13: it does not come back
 
 
@@ -96,6 +105,35 @@ def test_a_fetch_begun_before_an_erase_cannot_bring_its_answer_back(rig, operato
     assert returned == len(live(rig))
     rig.call(event, rig.cold_start())
     assert 2 - returned == len(rig.backend.calls)
+
+
+@pytest.mark.parametrize(("operation", "before"), [("put_item", []), ("get_item", ["miss"])])
+@pytest.mark.parametrize(
+    ("put", "after"), [(MemoryTier.put, ["miss"]), (Forgetful.put, ["hit_memory"])], ids=["promise", "control"]
+)
+def test_no_copy_of_what_was_erased_outlives_a_freeze(rig, operator, monkeypatch, operation, before, put, after):
+    """P13, F32: the table did as it was asked, the environment stood still for an hour, and only then read the reply."""
+    monkeypatch.setattr(MemoryTier, "put", put)
+    event = ocr_event(rig.image(PAGE))
+    for _ in before:
+        rig.call(event)
+    do = getattr(rig.dynamodb, operation)
+
+    def frozen(**arguments):
+        reply = do(**arguments)
+        if "ENTRY" == (arguments.get("Item") or arguments["Key"])["kind"]["S"]:
+            delattr(rig.dynamodb, operation)
+            rig.clock.freeze(3_600)
+            erase(operator, PAGE)
+        return reply
+
+    setattr(rig.dynamodb, operation, frozen)
+    environment = rig.cold_start()
+    for _ in range(2):
+        rig.call(event, environment)
+    rig.dynamodb.faulted = True  # its lease was fenced: nobody but the erase ended it
+
+    assert after == rig.outcomes[-1:]
 
 
 def test_an_erased_answer_is_fetched_and_kept_anew(rig, operator):

@@ -40,6 +40,15 @@ def test_a_copy_lives_at_most_its_time(tier, clock, seconds, found):
     assert found == (tier.get(b"a") is not None)
 
 
+def test_a_copy_is_as_old_as_what_it_was_made_of(tier, clock):
+    """P11, P13: its life begins when the table was asked, however late the reply was read."""
+    tier.put(entry("a"), clock.now_ms() - LIFE_SECONDS * 1_000 + 1)
+    assert tier.get(b"a") is not None
+    clock.advance(0.001)
+
+    assert tier.get(b"a") is None
+
+
 def test_a_copy_does_not_outlive_a_freeze(tier, clock):
     """P11, S31, F32: wall time goes on while elapsed time stands still."""
     tier.put(entry("a"))

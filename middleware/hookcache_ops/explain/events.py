@@ -12,15 +12,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hookcache.canonical import CACHE_POINT
+from hookcache.canonical import CACHE_POINT, canonical_pieces
 from hookcache.errors import Unkeyable
 from hookcache.frames import number_frame
+from hookcache.images import ImageDigest
+from hookcache.policy import Rules, may_look_up
+from hookcache.request import parse
 from hookcache_ops.explain.pictures import compared
 from hookcache_ops.explain.texts import TextDifference, difference_of, shown
 
 READ = Callable[[Mapping[str, Any]], bytes | None]
 _MISSING: Any = object()
 _SNIPPET = 120
+_ANY_IMAGE = ImageDigest(bytes(32), 1, "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +41,23 @@ class Change:
 
 @dataclass(slots=True)
 class Comparison:
-    """What two events differ in. `without_effect` says what does not count; `unread` whether an image could not be read."""
+    """
+    What two events differ in.
+
+    Attributes:
+        without_effect: what does not count.
+        bypassed: for each event, why the cache is not used for it under the default rules; empty where it is.
+        unread: an image could not be read.
+    """
 
     changes: list[Change] = field(default_factory=list)
     without_effect: list[str] = field(default_factory=list)
+    bypassed: tuple[str, str] = ("", "")
     unread: bool = False
 
     @property
     def same_key(self) -> bool:
-        return not self.changes and not self.unread
+        return not (self.changes or self.unread or any(self.bypassed))
 
 
 def compare(one: Mapping[str, Any], other: Mapping[str, Any], read: READ) -> Comparison:
@@ -53,17 +65,28 @@ def compare(one: Mapping[str, Any], other: Mapping[str, Any], read: READ) -> Com
     Args:
         read: the bytes of the image at an `s3Location`, None where they cannot be had.
     """
-    comparison = Comparison()
+    comparison = Comparison(bypassed=(_bypass_of(one), _bypass_of(other)))
     comparison.changes.extend(_walk(one, other, "", read, comparison))
     comparison.without_effect[:] = list(dict.fromkeys(comparison.without_effect))
     return comparison
+
+
+def _bypass_of(event: Mapping[str, Any]) -> str:
+    try:
+        request = parse(event)
+        canonical_pieces(request, [_ANY_IMAGE] * len(request.images))
+    except Unkeyable as unkeyable:
+        return unkeyable.reason.value
+    decision = may_look_up(request, Rules())
+    return decision.reason.value if decision is not None else ""
 
 
 def _walk(one: Any, other: Any, path: str, read: READ, so_far: Comparison) -> Iterator[Change]:
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         if path.endswith(".s3Location"):
             yield from _image(one, other, path, read, so_far)
-            one, other = ({k: v for k, v in each.items() if k not in {"uri", "bucketOwner"}} for each in (one, other))
+            if one.keys() | other.keys() <= {"uri", "bucketOwner"}:  # with any other member the place counts as well
+                return
         if list(one) != list(other) and set(one) == set(other):
             so_far.without_effect.append("the order of members")
         for name in sorted({*one, *other}):
@@ -96,7 +119,7 @@ def _leaf(one: Any, other: Any, path: str, so_far: Comparison) -> Iterator[Chang
 
 
 def _text(one: str, other: str, path: str, so_far: Comparison) -> Iterator[Change]:
-    if path.startswith("system["):
+    if path.startswith("system[") and path.endswith("].text"):
         plain = one.replace(CACHE_POINT, ""), other.replace(CACHE_POINT, "")
         if one != other and plain[0] == plain[1]:
             so_far.without_effect.append(f"{CACHE_POINT} in system")

@@ -37,6 +37,9 @@ STORES = ASKED - {"stale"}
 """These keep their answer, unless it was refused."""
 READ_ONLY = "read_only"
 """A mode that keeps no answer; its receipts bear no refusal."""
+ABSENT = frozenset({"absent", ""})
+UNTOLD = ABSENT | {"not_looked_up", "throttled"}
+"""Reasons of a miss that do not say that there ever was an answer."""
 CHOSEN = frozenset({"mode_off", "requested"})
 """Bypasses that somebody asked for."""
 AGELESS = 1e10
@@ -144,7 +147,7 @@ class Losses:
             self.memory_hits.add(receipt)
         elif receipt.outcome == "hit_table":
             self._add_table_hit(receipt, seen)
-        if key is not None:
+        if key is not None and receipt.outcome != "failed":  # which left no answer, and took none away
             self._remember(key, receipt, seen)
 
     def _add_bypass(self, receipt: Receipt) -> None:
@@ -162,7 +165,7 @@ class Losses:
         reason = str(receipt.members.get("reason") or "")
         if reason == "would_hit":
             return
-        if reason not in {"absent", ""}:
+        if reason not in (UNTOLD if seen is None else ABSENT):
             expired = reason == "expired"
             self._tally("freshness" if expired else "reason", receipt.step, "" if expired else reason).add(
                 receipt, seen, by_age=expired
@@ -178,7 +181,7 @@ class Losses:
             self._tally("refused", receipt.step, seen.refusal).add(receipt, seen)
         elif seen.kept and receipt.time_ms - seen.last_ms > FORGOTTEN_MS:
             self._tally("freshness", receipt.step).add(receipt, seen, by_age=True)
-        elif not seen.failed:
+        else:
             self._tally("reason", receipt.step, "absent").add(receipt, seen)
 
     def _add_table_hit(self, receipt: Receipt, seen: Seen | None) -> None:
@@ -197,18 +200,19 @@ class Losses:
             seen = Seen(receipt.time_ms, receipt.request_id, receipt.function)
             self._meet(receipt, seen)
             self._keys.put(key, seen)
+        if outcome == "bypass":
+            return  # it left no answer, and what was there stays
         seen.first_ms = min(seen.first_ms or receipt.time_ms, receipt.time_ms)
         seen.last_ms, seen.request_id = max(seen.last_ms, receipt.time_ms), receipt.request_id
         born_ms = _born_ms(receipt)
         if born_ms is not None:
             seen.born_ms = max(seen.born_ms or born_ms, born_ms)
-        if outcome != "hit_memory":  # which does not prolong its copy's life
+        seen.kept = outcome in HITS or (outcome in ASKED and not refusal)
+        if seen.kept and outcome != "hit_memory":  # which does not prolong its copy's life
             own = _environment(receipt)
             others = [put for put in seen.puts if put[0] != own]
             seen.puts = (*others[1 - HOLDERS :], (own, receipt.time_ms))
-        seen.failed = outcome == "failed"
         seen.refusal = refusal
-        seen.kept = outcome in HITS or (outcome in ASKED and not refusal)
         window = receipt.time_ms // int(self._memory_ms or 1)
         if window != self._window:
             self._window, self._window_bytes = window, 0
@@ -220,7 +224,7 @@ class Losses:
     def _meet(self, receipt: Receipt, seen: Seen) -> None:
         """The first receipt of a key: is it a near miss?"""
         trace = Trace.of(receipt.members.get("components"))
-        absent = receipt.outcome in ASKED and receipt.members.get("reason") in {"absent", ""}
+        absent = receipt.outcome in ASKED and receipt.members.get("reason") in UNTOLD
         if trace is None:
             self.untraced += absent
             if absent:

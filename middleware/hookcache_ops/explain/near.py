@@ -33,7 +33,6 @@ class Seen:
     function: str
     kept: bool = False
     refusal: str = ""
-    failed: bool = False
     first_ms: int = 0
     born_ms: int | None = None
     window: int = -1

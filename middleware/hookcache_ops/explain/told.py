@@ -18,6 +18,7 @@ HOW = {
     "values": "only numbers, dates or ids differ",
     "order": "the same words in another order",
 }
+_SAMPLES = "the temperature is absent or above 0, which only temperature_ceiling in HOOKCACHE_POLICY allows"
 SETTING_SAID = {
     "identity": "the backend: other code or configuration answers",
     "generation": "the generation",
@@ -36,8 +37,11 @@ def changes_told(comparison: Comparison) -> Iterator[str]:
     elif comparison.changes:
         number = len(comparison.changes)
         yield f"The two events have different keys; {number} difference{'s' if number > 1 else ''}:"
-    else:
+    elif comparison.unread:
         yield "Nothing differs but the names of images, whose bytes could not be read; give the folder with --images."
+    else:
+        yield "Nothing that counts differs, and yet neither is answered by the other one's answer."
+    yield from bypasses_told(*comparison.bypassed)
     for change in comparison.changes:
         yield ""
         yield from change_told(change)
@@ -47,6 +51,19 @@ def changes_told(comparison: Comparison) -> Iterator[str]:
     if comparison.without_effect:
         yield ""
         yield f"Without effect: {'; '.join(comparison.without_effect)}."
+
+
+def bypasses_told(first: str, second: str) -> Iterator[str]:
+    """Why the cache is not used for one of two events, or both; for neither, nothing."""
+    told = (
+        [("Both bypass", first)]
+        if first == second
+        else [("The first bypasses", first), ("The second bypasses", second)]
+    )
+    for who, reason in told:
+        if reason:
+            cause = _SAMPLES if reason == "sampling" else BYPASSES.get(reason, "see the reason in docs/operations.md")
+            yield f"{who} the cache, reason `{reason}`: {cause}."
 
 
 def change_told(change: Change) -> Iterator[str]:
@@ -79,6 +96,7 @@ def changes_json(comparison: Comparison) -> dict[str, Any]:
             for change in comparison.changes
         ],
         "without_effect": comparison.without_effect,
+        "bypassed": list(comparison.bypassed),
         "images_unread": comparison.unread,
     }
 

@@ -243,7 +243,9 @@ class LambdaApi:
         self._check_size(length, kind)
         payload = body or b"{}"
         check_json(payload)
-        return target, Invocation(target.arn, payload, client_context_of(head.headers))
+        context = client_context_of(head.headers)
+        # Source: AWS Lambda API Reference, "Invoke", `ClientContext`: passed to the function for synchronous invocations only.
+        return target, Invocation(target.arn, payload, None if kind == "Event" else context)
 
     def _begin(self, target: Target, invocation: Invocation) -> None:
         if not target.pool.invoke(target.revision, invocation):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hookcache.memory import SLOT_BYTES
 from hookcache.outcome import Outcome
+from hookcache.settings import MOST_MEMORY_BYTES
 from hookcache_ops.simulate.engine import Replay
 from hookcache_ops.simulate.sampling import Figure
 from hookcache_ops.simulate.stack import distances, hits_within
@@ -98,11 +99,12 @@ def _is_looked_up(base: Scenario, request: Request) -> bool:
 
 
 def usual_sizes(base: Scenario, log: Log) -> list[int]:
-    """Sizes in equal ratio, from a small part of all entries to more than all of them, the deployed size among them."""
+    """Sizes in equal ratio, from a small part of all entries to more than all of them or the most there can be, the deployed size among them."""
     held: dict[bytes, int] = {key: size for _, key, size, _ in looked_up(base, log)}
     whole = sum(held.values()) / log.sample.rate
     deployed = base.settings.memory_bytes
     low, high = max(SMALLEST, min(whole / 64, deployed / 4)), max(SMALLEST * 4, whole * 1.25, deployed)
+    high = min(high, MOST_MEMORY_BYTES)
     step = (high / low) ** (1 / (POINTS - 1))
     return sorted({*(_rounded(low * step**at) for at in range(POINTS)), deployed})
 

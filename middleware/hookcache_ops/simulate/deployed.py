@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hookcache.outcome import Outcome, Reason
 from hookcache.policy import DAY_SECONDS
+from hookcache.request import CONTEXTS, OTHER_CONTEXT
 from hookcache_ops.receipts import SourceError
 from hookcache_ops.simulate.engine import Replay
 from hookcache_ops.simulate.scenario import SIMULATED, Scenario, scenario_of
@@ -62,9 +63,17 @@ def deployed(told: Mapping[str, Any], requests: Iterable[Request]) -> Deployed:
     found = freshness(requests)
     changed = frozenset(step for step, seconds in found.items() if seconds is None)
     guessed = {step: seconds for step, seconds in found.items() if seconds not in {None, DEFAULT_SECONDS}}
-    policy = {step: {"fresh_seconds": seconds} for step, seconds in guessed.items()}
-    scenario = scenario_of({"name": DEPLOYED, **told, **({"policy": policy} if policy else {})})
+    scenario = scenario_of({"name": DEPLOYED, **told, **_lifetimes(guessed)})
     return Deployed(scenario, {step: seconds for step, seconds in guessed.items() if seconds}, changed)
+
+
+def _lifetimes(guessed: Mapping[str, int]) -> dict[str, Any]:
+    """As settings say them. A policy has no name for `Other`: its freshness is that of all steps which it does not name."""
+    policy = {step: {"fresh_seconds": seconds} for step, seconds in guessed.items() if step in CONTEXTS}
+    if OTHER_CONTEXT in guessed:
+        usual = {step: {"fresh_seconds": DEFAULT_SECONDS} for step in CONTEXTS}
+        return {"fresh_seconds": guessed[OTHER_CONTEXT], "policy": usual | policy}
+    return {"policy": policy} if policy else {}
 
 
 def fitted(found: Deployed, told: Mapping[str, Any], log: Log) -> Deployed:

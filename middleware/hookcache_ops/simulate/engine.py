@@ -150,7 +150,8 @@ class Replay:
         mode = self._scenario.mode(request)
         rules = self._scenario.rules(request.context)
         if key is None or mode is Mode.OFF or request.outcome is Outcome.BYPASS or _samples(request, rules):
-            self._count(request, Outcome.BYPASS, asked=True)
+            failed = request.fails  # bypassed or not: a call that failed fails if it is made
+            self._count(request, Outcome.FAILED if failed else Outcome.BYPASS, asked=request.asked or not failed)
             if key is not None and request.reason in _ALONE:
                 self._take_off(request, key, self._entry(request, key, rules, request.start_ms), stores=False)
             return
@@ -213,8 +214,8 @@ class Replay:
             outcome = Outcome.STALE if stale is not None and rules.stale_if_error else Outcome.FAILED
             self._count(request, outcome, asked=request.asked)
         else:
-            outcome = Outcome.OBSERVE if mode is Mode.OBSERVE else Outcome.MISS
-            self._count(request, Outcome.REFRESH if request.outcome is Outcome.REFRESH else outcome, asked=True)
+            outcome = Outcome.REFRESH if request.outcome is Outcome.REFRESH else Outcome.MISS
+            self._count(request, Outcome.OBSERVE if mode is Mode.OBSERVE else outcome, asked=True)
         if mode is Mode.READ_ONLY:
             return
         keeps = request.kept and not request.fails

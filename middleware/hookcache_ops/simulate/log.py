@@ -7,6 +7,7 @@ told apart as `hookcache report` does it.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ class Log:
         tally: every request as it ended. `sample`: those that are replayed. `sampled`: these as they ended.
         payloads: True where the log says what was asked and not what came of it.
         guessed_environments: requests whose environment the log does not name; it follows from their times.
+        keys: by step, how many requests have a key and a trace, and how many a key alone.
         keyless: sampling requests of receipts, which have no key and stay bypassed.
     """
 
@@ -47,6 +49,7 @@ class Log:
     first_ms: int = 0
     last_ms: int = 0
     payloads: bool = False
+    keys: Counter[tuple[str, bool]] = field(default_factory=Counter)
     modes: set[str] = field(default_factory=set)
     sampled: Tally = field(default_factory=Tally)
     in_time: list[Request] = field(default_factory=list)
@@ -57,6 +60,7 @@ class Log:
         self.last_ms = max(self.last_ms, request.start_ms)
         self.requests += 1
         self.traced += request.whole is not None
+        self.keys[request.context, request.whole is not None] += request.key is not None
         self.keyless += request.key is None and request.reason in _KEYLESS
         self.modes.add(request.mode)
         count_logged(self.tally, request)

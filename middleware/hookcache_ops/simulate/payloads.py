@@ -29,7 +29,7 @@ from hookcache.request import HookRequest, metered_context, parse
 from hookcache.trace import components
 from hookcache.usage import metered
 from hookcache_ops.ledger.lines import lines_of
-from hookcache_ops.receipts import Reading, SourceError
+from hookcache_ops.receipts import END_OF_TIME_MS, Reading, SourceError
 from hookcache_ops.simulate.environments import Environments
 from hookcache_ops.simulate.log import Log
 from hookcache_ops.simulate.trace import Request, digests_of, place_of
@@ -70,12 +70,12 @@ class Payloads:
     def request(self, line: Mapping[str, Any]) -> Request:
         """
         Raises:
-            KeyError, TypeError, ValueError: it is no payload line.
+            KeyError, TypeError, ValueError, OverflowError: it is no payload line.
         """
         start_ms, event = time_ms(line["time"]), line["event"]
         context, function = metered_context(event), str(line.get("function") or "")
         latency = line.get("latency_ms")
-        backend_ms = float(latency) if isinstance(latency, int | float) and latency >= 0 else None
+        backend_ms = float(latency) if isinstance(latency, int | float) and 0 <= latency < END_OF_TIME_MS else None
         key = whole = images = None
         temperature = math.nan
         kept, size_bytes, cost = True, 0, 0.0
@@ -155,9 +155,13 @@ def _told(digest: Any) -> ImageDigest:
 def time_ms(told: Any) -> int:
     """A time of a payload line: text with date and time, UTC unless it says otherwise, or an epoch in s or ms."""
     if isinstance(told, int | float) and not isinstance(told, bool):
-        return round(told * 1000 if told < SECONDS_BELOW else told)
-    time = datetime.fromisoformat(told)
-    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
+        found = told * 1000 if told < SECONDS_BELOW else told
+    else:
+        time = datetime.fromisoformat(told)
+        found = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000
+    if not 0 <= found < END_OF_TIME_MS:
+        raise ValueError("time")
+    return round(found)
 
 
 def read_payloads(
@@ -184,7 +188,7 @@ def read_payloads(
             try:
                 told = json.loads(line)
                 request = payloads.request(told) if isinstance(told, Mapping) else None
-            except (KeyError, TypeError, ValueError, RecursionError):
+            except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
                 request = None
             if request is None:
                 reading.other_lines += 1

@@ -14,7 +14,7 @@ from hookcache_ops.simulate.verdict import disagreement, figures
 from hookcache_ops.simulate.whatifs import UNTRACED, mebibytes, never_seen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hookcache_ops.simulate.curve import Point
     from hookcache_ops.simulate.deployed import Deployed
@@ -186,8 +186,7 @@ def notes(verdict: Verdict, log: Log, base: Deployed) -> list[str]:
             f"The replay of the deployed settings counts {percent(apart)} of the requests otherwise than the log does: "
             "say with --deployed what the wrapper is set to."
         )
-    if not log.traced:
-        found.append(f"No what-if on keys: {UNTRACED}.")
+    found.extend(_about_traces(log))
     if log.keyless:
         found.append(
             f"{count(log.keyless)} requests were bypassed before they had a key, and stay so in every scenario."
@@ -203,6 +202,18 @@ def notes(verdict: Verdict, log: Log, base: Deployed) -> list[str]:
             f"The log holds no {' and no '.join(missing)}: their latency is that of the nearest outcome it holds."
         )
     return found
+
+
+def _about_traces(log: Log) -> Iterator[str]:
+    """What follows for keys where no request, or not every one, is traced."""
+    if not log.traced:
+        yield f"No what-if on keys: {UNTRACED}."
+    untraced = sum(number for (step, traced), number in log.keys.items() if not traced and log.keys[step, True])
+    if untraced and not log.sample.is_exact:
+        yield (
+            f"{count(untraced)} requests have a key and no trace, others of their step have both: a sample may hold only one kind of a "
+            "key's requests, and what it tells is off by more than it says. Take --since the trace was switched on, or --sample exact."
+        )
 
 
 def _about_environments(log: Log, base: Deployed) -> str:

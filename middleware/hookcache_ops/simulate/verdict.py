@@ -2,7 +2,8 @@
 All scenarios of one log side by side, and which of them to take.
 
 The best is the largest gain in net savings over the deployed settings; where the log has no prices, the fewest backend
-calls; and if neither changes to speak of, the least own cost, which memory hits in place of table hits lower. A gain counts only beyond its own error and beyond one part in a thousand of what the backend costs, and of gains
+calls; and if neither changes to speak of, the least own cost, which memory hits in place of table hits lower,
+of those scenarios that cost no more in all. A gain counts only beyond its own error and beyond one part in a thousand of what the backend costs, and of gains
 that lie within a fiftieth of the best the smaller change wins: it stands first.
 """
 
@@ -77,18 +78,21 @@ def compare(
     verdict = _judged((base, *scenarios), tallies, log, _money if in_money else _calls)
     if verdict.best is not None:
         return verdict
-    own = _judged((base, *scenarios), tallies, log, _own_money)
+    dearer = [each.scenario for each in verdict.told if each.gain < 0]
+    own = _judged((base, *scenarios), tallies, log, _own_money, but=dearer)
     return verdict if own.best is None else own
 
 
-def _judged(scenarios: Sequence[Scenario], tallies: Sequence[Tally], log: Log, measure: Measure) -> Verdict:
+def _judged(
+    scenarios: Sequence[Scenario], tallies: Sequence[Tally], log: Log, measure: Measure, but: Sequence[Scenario] = ()
+) -> Verdict:
     told = []
     for scenario, tally in zip(scenarios, tallies, strict=True):
         estimate = Estimate(log.tally, log.sampled, tally, log.sample.rate)
         # Both of the same sample, so that what they share drops out of the error.
         change = estimate.change(tallies[0], measure.of)
         told.append(Told(scenario, estimate, -change.value, change.error))
-    return Verdict(told, _best(told, measure), measure.name)
+    return Verdict(told, _best([each for each in told if each.scenario not in but], measure), measure.name)
 
 
 def _named(progress: Callable[[str, int], None] | None, name: str) -> Callable[[int], None] | None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from hookcache.outcome import Outcome
 from hookcache.policy import DAY_SECONDS
+from hookcache.request import CONTEXTS
+from hookcache.settings import ANY_CONTEXT, MOST_MEMORY_BYTES
 from hookcache_ops.receipts import SourceError
 
 if TYPE_CHECKING:
@@ -42,8 +44,11 @@ def usual(deployed: Deployed, log: Log) -> list[Scenario]:
         for seconds in (days * DAY_SECONDS for days in DAYS)
         if seconds > shortest or (deployed.changed and seconds >= shortest)
     ]
-    found += [memory(base, times * base.settings.memory_bytes) for times in MEMORY_TIMES]
-    if base.settings.memory_seconds < HOUR_SECONDS <= shortest:
+    sizes = [times * base.settings.memory_bytes for times in MEMORY_TIMES]
+    found += [memory(base, size_bytes) for size_bytes in sizes if size_bytes <= MOST_MEMORY_BYTES]
+    # No step may have a shorter freshness, also none that the log does not hold.
+    shortest_of_all = min(base.rules(step).fresh_seconds for step in (*CONTEXTS, ANY_CONTEXT))
+    if base.settings.memory_seconds < HOUR_SECONDS <= shortest_of_all:
         found.append(memory_life(base, HOUR_SECONDS))
     if any(request.context == "OCR" and request.images is not None for request in log.in_time):
         found.append(images_only(base, ["OCR"]))
@@ -55,7 +60,7 @@ def fresh(base: Scenario, seconds: int, but: Sequence[str] = ()) -> Scenario:
     days = seconds / DAY_SECONDS
     name = f"fresh {days:g} d" if days >= 1 else f"fresh {seconds:,} s"
     advice = f"set HOOKCACHE_FRESH_SECONDS={seconds}, and no shorter fresh_seconds in HOOKCACHE_POLICY"
-    kept = {step: {"fresh_seconds": base.rules(step).fresh_seconds} for step in but}
+    kept = {step: {"fresh_seconds": base.rules(step).fresh_seconds} for step in but if step in CONTEXTS}
     return base.but(name, advice, fresh_seconds=seconds, policy=kept)
 
 
