@@ -4,9 +4,11 @@ import functools
 import importlib
 import json
 import logging
+import os
 import sys
 
 import pytest
+from awslambdaric import bootstrap
 from ways import Chain
 
 import hookcache
@@ -144,6 +146,8 @@ def test_a_handler_that_shares_its_name_with_others_must_be_named(handler, conte
     [
         ("", "must name the function's old handler"),
         ("lambda_handler", "must name the function's old handler"),
+        ("./index.lambda_handler", "must name the function's old handler"),
+        ("/index.lambda_handler", "must name the function's old handler"),
         ("hookcache.redirect.handler", "names hookcache's own handler"),
         ("no_such_module.lambda_handler", "there is no module no_such_module"),
         ("ways.no_such_handler", "has no no_such_handler"),
@@ -173,6 +177,39 @@ def test_an_attribute_that_the_redirected_function_lacks_itself_is_not_ours(tmp_
 
     with pytest.raises(AttributeError, match="no_such_name"):
         redirect.handler_named("has_a_bug.lambda_handler")
+
+
+@pytest.fixture
+def buggy(tmp_path, monkeypatch):
+    """The layer over a module that has a bug: what Lambda's own runtime client says of it, and where that happened."""
+    (tmp_path / "names_no_model.py").write_text("MODEL = None\nNAME = MODEL.lower()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    for name, value in (SETTINGS | {"HOOKCACHE_HANDLER": "names_no_model.lambda_handler"}).items():
+        monkeypatch.setenv(name, value)
+
+    def complaint():
+        with pytest.raises(Exception) as caught:
+            bootstrap._get_handler("hookcache.redirect.handler")
+        return caught.value, [entry.name for entry in caught.traceback]
+
+    return complaint
+
+
+def test_the_runtime_hears_of_a_bug_in_the_old_handlers_module(buggy):
+    """P52: with its words and its place; an AttributeError alone the runtime reports as a handler that is missing."""
+    error, places = buggy()
+
+    assert "HOOKCACHE_HANDLER: AttributeError: 'NoneType' object has no attribute 'lower'" == str(error)
+    assert "<module>" == places[-1]
+
+
+def test_control_an_attribute_error_is_taken_for_a_missing_handler(buggy, monkeypatch):
+    """P52, Control: the bug as it is."""
+    monkeypatch.setattr(redirect, "__getattr__", lambda name: redirect.redirected(os.environ))
+    error, _ = buggy()
+
+    assert "Handler 'handler' missing on module 'hookcache.redirect'" == error.msg
 
 
 def test_a_handler_in_a_folder_is_found_as_lambda_finds_it(tmp_path, monkeypatch):
