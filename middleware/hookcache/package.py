@@ -68,10 +68,9 @@ def identity_of_package(
         digest.update(framed(part.encode("utf-8", "surrogateescape")))
     if environ.get("HOOKCACHE_IDENTITY") == "pinned":
         return BackendIdentity(b"pinned\0" + digest.digest())
-    for variable in sorted(environ):
-        if variable not in _PASSING and not variable.startswith(_PASSING_BEGINNINGS):
-            digest.update(framed(variable.encode("utf-8", "surrogateescape")))
-            digest.update(framed(environ[variable].encode("utf-8", "surrogateescape")))
+    for variable, value in _lasting(environ):
+        digest.update(framed(variable.encode("utf-8", "surrogateescape")))
+        digest.update(framed(value.encode("utf-8", "surrogateescape")))
     left_bytes = MAX_BYTES
     for folder in _folders(handler, environ, layers):
         digest.update(framed(b"folder"))
@@ -81,6 +80,21 @@ def identity_of_package(
             digest.update(framed(os.fsencode(file)))
             digest.update(framed(content))
     return BackendIdentity(digest.digest())
+
+
+def _lasting(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """
+    The variables that are the same in all environments of one deployment, by name.
+
+    A tracer's layer writes the environment's own name into some of them (`faas.instance` in OTEL_RESOURCE_ATTRIBUTES): a zero,
+    which no variable can hold, stands for it.
+    Source: opentelemetry-lambda, python/src/otel/otel_sdk/otel-instrument.
+    """
+    instance = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
+    for variable in sorted(environ):
+        if variable not in _PASSING and not variable.startswith(_PASSING_BEGINNINGS):
+            value = environ[variable]
+            yield variable, value.replace(instance, "\0") if instance else value
 
 
 def _name_of(handler: Callable[..., Any]) -> str:

@@ -109,6 +109,20 @@ def test_what_differs_between_environments_of_one_deployment_does_not_count(iden
     assert identity() == identity(**{variable: "one"}) == identity(**{variable: "two"})
 
 
+def test_an_environments_own_name_does_not_count_wherever_a_tracer_has_written_it(identity):
+    """P40: as OpenTelemetry's layers do; what stands beside it counts, and so does the name of another environment."""
+
+    def traced(instance, within="{}", **more):
+        told = f"faas.name=x,faas.instance={within.format(instance)}"
+        own = {"AWS_LAMBDA_LOG_STREAM_NAME": instance, "OTEL_RESOURCE_ATTRIBUTES": told}
+        return identity(**own, LAMBDA_RESOURCE_ATTRIBUTES=told, **more)
+
+    one, two = "2026/11/30/[$LATEST]0a1b", "2026/11/30/[$LATEST]2c3d"
+
+    assert traced(one) == traced(two)
+    assert 4 == len({traced(one), traced(one, "{}-b"), traced(one, MODEL="b"), traced(one, two)})
+
+
 def test_byte_code_that_python_checks_is_left_out_and_byte_code_that_it_trusts_counts(root, identity):
     """P40: importing writes byte code, which must not make a second start miss; a trusted one runs in place of its source."""
     source = root / "lib" / "__init__.py"
