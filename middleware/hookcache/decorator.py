@@ -37,7 +37,7 @@ def cached(handler: Handler | None = None, /, *, name: str = "", environ: Mappin
 
     Args:
         handler: `(event, context) -> response`.
-        name: tells handlers of one function apart where they have no name of their own: closures, partials, instances.
+        name: tells handlers of one function apart where they have no name of their own: closures, partials, objects and their methods.
         environ: where settings come from; the process's environment if not given.
 
     Returns:

@@ -17,6 +17,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MethodType
 
 from hookcache.control import BackendIdentity
 from hookcache.errors import ConfigurationError
@@ -98,10 +99,10 @@ def _lasting(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _name_of(handler: Callable[..., Any]) -> str:
-    """Where the handler is defined. Two closures of one function, or two partials, would share a name and answers."""
+    """Where the handler is defined. Two closures or partials of one function, or a method of two objects, would share a name and answers."""
     target = _innermost(handler)
     name = getattr(target, "__qualname__", "")
-    if not name or "<" in name or isinstance(target, functools.partial):
+    if not name or "<" in name or isinstance(target, functools.partial | MethodType):
         raise ConfigurationError(
             "the handler is no function of a module and has no name of its own; "
             'decorate it with @hookcache.cached(name="..."), or use functools.wraps in the decorator below'
@@ -112,7 +113,7 @@ def _name_of(handler: Callable[..., Any]) -> str:
 def _innermost(handler: Any) -> Any:
     """What `functools.wraps` was told of, through all layers: as `inspect.unwrap`, but `inspect` takes 5 ms to load."""
     passed = {id(handler)}
-    while hasattr(handler, "__wrapped__"):
+    while hasattr(handler, "__wrapped__") and not isinstance(handler, functools.partial):  # that is more than it wraps
         handler = handler.__wrapped__
         if id(handler) in passed:
             raise ConfigurationError("the handler's decorators wrap one another in a circle; give it without them")

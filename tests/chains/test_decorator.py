@@ -127,11 +127,21 @@ class Instance:
     def __call__(self, event, context):
         return REPLY
 
+    def handle(self, event, context):
+        return REPLY
+
 
 @pytest.mark.parametrize(
     "handler",
-    [closure("a"), functools.partial(plain_handler), lambda event, context: REPLY, Instance()],
-    ids=["closure", "partial", "lambda", "instance"],
+    [
+        closure("a"),
+        functools.partial(plain_handler),
+        functools.update_wrapper(functools.partial(plain_handler), plain_handler),
+        lambda event, context: REPLY,
+        Instance(),
+        Instance().handle,
+    ],
+    ids=["closure", "partial", "partial under a name", "lambda", "instance", "method"],
 )
 def test_a_handler_that_shares_its_name_with_others_must_be_named(handler, context, capsys):
     """P1, P40: two closures of one function are two backends; without a name they would share answers."""
