@@ -13,7 +13,7 @@ from ways import Chain
 
 import hookcache
 from fakes import FakeClock, FakeContext
-from hookcache import redirect
+from hookcache import decorator, redirect
 from hookcache.errors import ConfigurationError
 
 SETTINGS = {"HOOKCACHE_TABLE": "no-such-table", "HOOKCACHE_SECRET": "local", "HOOKCACHE_MODE": "off"}
@@ -62,6 +62,30 @@ def test_the_decorated_handler_keeps_its_name_and_its_original(context, capsys):
     assert plain_handler is decorated.__wrapped__
     assert REPLY == decorated({"any": "event"}, context)
     assert "mode_off" == json.loads(capsys.readouterr().out)["reason"]
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, None], ids=["given", "control: the process's own"])
+def test_the_processs_variables_tell_backends_apart_wherever_settings_come_from(settings, monkeypatch):
+    """P40: two functions of one package and two models share no answers."""
+    identities = []
+    monkeypatch.setattr(decorator, "in_process", lambda handler, identity, environ: identities.append(identity.digest))
+    for setting, value in SETTINGS.items():
+        monkeypatch.setenv(setting, value)
+    for model in ("a", "b", "a"):
+        monkeypatch.setenv("MODEL", model)
+        hookcache.cached(environ=settings)(plain_handler)
+
+    assert identities[0] == identities[2]
+    assert identities[0] != identities[1]
+
+
+def test_settings_that_are_given_are_the_only_ones(monkeypatch):
+    """P52: none of the process's own is mixed in."""
+    monkeypatch.setenv("HOOKCACHE_LEASE_SECONDS", "never")
+    hookcache.cached(environ=SETTINGS)(plain_handler)
+
+    with pytest.raises(ConfigurationError, match="HOOKCACHE_LEASE_SECONDS"):
+        hookcache.cached(environ={**SETTINGS, "HOOKCACHE_LEASE_SECONDS": "never"})(plain_handler)
 
 
 def above(handler):
