@@ -66,7 +66,9 @@ def _cached(handler: Callable[[Any, Any], Any], name: str, environ: Mapping[str,
     hook = in_process(handler, identity_of_package(handler, whole, name), whole)
 
     @functools.wraps(handler)
-    def answered_from_cache(event: Any, context: Any) -> Any:
+    def answered_from_cache(event: Any, context: Any, *more: Any, **named: Any) -> Any:
+        if more or named:  # from code of its own, never the host: what is said beside the event is in no key
+            return handler(event, context, *more, **named)
         return hook(event, context)
 
     setattr(answered_from_cache, CACHED, True)

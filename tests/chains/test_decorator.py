@@ -98,6 +98,19 @@ def above(handler):
     return logged
 
 
+def test_a_handler_that_takes_more_is_asked_itself_whenever_more_is_said(context, capsys):
+    """P1: what only its own code says is in no key, so neither a hit nor an entry may come of it; the type promises such calls."""
+
+    @hookcache.cached(name="reader", environ=SETTINGS)
+    def handler(event, context, tone="dry", *, pages=1):
+        return {"tone": tone, "pages": pages}
+
+    answers = [handler({}, context, "warm"), handler({}, context, pages=2), handler({}, context=context)]
+
+    assert [("warm", 1), ("dry", 2), ("dry", 1)] == [(answer["tone"], answer["pages"]) for answer in answers]
+    assert 1 == len(capsys.readouterr().out.splitlines())
+
+
 @pytest.fixture
 def twice(tmp_path, monkeypatch):
     """The layer over a function whose handler is decorated."""
