@@ -37,8 +37,8 @@ def cached(handler: Handler | None = None, /, *, name: str = "", environ: Mappin
 
     Args:
         handler: `(event, context) -> response`.
-        name: tells handlers of one function apart where they have no name of their own: closures, partials, instances.
-        environ: where settings come from; the process's environment if not given.
+        name: tells handlers of one function apart where they have no name of their own: closures, partials, objects and their methods.
+        environ: where settings come from; the process's environment if not given. Its other variables hold either way.
 
     Returns:
         A handler of the same type, or a decorator when called without one.
@@ -61,10 +61,14 @@ def _cached(handler: Callable[[Any, Any], Any], name: str, environ: Mapping[str,
         # Both would have one identity, so one key: the inner would wait for the lease that the outer holds (P28).
         warn(environ, "the handler is answered from the cache already; it is not cached a second time")
         return handler
-    hook = in_process(handler, identity_of_package(handler, environ, name), environ)
+    # Settings of one's own are no environment: what chooses the answers is the process's all the same (P40).
+    whole = {variable: value for variable, value in os.environ.items() if not variable.startswith(PREFIX)} | {**environ}
+    hook = in_process(handler, identity_of_package(handler, whole, name), whole)
 
     @functools.wraps(handler)
-    def answered_from_cache(event: Any, context: Any) -> Any:
+    def answered_from_cache(event: Any, context: Any, *more: Any, **named: Any) -> Any:
+        if more or named:  # from code of its own, never the host: what is said beside the event is in no key
+            return handler(event, context, *more, **named)
         return hook(event, context)
 
     setattr(answered_from_cache, CACHED, True)

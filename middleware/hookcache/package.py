@@ -6,7 +6,8 @@ and of the layers, and every variable that is the same in all environments of on
 per 100 MB and 0.03 s per 1,000 files; a package over `MAX_BYTES` goes by `HOOKCACHE_IDENTITY=pinned`, which reads nothing
 and leaves new code to the operator's generation.
 
-What lies elsewhere is not seen: files on EFS or fetched at run time, a model that moves behind an unchanged name.
+What lies elsewhere is not seen: files on EFS or fetched at run time, packages that a container image has outside of the task
+root, a model that moves behind an unchanged name.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MethodType
 
 from hookcache.control import BackendIdentity
 from hookcache.errors import ConfigurationError
@@ -68,10 +70,9 @@ def identity_of_package(
         digest.update(framed(part.encode("utf-8", "surrogateescape")))
     if environ.get("HOOKCACHE_IDENTITY") == "pinned":
         return BackendIdentity(b"pinned\0" + digest.digest())
-    for variable in sorted(environ):
-        if variable not in _PASSING and not variable.startswith(_PASSING_BEGINNINGS):
-            digest.update(framed(variable.encode("utf-8", "surrogateescape")))
-            digest.update(framed(environ[variable].encode("utf-8", "surrogateescape")))
+    for variable, value in _lasting(environ):
+        digest.update(framed(variable.encode("utf-8", "surrogateescape")))
+        digest.update(framed(value.encode("utf-8", "surrogateescape")))
     left_bytes = MAX_BYTES
     for folder in _folders(handler, environ, layers):
         digest.update(framed(b"folder"))
@@ -83,11 +84,26 @@ def identity_of_package(
     return BackendIdentity(digest.digest())
 
 
+def _lasting(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """
+    The variables that are the same in all environments of one deployment, by name.
+
+    A tracer's layer writes the environment's own name into some of them (`faas.instance` in OTEL_RESOURCE_ATTRIBUTES): a zero,
+    which no variable can hold, stands for it.
+    Source: opentelemetry-lambda, python/src/otel/otel_sdk/otel-instrument.
+    """
+    instance = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
+    for variable in sorted(environ):
+        if variable not in _PASSING and not variable.startswith(_PASSING_BEGINNINGS):
+            value = environ[variable]
+            yield variable, value.replace(instance, "\0") if instance else value
+
+
 def _name_of(handler: Callable[..., Any]) -> str:
-    """Where the handler is defined. Two closures of one function, or two partials, would share a name and answers."""
+    """Where the handler is defined. Two closures or partials of one function, or a method of two objects, would share a name and answers."""
     target = _innermost(handler)
     name = getattr(target, "__qualname__", "")
-    if not name or "<" in name or isinstance(target, functools.partial):
+    if not name or "<" in name or isinstance(target, functools.partial | MethodType):
         raise ConfigurationError(
             "the handler is no function of a module and has no name of its own; "
             'decorate it with @hookcache.cached(name="..."), or use functools.wraps in the decorator below'
@@ -98,7 +114,7 @@ def _name_of(handler: Callable[..., Any]) -> str:
 def _innermost(handler: Any) -> Any:
     """What `functools.wraps` was told of, through all layers: as `inspect.unwrap`, but `inspect` takes 5 ms to load."""
     passed = {id(handler)}
-    while hasattr(handler, "__wrapped__"):
+    while hasattr(handler, "__wrapped__") and not isinstance(handler, functools.partial):  # that is more than it wraps
         handler = handler.__wrapped__
         if id(handler) in passed:
             raise ConfigurationError("the handler's decorators wrap one another in a circle; give it without them")
@@ -107,34 +123,49 @@ def _innermost(handler: Any) -> Any:
 
 
 def _folders(handler: Callable[..., Any], environ: Mapping[str, str], layers: Path) -> Sequence[Path]:
-    """The task root and the layers; the handler's own folder where it lies in neither, as in a test."""
+    """The task root and the layers; the handler's own package or folder where it lies in neither, as in a test."""
     root = environ.get("LAMBDA_TASK_ROOT", "")
     folders = [Path(root).resolve()] if root else []
-    # Lambda puts this entry there whether or not there are layers. A /opt of another kind of machine is not ours to read.
-    if str(layers / "python") in sys.path:
+    # Lambda puts this entry there whether or not there are layers, but where PYTHONPATH is the operator's, who may name one
+    # there. A /opt of another kind of machine is not ours to read.
+    told = environ.get("PYTHONPATH", "").split(os.pathsep)
+    if str(layers / "python") in sys.path or any(Path(entry).is_relative_to(layers) for entry in told):
         folders.append(layers.resolve())
-    source = getattr(sys.modules.get(_innermost(handler).__module__), "__file__", None)
-    file = Path(source or "").resolve()  # a module typed at a prompt has a name there and no file
+    module = _module_of(handler)
+    file = Path(getattr(module, "__file__", None) or "").resolve()  # one typed at a prompt has a name there and no file
     if file.is_file() and not any(file.is_relative_to(folder) for folder in folders):
-        folders.append(file.parent)
+        outer, *inner = module.__name__.split(".")
+        package = [folder for folder in file.parents[: len(inner) + 1] if folder.name == outer]
+        folders.append(package[-1] if package else file.parent)
     return folders
+
+
+def _module_of(handler: Any) -> Any:
+    target = _innermost(handler)
+    while isinstance(target, functools.partial):  # whose own is `functools`
+        target = _innermost(target.func)
+    return sys.modules.get(target.__module__)
 
 
 def _files(top: Path) -> Iterator[tuple[str, str]]:
     """
     Name and path of every file below `top`, through links to folders too, since Python imports through them.
 
+    A folder under several names is read under one; the others count by where they lead.
     Left out: this package, which changes no answer, and byte code that Python itself checks against the source.
     """
     seen = {os.path.realpath(top)}
     for folder, below, files in os.walk(top, followlinks=True):
         kept = []
-        for name in below:
-            real = os.path.realpath(os.path.join(folder, name))
-            if real not in seen and real != str(_OWN):  # a link may lead back up
+        for name in sorted(below):
+            path = os.path.join(folder, name)
+            real = os.path.realpath(path)
+            if real in seen:  # a link, which may lead back up
+                yield f"{path.removeprefix(str(top))}\0{os.path.relpath(real, top)}", os.devnull
+            elif real != str(_OWN):
                 seen.add(real)
                 kept.append(name)
-        below[:] = sorted(kept)
+        below[:] = kept
         for name in files:
             path = os.path.join(folder, name)
             if os.path.isfile(path) and (os.path.basename(folder) != "__pycache__" or _runs_unchecked(path)):

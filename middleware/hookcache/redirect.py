@@ -23,7 +23,7 @@ def handler_named(name: str) -> Callable[[Any, Any], Any]:
         ConfigurationError: there is none, or it is ours again.
     """
     module_name, _, attribute = name.replace("/", ".").rpartition(".")
-    if not module_name:
+    if not module_name or module_name.startswith("."):
         raise ConfigurationError(
             "HOOKCACHE_HANDLER must name the function's old handler, for example index.lambda_handler"
         )
@@ -54,5 +54,8 @@ def __getattr__(name: str) -> Any:
     """`handler` is made when the runtime asks for it, at cold start; importing this module alone needs no settings."""
     if name != "handler":
         raise AttributeError(name)
-    globals()["handler"] = made = redirected(os.environ)
+    try:
+        globals()["handler"] = made = redirected(os.environ)
+    except AttributeError as bug:  # the runtime takes one for "there is no handler", and says nothing of the bug
+        raise ImportError(f"HOOKCACHE_HANDLER: AttributeError: {bug}").with_traceback(bug.__traceback__) from None
     return made

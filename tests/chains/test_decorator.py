@@ -4,14 +4,16 @@ import functools
 import importlib
 import json
 import logging
+import os
 import sys
 
 import pytest
+from awslambdaric import bootstrap
 from ways import Chain
 
 import hookcache
 from fakes import FakeClock, FakeContext
-from hookcache import redirect
+from hookcache import decorator, redirect
 from hookcache.errors import ConfigurationError
 
 SETTINGS = {"HOOKCACHE_TABLE": "no-such-table", "HOOKCACHE_SECRET": "local", "HOOKCACHE_MODE": "off"}
@@ -62,6 +64,30 @@ def test_the_decorated_handler_keeps_its_name_and_its_original(context, capsys):
     assert "mode_off" == json.loads(capsys.readouterr().out)["reason"]
 
 
+@pytest.mark.parametrize("settings", [SETTINGS, None], ids=["given", "control: the process's own"])
+def test_the_processs_variables_tell_backends_apart_wherever_settings_come_from(settings, monkeypatch):
+    """P40: two functions of one package and two models share no answers."""
+    identities = []
+    monkeypatch.setattr(decorator, "in_process", lambda handler, identity, environ: identities.append(identity.digest))
+    for setting, value in SETTINGS.items():
+        monkeypatch.setenv(setting, value)
+    for model in ("a", "b", "a"):
+        monkeypatch.setenv("MODEL", model)
+        hookcache.cached(environ=settings)(plain_handler)
+
+    assert identities[0] == identities[2]
+    assert identities[0] != identities[1]
+
+
+def test_settings_that_are_given_are_the_only_ones(monkeypatch):
+    """P52: none of the process's own is mixed in."""
+    monkeypatch.setenv("HOOKCACHE_LEASE_SECONDS", "never")
+    hookcache.cached(environ=SETTINGS)(plain_handler)
+
+    with pytest.raises(ConfigurationError, match="HOOKCACHE_LEASE_SECONDS"):
+        hookcache.cached(environ={**SETTINGS, "HOOKCACHE_LEASE_SECONDS": "never"})(plain_handler)
+
+
 def above(handler):
     """Another decorator, as Powertools makes them, over a handler that is cached already."""
 
@@ -70,6 +96,19 @@ def above(handler):
         return handler(event, context)
 
     return logged
+
+
+def test_a_handler_that_takes_more_is_asked_itself_whenever_more_is_said(context, capsys):
+    """P1: what only its own code says is in no key, so neither a hit nor an entry may come of it; the type promises such calls."""
+
+    @hookcache.cached(name="reader", environ=SETTINGS)
+    def handler(event, context, tone="dry", *, pages=1):
+        return {"tone": tone, "pages": pages}
+
+    answers = [handler({}, context, "warm"), handler({}, context, pages=2), handler({}, context=context)]
+
+    assert [("warm", 1), ("dry", 2), ("dry", 1)] == [(answer["tone"], answer["pages"]) for answer in answers]
+    assert 1 == len(capsys.readouterr().out.splitlines())
 
 
 @pytest.fixture
@@ -125,11 +164,21 @@ class Instance:
     def __call__(self, event, context):
         return REPLY
 
+    def handle(self, event, context):
+        return REPLY
+
 
 @pytest.mark.parametrize(
     "handler",
-    [closure("a"), functools.partial(plain_handler), lambda event, context: REPLY, Instance()],
-    ids=["closure", "partial", "lambda", "instance"],
+    [
+        closure("a"),
+        functools.partial(plain_handler),
+        functools.update_wrapper(functools.partial(plain_handler), plain_handler),
+        lambda event, context: REPLY,
+        Instance(),
+        Instance().handle,
+    ],
+    ids=["closure", "partial", "partial under a name", "lambda", "instance", "method"],
 )
 def test_a_handler_that_shares_its_name_with_others_must_be_named(handler, context, capsys):
     """P1, P40: two closures of one function are two backends; without a name they would share answers."""
@@ -144,6 +193,8 @@ def test_a_handler_that_shares_its_name_with_others_must_be_named(handler, conte
     [
         ("", "must name the function's old handler"),
         ("lambda_handler", "must name the function's old handler"),
+        ("./index.lambda_handler", "must name the function's old handler"),
+        ("/index.lambda_handler", "must name the function's old handler"),
         ("hookcache.redirect.handler", "names hookcache's own handler"),
         ("no_such_module.lambda_handler", "there is no module no_such_module"),
         ("ways.no_such_handler", "has no no_such_handler"),
@@ -173,6 +224,39 @@ def test_an_attribute_that_the_redirected_function_lacks_itself_is_not_ours(tmp_
 
     with pytest.raises(AttributeError, match="no_such_name"):
         redirect.handler_named("has_a_bug.lambda_handler")
+
+
+@pytest.fixture
+def buggy(tmp_path, monkeypatch):
+    """The layer over a module that has a bug: what Lambda's own runtime client says of it, and where that happened."""
+    (tmp_path / "names_no_model.py").write_text("MODEL = None\nNAME = MODEL.lower()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    for name, value in (SETTINGS | {"HOOKCACHE_HANDLER": "names_no_model.lambda_handler"}).items():
+        monkeypatch.setenv(name, value)
+
+    def complaint():
+        with pytest.raises(Exception) as caught:
+            bootstrap._get_handler("hookcache.redirect.handler")
+        return caught.value, [entry.name for entry in caught.traceback]
+
+    return complaint
+
+
+def test_the_runtime_hears_of_a_bug_in_the_old_handlers_module(buggy):
+    """P52: with its words and its place; an AttributeError alone the runtime reports as a handler that is missing."""
+    error, places = buggy()
+
+    assert "HOOKCACHE_HANDLER: AttributeError: 'NoneType' object has no attribute 'lower'" == str(error)
+    assert "<module>" == places[-1]
+
+
+def test_control_an_attribute_error_is_taken_for_a_missing_handler(buggy, monkeypatch):
+    """P52, Control: the bug as it is."""
+    monkeypatch.setattr(redirect, "__getattr__", lambda name: redirect.redirected(os.environ))
+    error, _ = buggy()
+
+    assert "Handler 'handler' missing on module 'hookcache.redirect'" == error.msg
 
 
 def test_a_handler_in_a_folder_is_found_as_lambda_finds_it(tmp_path, monkeypatch):

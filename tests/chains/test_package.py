@@ -1,6 +1,7 @@
 """Who a backend in this very process is: what changes its identity, what does not, and what it costs (P40)."""
 
 import functools
+import importlib
 import os
 import py_compile
 import shutil
@@ -109,6 +110,20 @@ def test_what_differs_between_environments_of_one_deployment_does_not_count(iden
     assert identity() == identity(**{variable: "one"}) == identity(**{variable: "two"})
 
 
+def test_an_environments_own_name_does_not_count_wherever_a_tracer_has_written_it(identity):
+    """P40: as OpenTelemetry's layers do; what stands beside it counts, and so does the name of another environment."""
+
+    def traced(instance, within="{}", **more):
+        told = f"faas.name=x,faas.instance={within.format(instance)}"
+        own = {"AWS_LAMBDA_LOG_STREAM_NAME": instance, "OTEL_RESOURCE_ATTRIBUTES": told}
+        return identity(**own, LAMBDA_RESOURCE_ATTRIBUTES=told, **more)
+
+    one, two = "2026/11/30/[$LATEST]0a1b", "2026/11/30/[$LATEST]2c3d"
+
+    assert traced(one) == traced(two)
+    assert 4 == len({traced(one), traced(one, "{}-b"), traced(one, MODEL="b"), traced(one, two)})
+
+
 def test_byte_code_that_python_checks_is_left_out_and_byte_code_that_it_trusts_counts(root, identity):
     """P40: importing writes byte code, which must not make a second start miss; a trusted one runs in place of its source."""
     source = root / "lib" / "__init__.py"
@@ -132,6 +147,48 @@ def test_folders_behind_links_count_and_circles_end(root, tmp_path, identity):
     (shared / "rules.json").write_text("{}")
 
     assert before != identity()
+
+
+def test_a_folder_under_two_names_counts_by_both(root, identity):
+    """P40, S13: a release is often switched by a link beside it; which of the names is met first is the file system's affair."""
+    for release in ("aa", "zz"):
+        (root / release).mkdir()
+        (root / release / "prompt.txt").write_text(release)
+    identities = []
+    for release in ("aa", "zz", "aa"):
+        (root / "current").unlink(missing_ok=True)
+        (root / "current").symlink_to(release)
+        identities.append(identity())
+
+    assert identities[0] == identities[2]
+    assert identities[0] != identities[1]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_order_of_a_file_system_does_not_count(root, identity, monkeypatch, backwards):
+    """P40: a folder under two names is read under the same one wherever it is deployed."""
+    (root / "link").symlink_to("lib")
+    before, walk = identity(), os.walk
+
+    def walked(top, **how):
+        for folder, below, files in walk(top, **how):
+            below.sort(reverse=backwards)
+            yield folder, below, files
+
+    monkeypatch.setattr(os, "walk", walked)
+
+    assert before == identity()
+
+
+@pytest.mark.parametrize(("path", "counts"), [("{}/shared", True), ("/mnt:{}", True), ("{}-b", False), ("", False)])
+def test_layers_count_where_the_operators_own_path_names_them(tmp_path, identity, path, counts):
+    """P40: with a PYTHONPATH of one's own Lambda puts no layer on the module path by itself."""
+    layers = tmp_path / "opt"
+    (layers / "shared").mkdir(parents=True)
+    before = identity(layers=layers, PYTHONPATH=path.format(layers))
+    (layers / "shared" / "prompts.py").write_text("PROMPT = 'read more'")
+
+    assert counts == (before != identity(layers=layers, PYTHONPATH=path.format(layers)))
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["lambda", "another machine"])
@@ -222,6 +279,38 @@ def test_without_a_task_root_the_handlers_own_folder_counts(tmp_path, monkeypatc
     (folder / "prompt.txt").write_text("new")
 
     assert before != identity_of_package(reader_of_pages.lambda_handler, {})
+
+
+@pytest.fixture
+def packaged(tmp_path, monkeypatch):
+    """A handler in a package of a package, outside of the task root, as in a container image."""
+    folder = tmp_path / "function"
+    (folder / "pages_hook" / "handlers").mkdir(parents=True)
+    (folder / "pages_hook" / "handlers" / "ocr.py").write_text("def lambda_handler(event, context):\n    return 1\n")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    importlib.invalidate_caches()
+    yield folder, importlib.import_module("pages_hook.handlers.ocr").lambda_handler
+    for module in [name for name in sys.modules if name.partition(".")[0] == "pages_hook"]:
+        del sys.modules[module]
+
+
+@pytest.mark.parametrize(("place", "counts"), [("pages_hook/prompts.py", True), ("beside.py", False)])
+def test_without_a_task_root_the_whole_package_of_the_handler_counts(packaged, place, counts):
+    """P40: what its modules import from one another; what lies beside the package the docs leave to the operator."""
+    folder, handler = packaged
+    before = identity_of_package(handler, {"LAMBDA_TASK_ROOT": str(folder / "elsewhere")})
+    (folder / place).write_text("PROMPT = 'read more'")
+
+    assert counts == (before != identity_of_package(handler, {"LAMBDA_TASK_ROOT": str(folder / "elsewhere")}))
+
+
+def test_a_partial_is_found_where_its_function_is(packaged):
+    """G13: not where Python keeps `functools`: its library is no part of the package, and takes seconds to read."""
+    _, handler = packaged
+    partial = functools.partial(handler)
+
+    assert identity_of_package(partial, {}, "reader") == identity_of_package(handler, {}, "reader")
 
 
 def test_a_package_of_the_usual_size_costs_little_at_cold_start(tmp_path):
