@@ -14,7 +14,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import (
+    ClientError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
 
 from hookcache_ops.cli import main
 from hookcache_ops.ledger.book import Ledger
@@ -182,3 +188,41 @@ def test_what_aws_refuses_is_told_with_its_own_remedy(code, remedy, capsys, monk
     monkeypatch.setattr("boto3.client", refused)
     assert main(["report", "logs:/x"]) == 2
     assert capsys.readouterr().err.endswith(remedy + "\n")
+
+
+LOG_IN = "; set AWS_PROFILE and AWS_REGION, or log in\n"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "logs_in"),
+    [
+        (ProfileNotFound(profile="nope"), True),
+        (TokenRetrievalError(provider="sso", error_msg="Token has expired and refresh failed"), True),
+        (UnauthorizedSSOTokenError(), True),
+        (PartialCredentialsError(provider="env", cred_var="aws_secret_access_key"), True),
+        (ClientError({"Error": {"Code": "ExpiredTokenException", "Message": "no"}}, "Any"), True),
+        (ClientError({"Error": {"Code": "InvalidClientTokenId", "Message": "no"}}, "Any"), True),
+        (ClientError({"Error": {"Code": "ValidationError", "Message": "no"}}, "Any"), False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["report", "logs:/x"],
+        ["dashboard", "metrics:N"],
+        ["prices", "--check", "ssm:/x"],
+        ["doctor", "SSO-stack"],
+        ["doctor", "--function", "f"],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_who_is_not_logged_in_is_told_so_and_of_no_right(command, trouble, logs_in, capsys, monkeypatch):
+    """A login that is over is the commonest of all troubles: name, region and rights may all be as they should."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise trouble
+
+    monkeypatch.setattr("boto3.client", refused)
+    assert main(command) == 2
+    assert logs_in == capsys.readouterr().err.endswith(LOG_IN)

@@ -22,7 +22,17 @@ def told_by(error: Exception) -> str:
 _CURES = (
     (("AccessDenied", "not authorized"), ""),
     (
-        ("credentials", "ExpiredToken", "UnrecognizedClient", "security token", "SSO", "specify a region"),
+        (
+            *(
+                "redential",
+                "ExpiredToken",
+                "UnrecognizedClient",
+                "InvalidClientTokenId",
+                "security token",
+                "specify a region",
+            ),
+            *("SSO", "from sso", "TokenRetrieval", "config profile", "ProfileNotFound"),
+        ),
         "set AWS_PROFILE and AWS_REGION, or log in",
     ),
     (("Throttl", "TooManyRequests", "LimitExceeded", "Rate exceeded"), "wait a moment and try again"),
