@@ -21,6 +21,7 @@ def told_by(error: Exception) -> str:
 
 _CURES = (
     (("AccessDenied", "not authorized"), ""),
+    (("SSL validation failed", "SSLError"), "set AWS_CA_BUNDLE to a file with the roots of your network"),
     (
         (
             *(
@@ -37,7 +38,10 @@ _CURES = (
     ),
     (("Throttl", "TooManyRequests", "LimitExceeded", "Rate exceeded"), "wait a moment and try again"),
     (
-        ("Could not connect", "ConnectionError", "ConnectionClosed", "imeout", "timed out", "no reply"),
+        (
+            *("Could not connect", "ConnectionError", "ConnectionClosed", "imeout", "timed out", "no reply"),
+            *("connect to proxy", "ProxyConnection"),
+        ),
         "check the network and AWS_REGION",
     ),
 )
