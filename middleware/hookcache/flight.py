@@ -103,9 +103,7 @@ class Flights:
                 return Alone(Reason.UNLEASED)
             if not flight.over.wait(max(0.0, give_up - self._clock.elapsed())):
                 raise self._too_late()
-            ending = (
-                flight.ending
-            )  # read once: under a refusal the leader says one word at its start and one at its end
+            ending = flight.ending  # read once: under a refusal it is set when the leader begins, and again at its end
             if isinstance(ending, Alone) or (manner is Manner.FOLLOW and not isinstance(ending, Left)):
                 return ending
         notes = negative if manner is Manner.FOLLOW else ()  # who wants its own answer does ask the backend

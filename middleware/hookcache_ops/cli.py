@@ -146,6 +146,14 @@ def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMAN
         # Our reader, such as `head`, has seen enough.
         _drop_output()
         return INTERRUPTED
+    except ValueError as error:
+        if not str(error).startswith("Invalid endpoint: "):  # the SDK's own check of an address
+            raise
+        print(
+            f"hookcache: {error}; correct AWS_ENDPOINT_URL, or endpoint_url in the profile: http://HOST or https://HOST",
+            file=sys.stderr,
+        )
+        return BAD_INPUT
     except OSError as error:
         # No command foresaw it: a full disk behind `>`, a file that went away while it was read.
         where = f"{error.filename}: " if error.filename else ""

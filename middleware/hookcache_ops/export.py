@@ -23,6 +23,7 @@ from hookcache.overflow import Overflow
 from hookcache.settings import Settings
 from hookcache.spending import Spending
 from hookcache_ops.ledger.period import cure, told_by
+from hookcache_ops.output import living_line
 from hookcache_ops.reach import ReachError, variables_for
 from hookcache_ops.transfer import ExportFile, TransferError, check_place
 
@@ -77,6 +78,7 @@ def export(settings: Settings, file: ExportFile, clients: Any) -> None:
     try:
         _write(settings, file, clients, overflow, now_seconds)
     finally:
+        living_line()
         file.close()
 
 
@@ -94,8 +96,7 @@ def _write(settings: Settings, file: ExportFile, clients: Any, overflow: Overflo
         )
         alive = [item for item in reply["Items"] if not _is_over(item, now_seconds)]
         file.add([(item, _body(item, overflow)) for item in alive], reply.get("LastEvaluatedKey"))
-        if sys.stderr.isatty():
-            print(f"\r\033[Khookcache export: {file.entries:,} entries", end="", file=sys.stderr, flush=True)
+        living_line(f"hookcache export: {file.entries:,} entries")
     file.finish()
 
 

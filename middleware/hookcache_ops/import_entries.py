@@ -37,6 +37,7 @@ from hookcache.settings import Settings
 from hookcache.table import Found, TableTier
 from hookcache.value import replace
 from hookcache_ops.ledger.period import cure, told_by
+from hookcache_ops.output import living_line
 from hookcache_ops.reach import ReachError, patient_assembly, variables_for
 from hookcache_ops.transfer import Export, TransferError, read_export
 
@@ -168,11 +169,13 @@ def transfer(export: Export, old: Side, new: Side, counts: Counter[str], rollout
         TierUnavailable: a table or bucket failed; what was imported stays good.
     """
     orders: list[Orders] = []
-    for item, body in export:
-        orders = orders or [control.orders() for control in old.controls]
-        counts[_ending(item, body, orders, old, new, ("", *rollouts))] += 1
-        if sys.stderr.isatty():
-            print(f"\r\033[Khookcache import: {counts.total():,} entries", end="", file=sys.stderr, flush=True)
+    try:
+        for item, body in export:
+            orders = orders or [control.orders() for control in old.controls]
+            counts[_ending(item, body, orders, old, new, ("", *rollouts))] += 1
+            living_line(f"hookcache import: {counts.total():,} entries")
+    finally:
+        living_line()
 
 
 def _ending(item: Item, body: bytes | None, orders: list[Orders], old: Side, new: Side, rollouts: Sequence[str]) -> str:

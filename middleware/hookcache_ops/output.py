@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,12 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
         if isinstance(error, OSError):
             raise SourceError(f"{path}: {error.strerror}; choose a folder that exists and may be written") from error
         raise
+
+
+def living_line(text: str = "") -> None:
+    """Progress on a terminal, in the place of the line before; empty takes it away, or what is said next would stand behind it."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _mode_of(target: Path) -> int:

@@ -232,10 +232,9 @@ def _eraser_of(client: Any, function: str) -> str | None:
 
 def _unasked(error: BotoCoreError) -> str:
     """Why the SDK asked nobody, and the remedy."""
-    remedy = (
-        "check the network and AWS_REGION" if isinstance(error, (EndpointConnectionError, HTTPClientError)) else LOG_IN
-    )
-    return f"{told_by(error)}; {remedy}"
+    told = told_by(error)
+    unheard = isinstance(error, (EndpointConnectionError, HTTPClientError))
+    return f"{told}; {'check the network and AWS_REGION' if unheard else cure(told, LOG_IN)}"
 
 
 def _remedy(error: ClientError | BotoCoreError, function: str, denied: str) -> str:

@@ -109,6 +109,25 @@ class TestCommands:
         assert seen == [told or default]
         assert os.environ.get("AWS_DEFAULT_REGION") == default
 
+    def test_an_endpoint_that_is_no_address_is_one_line(self, monkeypatch, capsys):
+        """Status 2: the SDK raises a bare ValueError for a host without http:// before it; any other is a bug of ours."""
+        for name, value in (("ENDPOINT_URL", "localhost:4566"), ("REGION", "us-east-1"), ("CONFIG_FILE", os.devnull)):
+            monkeypatch.setenv(f"AWS_{name}", value)
+
+        assert main(["report", "logs:/x"]) == 2
+        assert capsys.readouterr().err == (
+            "hookcache: Invalid endpoint: localhost:4566; correct AWS_ENDPOINT_URL, or endpoint_url in the profile: "
+            "http://HOST or https://HOST\n"
+        )
+
+    def test_control_another_value_error_is_not_hidden(self, greet):
+        def run(args: argparse.Namespace) -> int:
+            raise ValueError("of ours")
+
+        greet.run = run
+        with pytest.raises(ValueError, match="of ours"):
+            main(["greet", "world"], REGISTRY)
+
     def test_ctrl_c_is_a_word_and_status_1(self, greet, capsys):
         def run(args: argparse.Namespace) -> int:
             raise KeyboardInterrupt

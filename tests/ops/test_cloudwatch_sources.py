@@ -14,7 +14,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import (
+    ClientError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ProxyConnectionError,
+    SSLError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
 
 from hookcache_ops.cli import main
 from hookcache_ops.ledger.book import Ledger
@@ -182,3 +190,70 @@ def test_what_aws_refuses_is_told_with_its_own_remedy(code, remedy, capsys, monk
     monkeypatch.setattr("boto3.client", refused)
     assert main(["report", "logs:/x"]) == 2
     assert capsys.readouterr().err.endswith(remedy + "\n")
+
+
+class Refusing:
+    """A client of any service whose every operation ends in one trouble."""
+
+    def __init__(self, trouble):
+        self._trouble = trouble
+
+    def __getattr__(self, operation):
+        def asked(*_, **__):
+            raise self._trouble
+
+        return asked
+
+
+LOG_IN = "; set AWS_PROFILE and AWS_REGION, or log in\n"
+COMMANDS = pytest.mark.parametrize(
+    "command",
+    [
+        ["report", "logs:/x"],
+        ["dashboard", "metrics:N"],
+        ["prices", "--check", "ssm:/x"],
+        ["doctor", "SSO-stack"],
+        ["doctor", "--function", "f"],
+        ["mode", "--show", "--function", "f"],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "logs_in"),
+    [
+        (ProfileNotFound(profile="nope"), True),
+        (TokenRetrievalError(provider="sso", error_msg="Token has expired and refresh failed"), True),
+        (UnauthorizedSSOTokenError(), True),
+        (PartialCredentialsError(provider="env", cred_var="aws_secret_access_key"), True),
+        (ClientError({"Error": {"Code": "ExpiredTokenException", "Message": "no"}}, "Any"), True),
+        (ClientError({"Error": {"Code": "InvalidClientTokenId", "Message": "no"}}, "Any"), True),
+        (ClientError({"Error": {"Code": "ValidationError", "Message": "no"}}, "Any"), False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+@COMMANDS
+def test_who_is_not_logged_in_is_told_so_and_of_no_right(command, trouble, logs_in, capsys, monkeypatch):
+    """A login that is over is the commonest of all troubles: name, region and rights may all be as they should."""
+
+    monkeypatch.setattr("boto3.client", lambda *_, **__: Refusing(trouble))
+    assert main(command) == 2
+    assert logs_in == capsys.readouterr().err.endswith(LOG_IN)
+
+
+@COMMANDS
+@pytest.mark.parametrize(
+    ("trouble", "remedy"),
+    [
+        (SSLError(endpoint_url="https://logs", error="self-signed certificate"), "set AWS_CA_BUNDLE to a file"),
+        (ProxyConnectionError(proxy_url="http://proxy", error="refused"), "check the network and AWS_REGION"),
+    ],
+    ids=["certificate", "proxy"],
+)
+def test_a_network_with_roots_or_a_proxy_of_its_own_is_no_missing_right(command, trouble, remedy, capsys, monkeypatch):
+    """Nobody was asked, so nobody refused anything."""
+
+    monkeypatch.setattr("boto3.client", lambda *_, **__: Refusing(trouble))
+    assert main(command) == 2
+    assert f"; {remedy}" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from hookcache.orders import Orders
 from hookcache_ops.cli import main
 from hookcache_ops.explain.deployed import DeployedError, look_up
 from hookcache_ops.explain.events import compare
+from hookcache_ops.explain.inputs import payloads
 from hookcache_ops.explain.recent import Distinct, Recent, Sample
 from hookcache_ops.explain.texts import difference_of
 from hookcache_ops.explain.told import changes_told, verdict_told
@@ -286,6 +287,18 @@ class TestCommand:
         assert "messages[0].content[0].text, line 2, character 21" in shown
         assert "[time stamp in the prompt]" in shown
         assert ["time_stamp"] == [change["cause"] for change in told["changes"]]
+
+    def test_an_event_that_an_editor_of_windows_wrote_is_an_event(self, tmp_path, capsys):
+        """Its byte order mark is no part of it, in a file of events beside a log neither."""
+        files = [tmp_path / "a.json", tmp_path / "b.json"]
+        for file in files:
+            file.write_text(json.dumps(event_of("OCR", [f"Read {file.name}."])), encoding="utf-8-sig")
+        beside = tmp_path / "payloads.jsonl"
+        beside.write_text(json.dumps({"request_id": "1", "event": event_of("OCR", [])}), encoding="utf-8-sig")
+
+        assert main(["explain", *map(str, files)]) == 0
+        assert "The two events have different keys; 1 difference" in capsys.readouterr().out
+        assert ["1"] == list(payloads([str(beside)], ["1"]))
 
     def test_two_receipts_and_one_request_of_a_log(self, rig, tmp_path, capsys):
         """P58: without content: the component, and that it differs in spacing alone."""

@@ -16,7 +16,7 @@ from hookcache.trace import components
 from hookcache_ops.cli import main
 from hookcache_ops.explain.findings import findings, switched
 from hookcache_ops.explain.losses import Losses
-from hookcache_ops.explain.screen import as_text
+from hookcache_ops.explain.screen import as_json, as_text
 from hookcache_ops.receipts import Reading, read_receipts
 from ops import receipt_samples as samples
 
@@ -39,13 +39,13 @@ def traced(event, outcome="miss", identity=b"1", generation="0", namespace="defa
     )
 
 
-def explained(receipts, tmp_path):
+def explained(receipts, tmp_path, memory_seconds=300.0):
     for number, receipt in enumerate(receipts):
         receipt["request_id"] = f"request {number}"
         receipt["_aws"]["Timestamp"] = samples.START_MS + number * HOUR_MS
     log = tmp_path / "log"
     log.write_text("".join(json.dumps(receipt) + "\n" for receipt in receipts))
-    losses = Losses()
+    losses = Losses(memory_seconds)
     for receipt in read_receipts([str(log)], Reading()):
         losses.add(receipt)
     return losses, *findings(losses)
@@ -369,3 +369,42 @@ def test_an_environment_that_kept_nothing_had_no_copy(tmp_path, told):
     assert {"environments": 1} == {
         each.cause.name: each.calls for each in findings(losses)[0] if each.cause.name in {"memory", "environments"}
     }
+
+
+def unpriced(receipt, **more):
+    """The same where nobody set a price: the units stand by name, the amounts are 0."""
+    return receipt | {"Cost": [0], "SavedCost": [0], "unpriced_units": {"inputTokens": 900}} | more
+
+
+def three_losses():
+    """A day's prompt with its time in it, thrice; one that expired; and a copy that another environment had."""
+    stamped = [first_text(page(0), f"Sum this up at 2026-11-21T10:{minute}:00Z.") for minute in (11, 12, 13)]
+    return [
+        *(traced(event) for event in stamped),
+        traced(page(1)),
+        traced(page(1), reason="expired", age_seconds=700_000),
+        traced(page(1), "hit_table", OwnCost=0.5),
+    ]
+
+
+def test_an_amount_at_prices_that_nobody_set_is_no_price(tmp_path):
+    """P55: never 0; and what the memory tier lost, which has its price always, stands last all the same."""
+    losses, found, needed = explained([unpriced(each) for each in three_losses()], tmp_path, memory_seconds=36_000)
+    told = as_text(losses, found, needed, ["log"])
+
+    assert "$0.00" not in told
+    assert "5 asked the backend (no price): 2 were first sights (no price), 3 need not have been (no price)." in told
+    assert "By calls lost:" in told
+    assert " 1. no price  " in told
+    assert "environments" == found[-1].cause.name
+    assert all(each["cost_unknown"] for each in as_json(losses, found, needed)["findings"][:-1])
+
+
+def test_control_an_amount_with_a_price_is_told_and_ranks(tmp_path):
+    losses, found, needed = explained(three_losses(), tmp_path, memory_seconds=36_000)
+    told = as_text(losses, found, needed, ["log"])
+
+    assert "5 asked the backend, for $0.05: 2 were first sights ($0.02), 3 need not have been ($0.03)." in told
+    assert "By money lost:" in told
+    assert "environments" == found[0].cause.name  # half a dollar here
+    assert not any(each["cost_unknown"] for each in as_json(losses, found, needed)["findings"])

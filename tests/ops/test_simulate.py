@@ -137,6 +137,25 @@ def test_net_savings_are_savings_less_own_cost(tmp_path, capsys):
     assert report["hits"] == round(actual["hit_ratio"] * told["log"]["requests"])
 
 
+def test_savings_at_prices_that_nobody_set_are_no_price(tmp_path, capsys):
+    """P55: never 0 less the own cost, which would tell of a loss; the same log with prices is told in money."""
+    log = list(LOGS["freshness"](200))
+    bare = {"Cost": [0], "SavedCost": [0], "unpriced_units": {"pages": 1}}
+    for unpriced, told_as in ((True, "no price"), (False, "$")):
+        receipts = [{**each, **(bare if unpriced else {})} for each in log]
+        path = str(write_log(receipts, tmp_path / told_as))
+        assert unpriced == simulate(capsys, path)["log"]["cost_unknown"]
+        page = tmp_path / "page.html"
+        assert 0 == cli.main(["simulate", path, "-o", str(page)])
+        lines = capsys.readouterr().out.splitlines()
+        rows = [line for line in lines if line.startswith(("actual", "deployed", "fresh", "memory x"))]
+
+        assert len(rows) >= 4
+        assert all((told_as in row) and ("-$" in row) <= (not unpriced) for row in rows)
+        assert unpriced == any("set HOOKCACHE_PRICES and HOOKCACHE_PRICE_AS" in line for line in lines)
+        assert unpriced == ("<td>no price</td>" in page.read_text())
+
+
 def test_checked_hits_are_paid_for_in_every_scenario(tmp_path, capsys):
     """P57, P59: a hit that also asked the backend spent and saved nothing, in the log and in its replay alike."""
     key, log = "a" * 16, [_miss(0, "a" * 16, OwnCost=1e-6)]
@@ -378,6 +397,7 @@ def test_payloads_of_the_host_are_keyed_by_content(tmp_path, capsys):
     assert {"bypass": 4, "miss": 3, "hit_memory": 6, "hit_table": 4} == _outcomes(deployed)
     assert {"miss": 4, "collapsed": 2, "hit_memory": 7, "hit_table": 4} == _outcomes(sampled)
     assert deployed["saved_cost"]["value"] == pytest.approx(10 * 0.004)
+    assert not told["log"]["cost_unknown"]
 
 
 @pytest.mark.parametrize(
@@ -406,6 +426,8 @@ def test_payloads_without_their_images_say_what_is_missing(tmp_path, capsys):
 
     assert {"bypass": 1} == _outcomes(told["scenarios"][0])
     assert any("--images" in note for note in told["notes"])
+    assert told["log"]["cost_unknown"]
+    assert any("set --prices and --price-as" in note for note in told["notes"])
 
 
 # ------------------------------------------------------------ samples

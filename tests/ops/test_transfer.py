@@ -2,8 +2,10 @@
 
 import argparse
 import copy
+import io
 import json
 from collections import Counter
+from contextlib import nullcontext
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -429,6 +431,23 @@ def test_an_export_that_went_on_says_so(old, tmp_path, capsys, monkeypatch):
     assert main(["export", "-o", str(path), "--function", "X"]) == 0
     assert "6 entries in" in (said := capsys.readouterr().out)
     assert "4 of them written by the run that was cut short" in said
+
+
+@pytest.mark.parametrize("cut_after", [None, 2], ids=["whole", "interrupted"])
+def test_a_terminal_is_left_with_no_half_line(cut_after, old, new, tmp_path, monkeypatch):
+    """Progress is taken away before anything else is said; it stood before the last line: `6 entries6 entries in FILE`."""
+    shown = io.StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stderr", shown)
+    path = tmp_path / "old.export"
+    with pytest.raises(KeyboardInterrupt) if cut_after else nullcontext():
+        exported(old, path, cut_after=cut_after)
+    if cut_after is None:
+        assert {"imported": 6} == imported(path, old, new)
+        assert "hookcache import: 6 entries" in shown.getvalue()
+
+    assert "hookcache export: 4 entries" in shown.getvalue()
+    assert shown.getvalue().endswith("\r\033[K")
 
 
 def test_the_wrong_wrapper_is_named_and_its_entries_are_not_called_damaged(old, new, tmp_path, capsys, monkeypatch):

@@ -26,6 +26,7 @@ from hookcache_ops.doctor.orders import orders
 from hookcache_ops.doctor.patient import Asker, Clients, NotExamined, Patient
 from hookcache_ops.doctor.price_rows import prices
 from hookcache_ops.doctor.rights import rights
+from hookcache_ops.ledger.period import cure
 
 EXAMPLE = """examples:
   hookcache doctor hookcache-chandra                        the stack's wrapper
@@ -178,7 +179,7 @@ def _of_stack(ask: Asker, stack: str) -> tuple[str, dict[str, str]]:
     try:
         found = ask(f"stack {stack}", "cloudformation", "describe_stacks", StackName=stack)
     except Unseen as trouble:
-        raise NotExamined(f"{trouble}; {remedy}") from None
+        raise NotExamined(f"{trouble}; {cure(trouble.needed, remedy)}") from None
     if not found or not found.get("Stacks"):
         raise NotExamined(f"there is no stack {stack}; {remedy}")
     outputs = {each["OutputKey"]: each["OutputValue"] for each in found["Stacks"][0].get("Outputs", [])}

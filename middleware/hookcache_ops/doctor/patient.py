@@ -23,6 +23,7 @@ from hookcache.errors import ConfigurationError
 from hookcache.log import LEVEL
 from hookcache.settings import PREFIX, Settings
 from hookcache_ops.doctor.finding import Unseen
+from hookcache_ops.ledger.period import cure
 
 T = TypeVar("T")
 
@@ -148,7 +149,8 @@ class Patient:
         try:
             found = self.ask(self.function, "lambda", "get_function_configuration", FunctionName=self.function)
         except Unseen as unseen:
-            raise NotExamined(f"{unseen}; check the name, AWS_PROFILE, AWS_REGION and the network") from None
+            remedy = cure(unseen.needed, "check the name, AWS_PROFILE, AWS_REGION and the network")
+            raise NotExamined(f"{unseen}; {remedy}") from None
         if found is None:
             raise NotExamined(f"there is no function {self.function} in this region; check the name and AWS_REGION")
         if "Error" in (found.get("Environment") or {}):

@@ -24,14 +24,16 @@ _HOLDERS = {
     "environments": "another environment had taken a copy, and the one that was asked had not, by their receipts",
     "": "guessed by size, for these receipts do not name their environment",
 }
+OF_MEMORY = frozenset({"memory", "environments"})
+"""These lose a table read each, and no call."""
 SHAPE_CAUSES = {"spacing": "spacing", "punctuation": "punctuation", "order": "attribute_order"}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """
-    One cause at one place. `cost` is in the currency of the price table; `at_most` where nobody can know how much of it
-    was lost. `once_ms` is the moment of a change that happened once; `variants` counts values of the changed component.
+    One cause at one place. `cost` is in the currency of the price table, and not known where `cost_unknown`; `at_most` where
+    nobody can know how much of it was lost. `once_ms` is the moment of a change that happened once; `variants` counts values of the changed component.
     """
 
     cause: Cause
@@ -40,6 +42,7 @@ class Finding:
     calls: int
     cost: float
     at_most: bool = False
+    cost_unknown: bool = False
     once_ms: int | None = None
     always: bool = False
     variants: int = 0
@@ -55,13 +58,22 @@ class Finding:
 
 
 def findings(losses: Losses, memory_bytes: int = MEMORY_BYTES) -> tuple[list[Finding], Tally]:
-    """The findings by money, then by calls; and the calls that were needed, for a request first seen then."""
+    """
+    The findings by money, then by calls; and the calls that were needed, for a request first seen then.
+
+    Calls whose price is not known stand before what the memory tier lost, which is a thousandth of a call.
+    """
     merged, needed = _near(losses)
     found = [_of_near(step, candidate, tally) for (step, candidate), tally in merged.items()]
     for place, tally in losses.tallies.items():
         found.append(_of_place(place, tally, losses, memory_bytes))
     needed.merge(losses.first_sights)
-    return sorted(found, key=lambda each: (-each.cost, -each.calls, each.step, each.where)), needed
+    unknown = any(each.cost_unknown for each in found)
+    return sorted(found, key=lambda each: _rank(each, unknown=unknown)), needed
+
+
+def _rank(found: Finding, *, unknown: bool) -> tuple[bool, float, int, str, str]:
+    return unknown and found.cause.name in OF_MEMORY, -found.cost, -found.calls, found.step, found.where
 
 
 def _near(losses: Losses) -> tuple[dict[tuple[str, Candidate], Tally], Tally]:
@@ -90,6 +102,7 @@ def _of_near(step: str, candidate: Candidate, tally: Tally) -> Finding:
         where=where_of(candidate),
         calls=tally.calls,
         cost=tally.cost,
+        cost_unknown=tally.cost_unknown,
         once_ms=once,
         always=always,
         variants=len(tally.values),
@@ -172,6 +185,7 @@ def _of_place(place: Place, tally: Tally, losses: Losses, memory_bytes: int) -> 
         calls=tally.calls,
         cost=cost,
         at_most=place.what == "bypass",
+        cost_unknown=tally.cost_unknown and place.what != "memory",
         first_ms=tally.first_ms,
         last_ms=tally.last_ms,
         milliseconds=milliseconds,

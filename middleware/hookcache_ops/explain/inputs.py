@@ -38,7 +38,7 @@ def given(name: str) -> Given:
     if path.is_dir() or path.stat().st_size > WHOLE_BYTES:
         return Given(name, "log", {})
     try:
-        text = path.read_bytes().decode("utf-8", "replace")
+        text = path.read_bytes().decode("utf-8-sig", "replace")  # editors of Windows begin a file with a mark
     except OSError as error:
         raise InputError(f"{name}: {error.strerror or error}; give a file that can be read") from None
     event = _event(text)
@@ -67,7 +67,7 @@ def payloads(sources: Sequence[str], wanted: Iterable[str]) -> dict[str, Mapping
     ids, found = set(wanted), dict[str, Mapping[str, Any]]()
     for source in sources:
         try:
-            with Path(source).open(encoding="utf-8", errors="replace") as lines:
+            with Path(source).open(encoding="utf-8-sig", errors="replace") as lines:
                 for line in lines:
                     pair = _payload(line, ids)
                     if pair is not None:

@@ -98,6 +98,11 @@ class Tally:
         if len(self.examples) < EXAMPLES:
             self.examples.append((earlier.request_id, receipt.request_id))
 
+    @property
+    def cost_unknown(self) -> bool:
+        """No unit of these calls has a price: what they cost is not 0, nobody knows it (P55)."""
+        return bool(self.unpriced) and not self.cost
+
     def merge(self, other: Tally) -> None:
         self.first_ms = min(filter(None, (self.first_ms, other.first_ms)), default=0)
         self.last_ms = max(self.last_ms, other.last_ms)

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from hookcache_ops.explain.findings import Finding
+from hookcache_ops.explain.findings import OF_MEMORY, Finding
 from hookcache_ops.explain.losses import HITS, Losses, Tally
-from hookcache_ops.ledger.render import count, millis, money, percent
+from hookcache_ops.ledger.render import UNKNOWN, count, millis, money, percent
 
 SHOWN = 10
 SCHEMA = 1
@@ -36,6 +36,7 @@ def as_json(losses: Losses, found: Sequence[Finding], needed: Tally) -> dict[str
         "hits": sum(losses.outcomes[name] for name in HITS),
         "backend_calls": losses.asked.calls,
         "backend_cost": _amount(losses.asked.cost),
+        "cost_unknown": losses.asked.cost_unknown,
         "first_sights": {"calls": needed.calls, "cost": _amount(needed.cost)},
         "lost_cost": _amount(sum(each.cost for each in found if not each.at_most)),
         "untraced_misses": losses.untraced,
@@ -53,6 +54,7 @@ def _finding(found: Finding) -> dict[str, Any]:
         "where": found.where,
         "calls": found.calls,
         "cost": _amount(found.cost),
+        "cost_unknown": found.cost_unknown,
         "at_most": found.at_most,
         "changed_once": _iso(found.once_ms) if found.once_ms else None,
         "changes_always": found.always,
@@ -98,21 +100,28 @@ def as_text(
 def _head(losses: Losses, found: Sequence[Finding], needed: Tally) -> list[str]:
     requests = sum(losses.outcomes.values())
     hits = sum(losses.outcomes[name] for name in HITS)
-    lost = [each for each in found if not each.at_most and each.cause.name not in {"memory", "environments"}]
-    asked = f"{count(losses.asked.calls)} asked the backend, for {money(losses.asked.cost)}"
-    were_needed = f"{count(needed.calls)} were first sights ({money(needed.cost)})"
-    wasted = f"{count(sum(each.calls for each in lost))} need not have been ({money(sum(each.cost for each in lost))})"
+    lost = [each for each in found if not each.at_most and each.cause.name not in OF_MEMORY]
+    lost_cost = sum(each.cost for each in lost)
+    unknown = any(each.cost_unknown for each in lost) and not lost_cost
+    paid = f" ({UNKNOWN})" if losses.asked.cost_unknown else f", for {money(losses.asked.cost)}"
+    asked = f"{count(losses.asked.calls)} asked the backend{paid}"
+    were_needed = f"{count(needed.calls)} were first sights ({_told(needed.cost, unknown=needed.cost_unknown)})"
+    wasted = f"{count(sum(each.calls for each in lost))} need not have been ({_told(lost_cost, unknown=unknown)})"
     return [
         f"{count(requests)} requests, {count(hits)} answered from the cache ({percent(hits / requests)}).",
         f"{asked}: {were_needed}, {wasted}.",
         "" if found else "Nothing was lost that this log can show.",
-        *(["By money lost:"] if found else []),
+        *([f"By {'calls' if losses.asked.cost_unknown else 'money'} lost:"] if found else []),
     ]
+
+
+def _told(cost: float, *, unknown: bool) -> str:
+    return UNKNOWN if unknown else money(cost)
 
 
 def headline(found: Finding) -> str:
     """`$12.40   time stamp in the prompt: 312 Extraction misses differ only in text block 2`."""
-    amount = f"{'at most ' if found.at_most else ''}{money(found.cost)}"
+    amount = f"{'at most ' if found.at_most and not found.cost_unknown else ''}{_told(found.cost, unknown=found.cost_unknown)}"
     return f"{amount}  {found.cause.title}: {sentence(found)}"
 
 
@@ -152,7 +161,7 @@ def pattern(found: Finding) -> list[str]:
         lines.append(f"another value on every request ({count(found.variants)} of them){like}")
     elif found.variants > 1 and not found.functions:
         lines.append(f"{count(found.variants)} values over {count(found.groups)} otherwise equal requests")
-    if found.cause.name in {"memory", "environments"}:
+    if found.cause.name in OF_MEMORY:
         lines.append(f"{millis(found.milliseconds / found.calls)} each beyond a memory hit, and table reads")
     return lines
 

@@ -21,13 +21,27 @@ def told_by(error: Exception) -> str:
 
 _CURES = (
     (("AccessDenied", "not authorized"), ""),
+    (("SSL validation failed", "SSLError"), "set AWS_CA_BUNDLE to a file with the roots of your network"),
     (
-        ("credentials", "ExpiredToken", "UnrecognizedClient", "security token", "SSO", "specify a region"),
+        (
+            *(
+                "redential",
+                "ExpiredToken",
+                "UnrecognizedClient",
+                "InvalidClientTokenId",
+                "security token",
+                "specify a region",
+            ),
+            *("SSO", "from sso", "TokenRetrieval", "config profile", "ProfileNotFound"),
+        ),
         "set AWS_PROFILE and AWS_REGION, or log in",
     ),
     (("Throttl", "TooManyRequests", "LimitExceeded", "Rate exceeded"), "wait a moment and try again"),
     (
-        ("Could not connect", "ConnectionError", "ConnectionClosed", "imeout", "timed out", "no reply"),
+        (
+            *("Could not connect", "ConnectionError", "ConnectionClosed", "imeout", "timed out", "no reply"),
+            *("connect to proxy", "ProxyConnection"),
+        ),
         "check the network and AWS_REGION",
     ),
 )

@@ -34,6 +34,7 @@ class Log:
         guessed_environments: requests whose environment the log does not name; it follows from their times.
         keys: by step, how many requests have a key and a trace, and how many a key alone.
         keyless: sampling requests of receipts, which have no key and stay bypassed.
+        unpriced: requests with a unit that has no price; of payloads, all of them where no price table was given.
     """
 
     sample: Sample
@@ -46,6 +47,7 @@ class Log:
     traced: int = 0
     keyless: int = 0
     unread_images: int = 0
+    unpriced: int = 0
     first_ms: int = 0
     last_ms: int = 0
     payloads: bool = False
@@ -66,6 +68,11 @@ class Log:
         count_logged(self.tally, request)
         self.experience.add(request)
         self.sample.add(request)
+
+    @property
+    def cost_unknown(self) -> bool:
+        """No unit of the log has a price: what was spent and saved is not 0, nobody knows it (P55)."""
+        return bool(self.unpriced) and not self.tally.total(lambda sums: sums.spent + sums.saved)
 
     def close(self) -> Log:
         """All is read: order the sample, and learn what each of its keys' answers is like."""
@@ -100,6 +107,7 @@ def read_log(
             named=receipt.members.get("environment"),
         )
         log.experience.gigabytes = max(log.experience.gigabytes, function_gigabytes(receipt))
+        log.unpriced += bool(receipt.members.get("unpriced_units"))
         log.add(reader.request(receipt, environment))
     log.environments, log.guessed_environments = environments.count, environments.guessed
     return log.close()

@@ -62,6 +62,7 @@ class Payloads:
         self._files: dict[str, ImageDigest] = {}
         self._environments = Environments()
         self.unread_images = 0
+        self.priced = prices is not None
 
     @property
     def environments(self) -> int:
@@ -198,6 +199,7 @@ def read_payloads(
                 reading.receipts += 1
                 log.add(request)
     log.environments, log.unread_images = payloads.environments, payloads.unread_images
+    log.unpriced = 0 if payloads.priced else log.requests
     return log.close()
 
 

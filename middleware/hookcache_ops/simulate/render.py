@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hookcache.outcome import Outcome
-from hookcache_ops.ledger.render import count, millis, money, percent
+from hookcache_ops.ledger.render import UNKNOWN, count, millis, money, percent
 from hookcache_ops.simulate.verdict import disagreement, figures
 from hookcache_ops.simulate.whatifs import UNTRACED, mebibytes, never_seen
 
@@ -41,6 +41,7 @@ def to_json(verdict: Verdict, log: Log, points: Sequence[Point], base: Deployed)
             "environments": base.scenario.environments or log.environments,
             "guessed_environments_of": log.guessed_environments,
             "payloads": log.payloads,
+            "cost_unknown": log.cost_unknown,
             "traced": log.traced,
             "lines": log.reading.lines,
             "duplicates_dropped": log.reading.duplicates,
@@ -119,7 +120,7 @@ def rows(verdict: Verdict, log: Log) -> list[tuple[str, list[str]]]:
     """Name and cells of each line: what was, the deployed settings replayed, and the what-ifs."""
     found = [] if log.payloads else [("actual", _cells_of_actual(log))]
     for told in verdict.told:
-        cells = _cells(figures(told), is_money=verdict.measure != "backend_calls")
+        cells = _cells(figures(told), is_money=verdict.measure != "backend_calls", unknown=log.cost_unknown)
         name = told.scenario.name + (" (replayed)" if told is verdict.deployed else "")
         found.append((name, cells))
     return found
@@ -133,19 +134,20 @@ def _cells_of_actual(log: Log) -> list[str]:
         percent(actual["hit_ratio"]),
         *shares,
         count(actual["backend_calls"]),
-        money(actual["net_savings"]),
+        UNKNOWN if log.cost_unknown else money(actual["net_savings"]),
         "",
         *times,
     ]
 
 
-def _cells(told: Mapping[str, Any], *, is_money: bool) -> list[str]:
+def _cells(told: Mapping[str, Any], *, is_money: bool, unknown: bool) -> list[str]:
     shares = [_percent(told["by_tier"][outcome.value]) for _, outcome in _TIERS]
     latency = told["latency_ms"]
     times = [millis(latency[name]) if latency else "–" for name in ("mean", "p50", "p99")]
     calls, net, gain = told["backend_calls"], told["net_savings"], told["gain"]
     shown = _money(gain) if is_money else _count(gain)
-    return [_percent(told["hit_ratio"]), *shares, _count(calls), _money(net), shown, *times]
+    saved = UNKNOWN if unknown else _money(net)
+    return [_percent(told["hit_ratio"]), *shares, _count(calls), saved, shown, *times]
 
 
 def _percent(figure: Mapping[str, float]) -> str:
@@ -186,6 +188,7 @@ def notes(verdict: Verdict, log: Log, base: Deployed) -> list[str]:
             f"The replay of the deployed settings counts {percent(apart)} of the requests otherwise than the log does: "
             "say with --deployed what the wrapper is set to."
         )
+    found += _about_prices(log)
     found.extend(_about_traces(log))
     if log.keyless:
         found.append(
@@ -214,6 +217,13 @@ def _about_traces(log: Log) -> Iterator[str]:
             f"{count(untraced)} requests have a key and no trace, others of their step have both: a sample may hold only one kind of a "
             "key's requests, and what it tells is off by more than it says. Take --since the trace was switched on, or --sample exact."
         )
+
+
+def _about_prices(log: Log) -> list[str]:
+    if not log.unpriced:
+        return []
+    where = "--prices and --price-as" if log.payloads else "HOOKCACHE_PRICES and HOOKCACHE_PRICE_AS"
+    return [f"{count(log.unpriced)} requests have units without a price, which are in no amount: set {where}."]
 
 
 def _about_environments(log: Log, base: Deployed) -> str:
