@@ -6,6 +6,7 @@ One SDK attempt: the host asks up to eight times by itself, and every attempt of
 """
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError, ReadTimeoutError
 from botocore.parsers import ResponseParserError
 from deadline import Deadline, within
+from idle import Idle
 from urllib3.exceptions import HTTPError
 
 CONNECT_SECONDS = 10
@@ -56,9 +58,24 @@ def config(read_seconds: float, attempts: int = 1) -> Config:
     )
 
 
+class Rested:
+    """
+    A boto3 client that closes its connections before it is used after a rest. It opens new ones by itself; on one that died
+    while the environment was frozen a call that is made once would fail, or wait in vain for all of its time.
+    """
+
+    def __init__(self, client: Any, now: Callable[[], float] = time.time) -> None:
+        self._client, self._idle = client, Idle(now)
+
+    def __getattr__(self, operation: str) -> Any:
+        if self._idle.too_long():
+            self._client.close()
+        return getattr(self._client, operation)
+
+
 def s3_client(clients: Callable[..., Any] = boto3.client) -> Any:
     """For page images: reading again costs nothing, so it may be tried twice."""
-    return clients("s3", config=config(IMAGE_SECONDS, attempts=2))
+    return Rested(clients("s3", config=config(IMAGE_SECONDS, attempts=2)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +115,7 @@ class AwsService:
         """
         seconds = number(environment, "REQUEST_TIMEOUT", request_seconds, 1, 890)
         prose = choice(environment, "ERROR_DETAIL", ("type", "full")) == "full"
-        return cls(name, clients(service, config=config(seconds)), seconds, remedies, prose)
+        return cls(name, Rested(clients(service, config=config(seconds))), seconds, remedies, prose)
 
     def call(self, operation: str, deadline: Deadline, stream: str = "", **parameters: Any) -> dict[str, Any]:
         """

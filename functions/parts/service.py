@@ -28,6 +28,7 @@ from backend_errors import (
 )
 from backend_settings import number
 from deadline import Deadline, within
+from idle import Idle
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class Service:
 
     Args:
         request_seconds: longest wait for one reply.
-        now: wall clock in epoch seconds, for a `Retry-After` that names a date.
+        now: wall clock in epoch seconds, for a `Retry-After` that names a date, and for connections that were idle.
     """
 
     name: str
@@ -93,6 +94,10 @@ class Service:
     retries: Retries
     now: Callable[[], float]
     pool: Any = field(default_factory=lambda: urllib3.PoolManager(retries=False))
+    idle: Idle = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.idle = Idle(self.now)
 
     @classmethod
     def of(cls, name: str, environment: Mapping[str, str], request_seconds: float) -> "Service":
@@ -170,6 +175,8 @@ class Service:
     def _send(
         self, method: str, url: str, headers: Mapping[str, str], seconds: float, body: Mapping[str, Any]
     ) -> Reply:
+        if self.idle.too_long():
+            self.pool.clear()  # it opens new connections by itself
         answer = self.pool.request(
             method,
             url,

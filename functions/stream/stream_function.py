@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from backend_errors import BadRequestError, SettingsError
@@ -27,7 +27,8 @@ from converse_source import ConverseStreamSource
 from sampling import CHOICES
 
 from hookcache.assembly import Assembly
-from hookcache.backend import spelt
+from hookcache.backend import ClientPool, spelt
+from hookcache.clock import Clock
 from hookcache.errors import type_of
 from hookcache.hook import CachingHook
 from hookcache.package import identity_of_package
@@ -139,14 +140,18 @@ def _parsed(response: Any) -> Any:
     return json.loads(response) if isinstance(response, bytes) else response
 
 
-@cache
-def _bedrock() -> Any:
+def bedrock(clock: Clock | None = None) -> Callable[[], Any]:
+    """Gives the one bedrock-runtime client; its connections are not trusted after a rest, for nothing is asked twice (F32)."""
+    return partial(ClientPool(_bedrock, clock), READ_SECONDS)
+
+
+def _bedrock(read_seconds: float) -> Any:
     import boto3  # loaded by the first miss: no hit pays for it
     from botocore.config import Config
 
     limits = Config(
         connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
+        read_timeout=read_seconds,
         retries={"total_max_attempts": 1, "mode": "standard"},  # an attempt that was lost on the way may be paid for
         tcp_keepalive=True,
     )
@@ -178,7 +183,7 @@ def function(environ: Mapping[str, str]) -> StreamFunction:
         return converse_request(event, lambda block: fetch(assembly.clients.s3(), block), **chosen)
 
     prose = choice(environ, "ERROR_DETAIL", ("type", "full")) == "full"
-    source = ConverseStreamSource(_bedrock, request_of, prose=prose)
+    source = ConverseStreamSource(bedrock(), request_of, prose=prose)
     return StreamFunction(assembly.hook(source, identity_of_package(ConverseStreamSource.invoke, environ)))
 
 

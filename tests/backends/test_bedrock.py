@@ -518,6 +518,7 @@ class TestInvoke:
     [
         ({"TARGET_MODEL_ID": ""}, "TARGET_MODEL_ID"),
         ({"GUARDRAIL_ID": "g"}, "GUARDRAIL_VERSION"),
+        ({"GUARDRAIL_VERSION": "1"}, "GUARDRAIL_ID"),
         ({"BEDROCK_API": "chat"}, "BEDROCK_API"),
         ({"SAMPLING": "top_p"}, "SAMPLING"),
         ({"MODEL_FIELDS": "[]"}, "MODEL_FIELDS"),

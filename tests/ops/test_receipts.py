@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
+import time
 from decimal import Decimal
 
 import pytest
@@ -15,6 +17,7 @@ from hookcache.outcome import Outcome
 from hookcache.prices import Prices
 from hookcache.spending import Spending
 from hookcache_ops.cli import main
+from hookcache_ops.ledger.forms import records_in
 from hookcache_ops.ledger.seen import SeenRequests
 from hookcache_ops.receipts import Period, Reading, SourceError, read_receipts
 from ops import receipt_samples as samples
@@ -156,6 +159,18 @@ def test_a_csv_line_that_cannot_be_read_is_damage(line, tmp_path):
     assert (2, 1) == (len(found), reading.damaged)
 
 
+def test_a_long_text_without_an_end_is_stepped_over_at_once():
+    """T10: as long as a log event may be. Control: a pattern that looks again from each quote takes longer for a 32nd of it."""
+    again_and_again = re.compile(r'"(?:[^"\\]|\\.)*"')
+    began = time.process_time()
+    found = list(records_in('x"_aws' + 128_000 * '\\"'))
+    stepped = time.process_time()
+    list(again_and_again.finditer('x"_aws' + 4_000 * '\\"'))
+
+    assert found == []
+    assert stepped - began < time.process_time() - stepped
+
+
 @pytest.mark.parametrize("time", ["Infinity", "1e30", "-1", "NaN"])
 def test_a_time_that_is_none_is_damage(time, tmp_path, capsys):
     """P31: counted as a damaged line, and the others are reported."""
@@ -165,6 +180,48 @@ def test_a_time_that_is_none_is_damage(time, tmp_path, capsys):
     assert 0 == main(["report", str(tmp_path / "log"), "--json"])
     reading = json.loads(capsys.readouterr().out)["reading"]
     assert (1, 1) == (reading["receipts"], reading["damaged_lines"])
+
+
+@pytest.mark.parametrize(
+    "command", [["explain"], ["simulate"], ["dashboard", "-o", "{}/page.html"], ["report"], ["review"]]
+)
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *(
+            {name: value}
+            for name in ("outcome", "reason", "refusal", "environment", "mode", "key_id")
+            for value in ({}, [1])
+        ),
+        *({"entry_bytes": value} for value in ("many", [1], {"a": 1}, float("inf"), -1)),
+    ],
+    ids=str,
+)
+def test_a_member_of_another_kind_ends_no_command(odd, command, tmp_path, capsys):
+    """A log may hold any line: what is no word or no number there is as none."""
+    first = samples.receipt("miss", request_id="first")
+    second = first | {"request_id": "odd", "key_id": "fedcba9876543210"} | odd
+    (tmp_path / "log").write_text(f"{json.dumps(first)}\n{json.dumps(second)}\n")
+    status = main([command[0], str(tmp_path / "log"), *(word.format(tmp_path) for word in command[1:])])
+
+    assert status in {0, 1}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"key_id": "\ud83d"},
+        {"key_id": "", "request_id": "\ud83d"},
+        {"backend_version": "\ud83d", "function": "\ud83d"},
+        {"components": {"images": ["\ud83d"], "identity": "\ud83d"}},
+    ],
+    ids=lambda odd: " ".join(odd),
+)
+def test_half_a_character_ends_no_simulation(odd, tmp_path, capsys):
+    """A log may hold any line: the words of one that is not ours are taken as they are spelt."""
+    (tmp_path / "log").write_text(json.dumps(samples.receipt("miss", context="\ud83d") | odd) + "\n")
+
+    assert 0 == main(["simulate", str(tmp_path / "log"), "--json"])
 
 
 def test_numbers_may_be_plain_or_lists(tmp_path):

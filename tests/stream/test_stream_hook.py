@@ -15,7 +15,7 @@ from backend_errors import BadRequestError
 from botocore.exceptions import EventStreamError
 from converse_events import Assembled
 from converse_source import ConverseStreamSource
-from stream_function import StreamFunction, call_of
+from stream_function import StreamFunction, bedrock, call_of
 from stream_response import Stream
 from stream_runtime import Context, Invocation
 
@@ -375,3 +375,25 @@ def test_a_whole_answer_is_checked_all_the_same(make_stream_rig: Callable[..., S
         streams.call(asked(), streams=False)
 
     assert 2 == streams.model.calls
+
+
+@pytest.mark.parametrize(("seconds", "closed"), [(600, 1), (59, 0)], ids=["promise", "control"])
+def test_the_model_is_not_asked_over_connections_of_before_a_freeze(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, closed: int
+) -> None:
+    """F32: the model is asked once, and a dead connection that nobody hung up on would be listened to for 300 s."""
+    made: list[SimpleNamespace] = []
+
+    def make(name: str, config: Any) -> SimpleNamespace:
+        made.append(SimpleNamespace(name=name, seconds=config.read_timeout, closed=0))
+        made[-1].close = lambda: setattr(made[-1], "closed", made[-1].closed + 1)
+        return made[-1]
+
+    monkeypatch.setattr("boto3.client", make)
+    clock = FakeClock()
+    client = bedrock(clock)
+    client()
+    clock.freeze(seconds)
+
+    assert client() is made[0]
+    assert [("bedrock-runtime", 300.0, closed)] == [(each.name, each.seconds, each.closed) for each in made]

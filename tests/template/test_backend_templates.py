@@ -138,6 +138,20 @@ def test_every_variable_that_it_sets_is_one_that_the_function_reads(name, backen
             assert variable in told
 
 
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        ({}, False),
+        ({"GuardrailId": "abc123", "GuardrailVersion": "1"}, False),
+        ({"GuardrailId": "abc123"}, True),
+        ({"GuardrailVersion": "1"}, True),
+    ],
+)
+def test_half_a_guardrail_is_refused_before_anything_is_created(given, refused, backend_templates):
+    """B22: the function would not start (test_bedrock.py), and every page fail."""
+    assert bool(Stack(backend_templates["bedrock"], given).refusals) is refused
+
+
 def test_what_functions_share_is_written_once():
     """A module of functions/parts stands in a function's folder as a link, never as a copy that could fall behind."""
     parts = ROOT / "functions" / "parts"

@@ -205,6 +205,13 @@ def test_every_variable_that_it_sets_is_one_that_the_function_reads(stream_templ
 
 
 @pytest.mark.prove
+@pytest.mark.parametrize("half", ["GuardrailId", "GuardrailVersion"])
+def test_half_a_guardrail_is_refused_before_anything_is_created(stream_template: Template, half: str) -> None:
+    """B22: the function would not start. Control: both are taken, and neither."""
+    assert [] != Stack(stream_template, {**GIVEN, half: ALL[half]}).refusals
+    assert [] == Stack(stream_template, GIVEN).refusals + Stack(stream_template, ALL).refusals
+
+
 def test_it_validates(sam_environment: Path, quiet_environment: dict[str, str]) -> None:
     """Issue D: `sam validate --lint`."""
     run = subprocess.run(

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from hookcache_ops.cli import main
+from hookcache_ops.local.lambda_service import Function
 from hookcache_ops.local.router import Router
 from hookcache_ops.local.step_functions import SUBSTITUTION
 from hookcache_ops.workflow import NAMES, Row, down, given, trouble_of, twice
@@ -202,6 +203,19 @@ class TestOnTheInterpreter:
         second, calls = stage.run("cached-task", given(stage, "cached-task", ()))
 
         assert (first.status, second.status, calls) == ("FAILED", "SUCCEEDED", 1)
+
+    @pytest.mark.parametrize("usage", [{}, {"usage": {"pages": 1}}], ids=["promise", "control"])
+    def test_an_answer_of_a_backend_that_counts_nothing_is_not_lost(self, stage, tmp_path, usage):
+        """Contract 4.1: a usage may be absent."""
+        answer = {"output": {"message": {"role": "assistant", "content": [{"text": "read"}]}}, **usage}
+        name = f"GENAIIDP-says-{len(usage)}"
+        (tmp_path / "app.py").write_text(f"def lambda_handler(event, context):\n    return {answer!r}\n")
+        stage._aws.functions.add(Function(name, tmp_path))
+        names = {"OcrFunction": name, "PromptFunction": name, "FailuresTable": "none"}
+        machine = stage._steps.create(FOLDER / "cached-task.asl.json", names)
+        execution = stage._steps.run(machine, {"messages": []})
+
+        assert ("SUCCEEDED", {"text": "read", "usage": usage.get("usage", {})}) == (execution.status, execution.output)
 
     def test_a_page_that_fails_is_noted_in_the_engines_table(self, stage):
         """The other pages' run ends well; the note holds the error's name and nothing of the page."""

@@ -197,7 +197,7 @@ class _Reader:
         sign, rest = rest[0], rest[1:]
         if sign == "in":
             end = rest.index("]") if "]" in rest else 0
-            among = {_literal(word) for word in rest[1:end] if word != ","}
+            among = [_literal(word) for word in rest[1:end] if word != ","]  # no set: a member may be an object
             return (lambda record: read(record) in among), rest[end + 1 :]
         if sign not in _COMPARE:
             raise QueryError(f"{sign!r} is no comparison known here")

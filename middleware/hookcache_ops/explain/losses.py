@@ -14,6 +14,7 @@ Bounded: tallies by cause, step and place; what was seen before in `Recent` stor
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -37,9 +38,9 @@ STORES = ASKED - {"stale"}
 """These keep their answer, unless it was refused."""
 READ_ONLY = "read_only"
 """A mode that keeps no answer; its receipts bear no refusal."""
-ABSENT = frozenset({"absent", ""})
-UNTOLD = ABSENT | {"not_looked_up", "throttled"}
-"""Reasons of a miss that do not say that there ever was an answer."""
+ABSENT = ("absent", "")
+UNTOLD = (*ABSENT, "not_looked_up", "throttled")
+"""Reasons of a miss that do not say that there ever was an answer. No sets: a member of an odd line may be an object."""
 CHOSEN = frozenset({"mode_off", "requested"})
 """Bypasses that somebody asked for."""
 AGELESS = 1e10
@@ -223,7 +224,7 @@ class Losses:
             self._window, self._window_bytes = window, 0
         if seen.kept and seen.window != window:
             seen.window = window
-            self._window_bytes += int(receipt.members.get("entry_bytes") or 0)
+            self._window_bytes += _entry_bytes(receipt)
             self.working_set_bytes = max(self.working_set_bytes, self._window_bytes)
 
     def _meet(self, receipt: Receipt, seen: Seen) -> None:
@@ -264,6 +265,12 @@ def _born_ms(receipt: Receipt) -> int | None:
     if isinstance(age, int | float) and 0 <= age < AGELESS:
         return round(receipt.time_ms - age * 1000)
     return round(_began_ms(receipt)) if receipt.outcome in STORES and not _refusal(receipt) else None
+
+
+def _entry_bytes(receipt: Receipt) -> int:
+    """The size of the kept answer; 0 where the member is no number of bytes."""
+    size = receipt.members.get("entry_bytes")
+    return int(size) if isinstance(size, int | float) and 0 <= size < math.inf else 0
 
 
 def _refusal(receipt: Receipt) -> str:

@@ -21,7 +21,8 @@ _HEAD = re.compile(r'\{"_aws":\s*\{"Timestamp":\s*(\d{10,14}),\s*"CloudWatchMetr
 _PLAIN = re.compile(_HEAD.pattern.encode())
 _DIRECT = re.compile(r'\{"_aws":')
 _OPENING = re.compile(r"[\[{]")
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+# One without an end is stepped over as well: to look again from each quote within it would take time by its square.
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?')
 _decode = json.JSONDecoder().raw_decode
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hookcache.errors import ConfigurationError
+from hookcache.frames import utf8
 from hookcache.policy import Mode
 from hookcache.request import METERED_CONTEXTS
 from hookcache.settings import ANY_CONTEXT, PREFIX, Settings
@@ -88,7 +89,7 @@ class Scenario:
             key = request.whole
         if key is None or not self.split:
             return key
-        return short(key, (request.function if self.split == "function" else request.context).encode())
+        return short(key, utf8(request.function if self.split == "function" else request.context))
 
     def environment_of(self, request: Request) -> int:
         if self.environments is None:

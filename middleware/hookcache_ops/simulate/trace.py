@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hookcache.entry import held_bytes
+from hookcache.frames import utf8
 from hookcache.key import CacheKey
 from hookcache.outcome import Outcome, Reason
 from hookcache.prices import OWN_PRICES
@@ -119,7 +120,7 @@ class ReceiptReader:
             key=key,
             whole=whole,
             images=images,
-            place=place_of(images or whole or key or receipt.request_id.encode()),
+            place=place_of(images or whole or key or utf8(receipt.request_id)),
             context=receipt.step,
             function=receipt.function,
             environment=environment,
@@ -155,7 +156,7 @@ def _digest(shown: object) -> CacheKey | None:
     try:
         return CacheKey(bytes.fromhex(shown))
     except ValueError:
-        return short(shown.encode())
+        return short(utf8(shown))
 
 
 def _identified(members: Mapping[str, Any], step: str) -> tuple[CacheKey | None, CacheKey | None]:
@@ -173,12 +174,12 @@ _NO_CONTENT = frozenset({"namespace", "shapes"})
 def digests_of(traced: Mapping[str, Any], step: str) -> tuple[CacheKey, CacheKey | None]:
     """Of the components of one request: all together, and its images under the same step, backend and generation."""
     keyed = {name: value for name, value in traced.items() if name not in _NO_CONTENT}
-    whole = short(step.encode(), json.dumps(keyed, sort_keys=True, separators=(",", ":")).encode())
+    whole = short(utf8(step), json.dumps(keyed, sort_keys=True, separators=(",", ":")).encode())
     images = traced.get("images")
     if not images or not isinstance(images, list | tuple):
         return whole, None
     under = [str(traced.get("identity")), str(traced.get("generation")), *map(str, images)]
-    return whole, short(step.encode(), *(part.encode() for part in under))
+    return whole, short(utf8(step), *map(utf8, under))
 
 
 def function_gigabytes(receipt: Receipt) -> float:
