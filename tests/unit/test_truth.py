@@ -138,6 +138,16 @@ class TestTrust:
         """P59: negative control of the test above: at a tenth of the tolerated rate no run trips."""
         assert [self.checks(0.0001, 1_000, seed) for seed in range(20)] == [None] * 20
 
+    def test_a_long_good_time_does_not_hide_what_comes_after_it(self):
+        """P59: each round of tests begins anew: a thousand right answers are no credit for wrong ones."""
+        truth, kept = TruthCheck(FakeClock()), json.dumps(answer("short")).encode()
+        for _ in range(3_000):
+            truth.judge(hit(), kept, answer("short"))
+        for _ in range(5):
+            truth.judge(hit(), kept, answer("Other"))
+
+        assert truth.distrusts(hit())
+
     def test_drift_counts_for_a_context(self):
         """P59: models vary; other words of the same are no evidence against it."""
         assert (
