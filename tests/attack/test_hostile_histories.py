@@ -208,6 +208,22 @@ def test_half_a_character_in_bytes_kills_no_environment(rig: Any) -> None:
 
 
 @pytest.mark.usefixtures("on_lambda")
+@pytest.mark.parametrize(
+    ("rules", "outcomes"),
+    [({"mode": "off"}, ["bypass"] * 2), ({"check_share": 1}, ["miss", "hit_memory"])],
+    ids=["bypassed", "checked"],
+)
+def test_half_a_character_kills_none_past_the_cache_either(make_rig: Any, rules: Any, outcomes: list[str]) -> None:
+    """P18: of an answer that is not kept, and of a kept one beside which the backend is asked."""
+    rig = make_rig(**policy(**rules))
+    rig.backend.replies = [SPELT, SPELT]
+
+    for _ in range(2):
+        assert HALF == json.loads(posted(rig))["output"]["message"]["content"][0]["text"]
+    assert outcomes == rig.outcomes
+
+
+@pytest.mark.usefixtures("on_lambda")
 def test_without_escapes_it_would() -> None:
     """Negative control of the test above: what the parser gives cannot be written."""
     sent, _kind = LambdaMarshaller().marshal_response(json.loads(SPELT))

@@ -65,7 +65,7 @@ class TestNoSecret:
 
         def plain(self):
             nothing = hashlib.sha256(b"").digest()
-            return Secrets(nothing, nothing, nothing, nothing, "plain")
+            return Secrets(nothing, nothing, nothing, nothing, nothing, "plain")
 
         monkeypatch.setattr(SecretSource, "get", plain)
         seen, guessed = make_rig(HOOKCACHE_SECRET_ARN=SECRET_ARN, **PINNED), make_rig(**PINNED)
@@ -73,7 +73,7 @@ class TestNoSecret:
         seen.call(EVENT)
         seen.dynamodb.faulted = guessed.dynamodb.faulted = True
 
-        assert {item["pk"]["B"] for item in seen.entries} == {item["pk"]["B"] for item in guessed.entries}
+        assert [item["pk"]["B"] for item in seen.entries] == [item["pk"]["B"] for item in guessed.entries] != []
 
 
 class TestAWrongClock:

@@ -128,6 +128,24 @@ def test_what_was_invalidated_stays_so(rig, operator):
     assert {"*": 2_000} == report["not_before_ms"]
 
 
+@pytest.mark.parametrize(("for_all", "for_one"), [(2_000, 1_000), (1_000, 2_000)])
+def test_of_an_order_for_every_step_and_one_for_a_single_step_the_later_holds(for_all, for_one):
+    """P44: neither brings back what the other made invalid, or stale."""
+    times = {"*": for_all, "OCR": for_one}
+    orders = Orders(not_before_ms=times, stale_before_ms=times)
+
+    assert (2_000, 2_000) == (orders.not_before("OCR"), orders.stale_before("OCR"))
+    assert (for_all, for_all) == (orders.not_before("Extraction"), orders.stale_before("Extraction"))
+
+
+def test_every_kind_of_invalidation_that_was_seen_stays():
+    """P44, T5: under older orders that somebody puts back; a later time of theirs counts."""
+    seen = Orders(not_before_ms={"OCR": 5}, stale_before_ms={"OCR": 7, "*": 1})
+
+    assert seen == Orders().no_earlier_than(seen)
+    assert 9 == Orders(stale_before_ms={"OCR": 9}).no_earlier_than(seen).stale_before("OCR")
+
+
 def test_orders_of_two_operators_at_once_are_both_kept(rig, operator):
     """P44: the second writes between the first's read and write; neither order is lost."""
     raced = []

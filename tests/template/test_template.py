@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import operator
 import re
+import statistics
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -443,6 +445,51 @@ def test_parameters_that_contradict_each_other_are_refused(
     assert refusals == Stack(transformed, GIVEN | parameters).refusals
 
 
+def breaches(alarm: Template, value: float | None) -> bool:
+    """Does one period's value breach? Missing data does not."""
+    judge = {"GreaterThanThreshold": operator.gt, "GreaterThanOrEqualToThreshold": operator.ge}
+    return value is not None and judge[alarm["ComparisonOperator"]](value, alarm["Threshold"])
+
+
+def rings(alarm: Template, periods: list[list[float]]) -> bool:
+    """Is an alarm on after these periods of five minutes, each with the values that were written in it?"""
+    statistic = {"Sum": sum, "Average": statistics.fmean}[alarm["Statistic"]]
+    last = periods[-alarm["EvaluationPeriods"] :]
+    return len(last) == alarm["EvaluationPeriods"] and all(breaches(alarm, statistic(v) if v else None) for v in last)
+
+
+RINGS: dict[str, tuple[list[list[float]], list[list[float]]]] = {
+    "CorruptEntriesAlarm": ([[1]], [[]]),
+    "TableErrorsAlarm": ([[1], [1]], [[1, 1, 1], []]),
+    "BackendUnknownAlarm": ([[1], [1]], [[1, 1, 1], []]),
+    "SecretUnavailableAlarm": ([[1], [1]], [[1, 1, 1], []]),
+    "LeaseLostAlarm": ([[1], [1]], [[1, 1, 1], []]),
+    "ImageErrorsAlarm": ([[1] * 5] * 2, [[1] * 5, [1] * 4]),
+    "FailuresAlarm": ([[0, 1] * 5], [[0, 1] * 4]),
+    "ErrorsAlarm": ([[0, 1] * 5], [[0, 1] * 4]),
+    "FollowerTimeoutsAlarm": ([[1] * 5], [[1] * 4]),
+    "ThrottlesAlarm": ([[0, 1]], [[0, 0]]),
+    "BypassesAlarm": ([[1, 0, 0, 0]] * 3, [[1, 0, 0, 0, 0]] * 3),
+}
+"""Of each alarm the least that rings it, and the most that does not, as docs/operations.md tells them."""
+
+
+@pytest.mark.parametrize("name", RINGS)
+def test_an_alarm_rings_when_it_is_due_and_not_before(name: str, transformed: Template) -> None:
+    """8.2: integrity mismatch > 0, table down > 5 min, identity unresolved, bypass ratio, follower timeouts, throttles."""
+    alarm, (due, quiet) = Stack(transformed, GIVEN).properties(name), RINGS[name]
+
+    assert (True, False) == (rings(alarm, due), rings(alarm, quiet))
+    assert not rings(alarm, due[1:])
+
+
+def test_every_alarm_has_its_time(transformed: Template) -> None:
+    """The one over metric math is looked at below."""
+    alarms = {name for name, _ in Stack(transformed, GIVEN).of_type("AWS::CloudWatch::Alarm")}
+
+    assert alarms == {*RINGS, "BackendCallsAlarm"}
+
+
 def test_troubles_without_a_metric_are_counted_by_reasons_that_exist(transformed: Template) -> None:
     """8.2: unresolved identity, missing secret and follower timeouts are alarms; each pattern names a receipt's reason."""
     counted = dict(rules.counted_from_the_log(Stack(transformed, GIVEN)))
@@ -490,7 +537,8 @@ def test_calls_past_the_cache_are_seen_however_well_it_works(
     alarm = Stack(transformed, GIVEN).properties("BackendCallsAlarm")
     [figure] = evaluate(parse(alarm["Metrics"][-1]["Expression"]), {"calls": [calls], "asked": [asked]}, 300)
 
-    assert alarms == (figure is not None and figure > alarm["Threshold"])
+    assert alarms == breaches(alarm, figure)
+    assert alarm["EvaluationPeriods"] == 2
 
 
 def test_a_truth_check_is_no_call_past_the_cache(transformed: Template, make_rig: Any) -> None:

@@ -1,6 +1,7 @@
 """How the backend is asked: the event's spelling, one client per read timeout, a handler of this process."""
 
 import json
+import logging
 import math
 from collections import OrderedDict, defaultdict
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import pytest
 
 from fakes import FakeContext, ocr_event, token_answer
 from hookcache.backend import CallableBackend, ClientPool, spelt
+from hookcache.clients import Clients
 from hookcache.clock import Deadline
 
 
@@ -24,6 +26,36 @@ def test_an_event_is_spelt_no_longer_than_the_host_spells_it(text):
 
     assert event == json.loads(payload)
     assert len(payload) <= len(json.dumps(event))
+
+
+@pytest.fixture
+def clients(monkeypatch):
+    """Those of the product, in a function's environment."""
+    for name, told in (("DEFAULT_REGION", "us-east-1"), ("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x")):
+        monkeypatch.setenv(f"AWS_{name}", told)
+    return Clients()
+
+
+def test_the_sdk_asks_the_backend_once_and_listens_as_long_as_it_is_told(clients):
+    """P22, S39: a second attempt of the SDK would be a second paid call; keep-alive lets a long one outlive idle routers."""
+    asked = clients.lambda_by_timeout(125.0).meta.config
+    control = clients._make("lambda", connect_timeout=1.0, read_timeout=1.0, attempts=2).meta.config
+
+    assert (1, 125.0, True) == (asked.retries["total_max_attempts"], asked.read_timeout, asked.tcp_keepalive)
+    assert 2 == control.retries["total_max_attempts"]
+
+
+def test_the_sdk_logs_no_request_at_any_level(clients, monkeypatch):
+    """P36: at DEBUG it would write whole payloads, prompts and answers; before its first client it has written nothing."""
+    named = [logging.getLogger(name) for name in ("boto3", "botocore", "botocore.endpoint", "urllib3")]
+    monkeypatch.setattr(logging.getLogger(), "level", logging.DEBUG)
+    for logger in named:
+        monkeypatch.setattr(logger, "level", logging.NOTSET)
+        logger.manager._clear_cache()
+    before = [logger.isEnabledFor(logging.DEBUG) for logger in named]
+    clients.lambda_by_timeout(5.0)
+
+    assert ([True] * 4, [False] * 4) == (before, [logger.isEnabledFor(logging.DEBUG) for logger in named])
 
 
 def test_clients_are_few_and_kept():

@@ -3,6 +3,7 @@
 import pytest
 
 from fakes import BackendRaised, answer, refusal, summarization_event
+from hookcache.control import identity_of
 from hookcache.errors import BackendFailed
 from rig import metric
 
@@ -131,3 +132,57 @@ class TestOrdersThatWereNeverSeen:
 
         assert told == control_of(rig)["identity"]
         assert 2 == rig.backend.described
+
+
+CONFIGURATION = {
+    "FunctionArn": "arn",
+    "Version": "1",
+    "CodeSha256": "code",
+    "ConfigSha256": "config",
+    "RevisionId": "r",
+}
+
+
+class TestWhoTheBackendIs:
+    @pytest.mark.parametrize("member", ["FunctionArn", "Version", "CodeSha256", "ConfigSha256"])
+    def test_each_part_counts(self, member):
+        """P40: qualified ARN, version, code and configuration; the same again is the same."""
+        changed = CONFIGURATION | {member: "another"}
+
+        assert identity_of(CONFIGURATION).digest == identity_of(dict(CONFIGURATION)).digest
+        assert identity_of(CONFIGURATION).digest != identity_of(changed).digest
+
+    @pytest.mark.parametrize(("digest", "counts"), [("config", False), (None, True)])
+    def test_the_revision_counts_where_no_digest_is_told(self, digest, counts):
+        """P40: it changes with every update, so it counts nowhere else: a rollback is to hit again."""
+        one = CONFIGURATION | {"ConfigSha256": digest}
+
+        assert counts == (identity_of(one).digest != identity_of(one | {"RevisionId": "r2"}).digest)
+
+    def test_lambda_is_asked_once_a_minute_however_often_the_table_is(self, rig):
+        """P40: the control plane's quota is low, and without orders an environment looks for them each second."""
+        rig.dynamodb.misbehave(refusal("AccessDeniedException"), operation="get_item", kind="CONTROL")
+        rig.backend.describe_error = refusal("AccessDeniedException")
+        for _ in range(5):
+            rig.call(EVENT)
+            rig.clock.advance(2)
+        asked = rig.backend.described
+        rig.clock.advance(60)
+        rig.call(EVENT)
+
+        assert (1, 2) == (asked, rig.backend.described)
+
+
+def test_orders_for_another_backend_are_none_here(rig):
+    """T5: they are sealed as well, and a table's writer could put them in our place."""
+    other = rig.cold_start(HOOKCACHE_BACKEND="GENAIIDP-other")
+    other.cache.control.amend(lambda orders: orders.with_mode("*", "off"))
+    theirs, started = control_of(rig), rig.cold_start()
+    rig.dynamodb.plant(theirs | {"pk": {"B": started.cache.control._key}})
+    rig.call(EVENT, started)
+
+    assert ("bypass", "orders_unreadable", 1) == (
+        rig.last["outcome"],
+        rig.last["reason"],
+        metric(rig.last, "CorruptEntries"),
+    )

@@ -10,7 +10,7 @@ import threading
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from fakes import CANARY, OVERFLOW_BUCKET, FakeSecrets, ocr_event, refusal, token_answer
+from fakes import CANARY, OVERFLOW_BUCKET, START_MS, FakeSecrets, ocr_event, refusal, token_answer
 from hookcache import commands, eraser
 from hookcache.canonical import canonical_form
 from hookcache.entry import Fence
@@ -347,6 +347,78 @@ def test_an_answer_stays_to_be_found_whatever_lifetimes_were_in_force_meanwhile(
     assert "hit_table" == rig.last["outcome"]
 
 
+def test_an_erase_reads_whatever_was_written_and_page_by_page(rig, operator):
+    """P13, P46: a fetch that began a moment ago is in the index, but an eventual read might not show it; nor would a first page."""
+    for number in range(3):
+        rig.call(ocr_event(rig.image(PAGE), text=f"Prompt {number}."))
+    query = rig.dynamodb.query
+    rig.dynamodb.query = lambda **asked: query(**asked, Limit=1)
+    rig.dynamodb.calls.clear()
+    report = erase(operator, PAGE)
+    reads = [asked["ConsistentRead"] for name, asked in rig.dynamodb.calls if name in {"get_item", "query"}]
+
+    assert (3, 0, []) == (report["entries"], report["failed"], live(rig))
+    assert len(reads) > 3
+    assert {True} == set(reads)
+
+
+def test_the_body_that_was_seen_and_the_one_that_was_replaced_both_go(rig, operator):
+    """P46, P49: the entry was stored anew between look and tombstone, and its writer could not delete the body before."""
+    rig.backend.handler = lambda event: token_answer(os.urandom(400_000).hex())
+    rig.call(ocr_event(rig.image(PAGE)))
+    (entry,), (name,) = rig.entries, rig.s3.names(OVERFLOW_BUCKET)
+
+    def stored_anew(operation, arguments):
+        if operation == "update_item":
+            rig.s3.put_object(Bucket=OVERFLOW_BUCKET, Key=f"{name}-anew", Body=b"body")
+            rig.dynamodb.plant({**entry, "overflow": {"S": f"{name}-anew"}})
+
+    rig.dynamodb.before = stored_anew
+    report = erase(operator, PAGE)
+
+    assert (0, []) == (report["failed"], rig.s3.names(OVERFLOW_BUCKET))
+
+
+def test_one_key_after_another_is_tried_however_many_failed(rig, operator, monkeypatch):
+    """P46: no breaker stands between an operator and the keys that the table would take."""
+    monkeypatch.setattr(eraser, "PARALLEL", 1)
+    for number in range(5):
+        rig.call(ocr_event(rig.image(PAGE), text=f"Prompt {number}."))
+    rig.dynamodb.misbehave(LOST, kind="LEASE", times=8)  # four keys, two attempts each
+    report = erase(operator, PAGE)
+
+    assert (5, 4, 1) == (report["keys"], report["failed"], report["entries"])
+
+
+def test_an_erase_reaches_its_own_namespace(make_rig):
+    """P7, P46: whatever that is called."""
+    rig = make_rig(HOOKCACHE_NAMESPACE="ours")
+    rig.call(ocr_event(rig.image(PAGE)))
+    with operator_of(rig) as operator:
+        assert 1 == erase(operator, PAGE)["entries"]
+    assert [] == live(rig)
+
+
+def test_index_items_that_led_to_what_is_gone_go_as_well(rig, operator):
+    """3.7: that of the image and that of the receipt's `key_id`; what else leads there is not known, and ends by its ttl."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    before = len(rig.dynamodb.of_kind("INDEX#"))
+    report = erase(operator, PAGE)
+
+    assert (3, 2, 1) == (before, report["index_items"], len(rig.dynamodb.of_kind("INDEX#")))
+
+
+def test_a_dry_run_tells_of_a_fetch_in_flight(rig, operator):
+    """P46: it would be stopped."""
+    event = ocr_event(rig.image(PAGE))
+    flight = begin(rig, event)
+    looked = erase(operator, PAGE, dry_run=True)
+    rig.backend.gate.set()
+    flight.join(60)
+
+    assert (1, 1) == (looked["fetches_stopped"], len(live(rig)))
+
+
 def test_an_erase_that_is_cut_short_has_told_of_every_key_that_it_erased(rig, operator):
     """P46: none is begun that is not reported; with its index gone no later erase would find it, or its body."""
     for number in range(30):
@@ -402,6 +474,7 @@ def test_a_dry_run_counts_and_changes_nothing(rig, operator):
     before = dict(rig.dynamodb.items)
     looked = erase(operator, PAGE, dry_run=True)
 
+    assert [] == rig.clock.slept, "there is nothing to settle"
     assert before == rig.dynamodb.items
     assert (1, 1) == (looked["keys"], looked["entries"])
     assert looked["bytes"] == erase(operator, PAGE)["bytes"] > 0
@@ -445,6 +518,7 @@ def test_an_erase_that_runs_out_of_time_says_so_and_goes_on_when_asked_again(rig
         ({"command": "erase", "images": [sha256(PAGE)], "namespace": "other"}, "namespace default"),
         ({"command": "invalidate", "context": "Ocr", "before_ms": 1}, "context"),
         ({"command": "invalidate", "before_ms": 10**15}, "future"),
+        ({"command": "invalidate", "before_ms": START_MS + 60_000}, "future"),
         ({"command": "mode", "mode": "fast"}, "mode"),
         ({"command": "generation", "generation": "a b"}, "generation"),
     ],

@@ -1,6 +1,7 @@
 """Page images: which are read, what they amount to, and that nothing half-read ever counts."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
@@ -95,7 +96,7 @@ class TestDigests:
 
 
 class TestUnreadable:
-    @pytest.mark.parametrize("way", ["forbidden", "missing", "cut", "ended", "slow", "empty", "oversized"])
+    @pytest.mark.parametrize("way", ["forbidden", "missing", "cut", "ended", "slow", "empty", "oversized", "endless"])
     def test_an_image_that_cannot_be_read_whole(self, desk, way):
         """P42, S16, B9, F28: 403, 404, cut, slow, empty, over the bound: never a key, never an empty digest."""
         reference = desk.put(b"page" * 400_000)
@@ -267,6 +268,25 @@ class TestUnchanged:
         desk.put(data, "2")
 
         assert not desk.reader.unchanged(references, digests)
+
+    def test_an_image_that_was_replaced_in_a_bucket_without_versions(self, desk):
+        """P15: its ETag alone tells."""
+        desk.s3.versioned.clear()
+        reference = desk.put(b"page")
+        digests = desk.reader.digest([reference])
+        assert desk.reader.unchanged([reference], digests)
+        desk.put(b"other")
+
+        assert not desk.reader.unchanged([reference], digests)
+
+    def test_an_image_of_another_version_under_the_same_etag(self, desk):
+        """P15: its version alone tells; under some encryptions an ETag is no digest."""
+        reference = desk.put(b"page")
+        digests = desk.reader.digest([reference])
+        ((place, stored),) = desk.s3.objects.items()
+        desk.s3.objects[place] = replace(stored, version="another")
+
+        assert not desk.reader.unchanged([reference], digests)
 
     @pytest.mark.parametrize("way", ["forbidden", "missing"])
     def test_an_image_that_cannot_be_asked_about_counts_as_changed(self, desk, way):

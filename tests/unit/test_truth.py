@@ -18,6 +18,7 @@ from fakes import (
 )
 from hookcache.policy import Mode, Rules
 from hookcache.truth import DISTRUST_SECONDS, Finding, TruthCheck, compare, evidence
+from rig import metric
 
 PAGE = "Invoice 4711 of the waterworks, due on 3 May, to be paid within fourteen days to the account below, total 17.20"
 
@@ -137,6 +138,16 @@ class TestTrust:
         """P59: negative control of the test above: at a tenth of the tolerated rate no run trips."""
         assert [self.checks(0.0001, 1_000, seed) for seed in range(20)] == [None] * 20
 
+    def test_a_long_good_time_does_not_hide_what_comes_after_it(self):
+        """P59: each round of tests begins anew: a thousand right answers are no credit for wrong ones."""
+        truth, kept = TruthCheck(FakeClock()), json.dumps(answer("short")).encode()
+        for _ in range(3_000):
+            truth.judge(hit(), kept, answer("short"))
+        for _ in range(5):
+            truth.judge(hit(), kept, answer("Other"))
+
+        assert truth.distrusts(hit())
+
     def test_drift_counts_for_a_context(self):
         """P59: models vary; other words of the same are no evidence against it."""
         assert (
@@ -213,6 +224,18 @@ class TestInTheHook:
             {},
         )
         assert receipt["units_spent"] == {"inputTokens": 11, "outputTokens": 3}
+
+    @pytest.mark.parametrize(("share", "saved"), [(1, 0.0), (0, 0.01)], ids=["checked", "control"])
+    def test_a_checked_hit_saves_no_money(self, make_rig, tmp_path, share, saved):
+        """P57: its call is paid, so that nothing was spared."""
+        (tmp_path / "prices.yaml").write_text("pricing: [{name: row, units: [{name: pages, price: '0.01'}]}]")
+        prices = {"HOOKCACHE_PRICES": str(tmp_path / "prices.yaml"), "HOOKCACHE_PRICE_AS": "row"}
+        rig = make_rig(**checked(check_share=share), **prices)
+        rig.backend.handler = lambda event: page_answer()
+        for _ in range(2):
+            rig.call(summarization_event())
+
+        assert ("hit_memory", saved) == (rig.last["outcome"], metric(rig.last, "SavedCost"))
 
     def test_a_check_that_fails_costs_the_caller_nothing(self, make_rig):
         """P59, P18: the stored answer goes out; the receipt says that nobody answered."""
