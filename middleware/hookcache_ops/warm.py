@@ -9,6 +9,7 @@ An entry lives from the time its answer was given, not from now.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import sys
@@ -29,7 +30,7 @@ from hookcache.backend import Answer, spelt
 from hookcache.cache import Cache
 from hookcache.clock import Clock, Deadline, EpochMillis
 from hookcache.commands import OperatorClients
-from hookcache.errors import ConfigurationError, TierUnavailable
+from hookcache.errors import BackendError, ConfigurationError, TierUnavailable
 from hookcache.hook import CachingHook
 from hookcache.items import Items
 from hookcache.lookup import Lookup
@@ -67,6 +68,8 @@ REMEDIES = {
 SWITCHED_OFF = {
     "mode_off": "the mode is off: take an order back with hookcache mode --clear, or change HOOKCACHE_MODE and HOOKCACHE_POLICY"
 }
+_OWN_RULES: Mapping[str, Any] = {"check_share": 0.0, "delegate_after_wait": True, "negative_errors": frozenset()}
+"""Of every context, whatever is set: the answer is at hand, and nobody's backend is asked for it."""
 GIVE_UP = 10
 """After so many pairs in a row that could not reach the cache the others are left for the next run."""
 
@@ -191,7 +194,7 @@ class Warmer:
         self._pair: Pair | None = None
         assembly = self._assembly
         rules = {
-            context: replace(each, mode=_mode(each.mode, dry_run=dry_run), check_share=0.0, delegate_after_wait=True)
+            context: replace(each, mode=_mode(each.mode, dry_run=dry_run), **_OWN_RULES)
             for context, each in assembly.rules().items()
         }
         meter = Meter(assembly.clock, assembly.spending, assembly.prices, {}, write=self._lines.append)
@@ -203,7 +206,8 @@ class Warmer:
         """Send one pair along the path, and count what became of it; why the cache was not used, if so."""
         self._pair = pair
         self._lines.clear()
-        self._hook(pair.event, _Context())
+        with contextlib.suppress(BackendError):  # of a caller whom this pair waited for; the next run will keep it
+            self._hook(pair.event, _Context())
         receipt = json.loads(self._lines[0])
         warmed.pairs += 1
         self._count(receipt, pair, warmed)
@@ -217,7 +221,7 @@ class Warmer:
             warmed.known += 1
         elif receipt["refusal"]:
             warmed.refused[receipt["refusal"]] += 1
-        elif receipt["outcome"] == "bypass":
+        elif receipt["outcome"] in {"bypass", "failed"}:
             warmed.bypassed[receipt["reason"]] += 1
         elif self._dry_run:
             warmed.kept += 1

@@ -10,13 +10,24 @@ from types import SimpleNamespace
 
 import pytest
 
-from fakes import BACKEND, extraction_event, json_answer, ocr_event, page_answer, summarization_event, token_answer
+from fakes import (
+    BACKEND,
+    BackendRaised,
+    extraction_event,
+    json_answer,
+    ocr_event,
+    page_answer,
+    summarization_event,
+    token_answer,
+)
+from hookcache.flight import Flights
+from hookcache.leader import Shared
 from hookcache.settings import Settings
 from hookcache_ops import warm
 from hookcache_ops.cli import main
 from hookcache_ops.pairs import Pair, PairError, check_sources, read_pairs
 from hookcache_ops.warm import Warmed, Warmer
-from operator_rig import Slow, operator_of
+from operator_rig import OperatedRig, Slow, operator_of
 
 DAY_MS = 86_400_000
 
@@ -156,6 +167,29 @@ def test_an_answer_that_was_erased_does_not_come_back(given_ms, kept, rig):
     assert (kept, {} if kept else {"erased": 1}) == (warmed.kept, dict(warmed.bypassed))
     assert dry is None or {"erased": 1} == dict(dry.bypassed)
     assert ["hit_table" if kept else "miss"] == rig.outcomes
+
+
+def test_a_page_whose_fetch_failed_a_moment_ago_is_kept_all_the_same():
+    """P17: a note on an error spares the backend; here nobody is asked, and the run goes on."""
+    with OperatedRig(HOOKCACHE_POLICY=json.dumps({"*": {"negative_errors": ["ThrottlingException"]}})) as rig:
+        rig.backend.replies = [BackendRaised("ThrottlingException", "Too many")]
+        for _ in range(2):
+            with pytest.raises(Exception, match=r"Too many|failed at the backend"):
+                rig.call(summarization_event())
+        warmed = filled(rig, pair(summarization_event(), token_answer("x")))
+        rig.call(summarization_event(), rig.second)
+
+        assert (1, 1) == (len(rig.backend.calls), warmed.kept)
+        assert ["failed", "failed", "hit_table"] == rig.outcomes
+
+
+def test_a_caller_whose_fetch_fails_ends_no_run(rig, monkeypatch):
+    """P17, P28: a pair that waited for it is told as such, and the pairs behind it are kept."""
+    board, shared = Flights.board, [Shared("ThrottlingException")]
+    monkeypatch.setattr(Flights, "board", lambda *told, **named: shared.pop() if shared else board(*told, **named))
+    warmed = filled(rig, *(pair(summarization_event(name), token_answer(name)) for name in "ab"))
+
+    assert (2, 1, {"shared_failure": 1}) == (warmed.pairs, warmed.kept, dict(warmed.bypassed))
 
 
 @pytest.mark.parametrize("age_ms", [0, 2_000])
