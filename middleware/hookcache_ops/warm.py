@@ -287,7 +287,7 @@ class _Dated:
             item = self._items.get(lookup.key, "ENTRY", consistent=True) or {}
         except TierUnavailable:
             return Reason.TABLE_DOWN
-        given_ms = None if self._pair is None else self._pair.time_ms
+        given_ms = self._pair.time_ms if self._pair is not None and self._pair.dated else None
         since = given_ms is not None and "fence" in item and given_ms > int(item["fence"]["N"])
         return None if since else Reason.ERASED
 

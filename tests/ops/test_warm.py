@@ -169,6 +169,35 @@ def test_an_answer_that_was_erased_does_not_come_back(given_ms, kept, rig):
     assert ["hit_table" if kept else "miss"] == rig.outcomes
 
 
+def test_a_copy_of_an_erased_answer_does_not_come_back_from_a_folder(rig, tmp_path):
+    """P13: a file's time is that of its copy, and says nothing of when the answer was given."""
+    event, answer = ocr_event(rig.image(b"page")), page_answer("erased")
+    filled(rig, pair(event, answer, rig.clock.now_ms() - 1_000))
+    with operator_of(rig) as operator:
+        operator({"command": "erase", "images": [hashlib.sha256(b"page").hexdigest()]})
+    rig.clock.advance(60)
+    copied = tmp_path / "a.answer.json"
+    copied.write_text(json.dumps(answer))
+    (tmp_path / "a.request.json").write_text(json.dumps(event))
+    os.utime(copied, ns=(rig.clock.now_ms() * 10**6, rig.clock.now_ms() * 10**6))
+    (found,) = read_pairs([str(tmp_path)])
+    warmed = filled(rig, found)
+    told = filled(rig, pair(event, answer, found.time_ms))
+
+    assert (0, {"erased": 1}) == (warmed.kept, dict(warmed.bypassed))
+    assert 1 == told.kept  # control: as if the copy's time were the answer's
+
+
+def test_an_answer_in_a_folder_is_as_old_as_its_file(rig, tmp_path):
+    """P10: at least."""
+    old = tmp_path / "a.answer.json"
+    old.write_text(json.dumps(token_answer("old")))
+    (tmp_path / "a.request.json").write_text(json.dumps(summarization_event()))
+    os.utime(old, ns=((rig.clock.now_ms() - 8 * DAY_MS) * 10**6,) * 2)
+
+    assert {"expired": 1} == dict(filled(rig, *read_pairs([str(tmp_path)])).bypassed)
+
+
 def test_a_page_whose_fetch_failed_a_moment_ago_is_kept_all_the_same():
     """P17: a note on an error spares the backend; here nobody is asked, and the run goes on."""
     with OperatedRig(HOOKCACHE_POLICY=json.dumps({"*": {"negative_errors": ["ThrottlingException"]}})) as rig:
