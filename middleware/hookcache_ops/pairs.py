@@ -22,6 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hookcache.references import PAGE_FILES
+
 REQUEST, ANSWER = ".request.json", ".answer.json"
 
 
@@ -141,6 +143,8 @@ class LocalImages:
     """
     S3 as an image reader uses it, with a folder in front: what lies there under the object's last name is not fetched.
 
+    But for the files of a page by reference, whose last names are those of every other page's.
+
     Args:
         s3: gives the real client.
     """
@@ -162,5 +166,6 @@ class LocalImages:
         return getattr(self._s3(), name)
 
     def _body(self, where: dict[str, Any]) -> bytes | None:
-        file = self._folder / str(where["Key"]).rpartition("/")[2]
-        return file.read_bytes() if file.is_file() else None
+        name = str(where["Key"]).rpartition("/")[2]
+        file = self._folder / name
+        return file.read_bytes() if name not in PAGE_FILES and file.is_file() else None

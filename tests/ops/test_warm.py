@@ -12,6 +12,7 @@ import pytest
 
 from fakes import (
     BACKEND,
+    BUCKET,
     BackendRaised,
     extraction_event,
     json_answer,
@@ -22,6 +23,7 @@ from fakes import (
 )
 from hookcache.flight import Flights
 from hookcache.leader import Shared
+from hookcache.references import PAGE_FILES
 from hookcache.settings import Settings
 from hookcache_ops import warm
 from hookcache_ops.cli import main
@@ -295,6 +297,27 @@ def test_pages_that_s3_lost_are_read_from_a_folder(rig, tmp_path):
 
     assert dict(without.bypassed) == {"image_unreadable": 1}
     assert (warmed.kept, rig.outcomes) == (1, ["hit_table"])
+
+
+def test_a_page_by_reference_is_never_read_from_a_folder(tmp_path):
+    """P1, P41: the files of every page have the same last names, so that page 2's answer would be kept as page 1's."""
+    policy = json.dumps({"*": {"resolve_references": ["pageOutputUri"]}})
+    with OperatedRig(HOOKCACHE_POLICY=policy, HOOKCACHE_IMAGE_PREFIXES=f"s3://{BUCKET}/") as rig:
+        for page in ("1", "2"):
+            for file in PAGE_FILES:
+                rig.s3.put_object(Bucket=BUCKET, Key=f"document/pages/{page}/{file}", Body=f"{file} {page}".encode())
+        for file in PAGE_FILES:
+            (tmp_path / file).write_bytes(f"{file} 1".encode())
+
+        def of_page(page):
+            return summarization_event() | {"pageOutputUri": f"s3://{BUCKET}/document/pages/{page}"}
+
+        warmed = filled(rig, pair(of_page("2"), token_answer("page 2")), images=str(tmp_path))
+        got = [rig.call(of_page(page))["output"]["message"]["content"][0]["text"] for page in ("1", "2")]
+
+        assert (1, ["miss", "hit_table"]) == (warmed.kept, rig.outcomes)
+        assert "page 2" != got[0]
+        assert "page 2" == got[1]
 
 
 class TestSources:
