@@ -29,6 +29,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from hookcache.backend import Answer, spelt
 from hookcache.cache import Cache
 from hookcache.clock import Clock, Deadline, EpochMillis
+from hookcache.codec import ZLIB_LEVEL
 from hookcache.commands import OperatorClients
 from hookcache.errors import BackendError, ConfigurationError, TierUnavailable
 from hookcache.hook import CachingHook
@@ -38,6 +39,7 @@ from hookcache.metering import Meter
 from hookcache.outcome import Reason
 from hookcache.policy import Bypass, Mode, Rules
 from hookcache.receipt import Receipt
+from hookcache.sealer import INLINE_BYTES
 from hookcache.settings import Settings
 from hookcache.truth import TruthCheck
 from hookcache.value import replace
@@ -224,8 +226,12 @@ class Warmer:
         elif receipt["outcome"] in {"bypass", "failed"}:
             warmed.bypassed[receipt["reason"]] += 1
         elif self._dry_run:
-            warmed.kept += 1
-            units["table_write_units"] = _write_units(pair.answer)
+            stored_bytes = len(zlib.compress(spelt(pair.answer), ZLIB_LEVEL))
+            if stored_bytes > INLINE_BYTES and not self._assembly.settings.overflow_bucket:
+                warmed.refused[Reason.ANSWER_SIZE.value] += 1
+            else:
+                warmed.kept += 1
+                units |= _writes(stored_bytes)
         elif receipt["entry_bytes"]:  # the hook sets it once the table has the entry
             warmed.kept += 1
         else:
@@ -311,10 +317,11 @@ def _mode(mode: Mode, *, dry_run: bool) -> Mode:
     return Mode.READ_ONLY if dry_run else Mode.ON
 
 
-def _write_units(answer: Any) -> float:
-    """About what keeping this answer would cost in DynamoDB write units of 1 KB."""
-    stored = len(zlib.compress(json.dumps(answer).encode(), 6)) + KB // 2
-    return math.ceil(stored / KB) + OTHER_WRITES
+def _writes(stored_bytes: int) -> dict[str, float]:
+    """About what keeping so large a body would cost: DynamoDB's write units of 1 KB, and an object where it is one."""
+    overflows = stored_bytes > INLINE_BYTES
+    item_bytes = KB // 2 + (0 if overflows else stored_bytes)
+    return {"table_write_units": math.ceil(item_bytes / KB) + OTHER_WRITES, "s3_put_requests": int(overflows)}
 
 
 def _show(warmed: Warmed, args: argparse.Namespace) -> None:

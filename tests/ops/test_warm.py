@@ -13,6 +13,7 @@ import pytest
 from fakes import (
     BACKEND,
     BUCKET,
+    OVERFLOW_BUCKET,
     BackendRaised,
     extraction_event,
     json_answer,
@@ -252,6 +253,22 @@ def test_a_dry_run_writes_nothing_and_tells_the_cost(rig):
     assert (warmed.kept, rig.dynamodb.of_kind("ENTRY"), rig.dynamodb.of_kind("LEASE")) == (3, [], [])
     assert warmed.write_units >= 18
     assert warmed.cost > 0
+
+
+@pytest.mark.parametrize("bucket", [OVERFLOW_BUCKET, None])
+def test_a_dry_run_foretells_what_becomes_of_a_large_answer(bucket):
+    """P49, P56: its body is an object, and no hundreds of write units; without a bucket it is not kept."""
+    dense = [{"Id": hashlib.sha256(b"%d" % number).hexdigest()} for number in range(15_000)]
+    with OperatedRig(HOOKCACHE_OVERFLOW_BUCKET=bucket) as rig:
+        event = ocr_event(rig.image(b"page"))
+        large = pair(event, page_answer("A page") | {"textractBlocks": {"Blocks": dense}})
+        foretold, warmed = filled(rig, large, dry_run=True), filled(rig, large)
+
+        assert (bool(bucket), {} if bucket else {"answer_size": 1}) == (bool(warmed.kept), dict(warmed.refused))
+        assert (warmed.kept, warmed.refused) == (foretold.kept, foretold.refused)
+        assert foretold.write_units <= warmed.write_units
+        if bucket:
+            assert pytest.approx(float(warmed.cost), rel=0.5) == float(foretold.cost)
 
 
 def test_a_dry_run_writes_nothing_although_the_control_item_orders_otherwise(rig):
