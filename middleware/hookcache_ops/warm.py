@@ -44,7 +44,7 @@ from hookcache.settings import Settings
 from hookcache.truth import TruthCheck
 from hookcache.value import replace
 from hookcache_ops.pairs import Pair, PairError, check_sources, read_pairs
-from hookcache_ops.reach import ReachError, patient_assembly, variables_for
+from hookcache_ops.reach import ReachError, patient_assembly, require_wrapper, variables_for
 from hookcache_ops.warm_clients import WarmClients
 
 EXAMPLE = """examples:
@@ -177,6 +177,9 @@ class Warmer:
         dry_run: nothing is written, and the table's client could not.
         images: folder of images that S3 no longer has.
         clients, clock: the real ones if not given.
+
+    Raises:
+        ReachError: the function is no wrapper.
     """
 
     def __init__(
@@ -188,6 +191,7 @@ class Warmer:
         clients: Any = None,
         clock: Clock | None = None,
     ) -> None:
+        require_wrapper(settings)
         self._dry_run = dry_run
         self._assembly = patient_assembly(
             settings, {}, WarmClients(clients or OperatorClients(), dry_run=dry_run, images=images), clock

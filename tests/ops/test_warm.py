@@ -429,6 +429,17 @@ class TestCommand:
         assert remedy in captured.err
         assert captured.err.count("\n") == 1
 
+    @pytest.mark.parametrize("identity", ["auto", "pinned"])
+    def test_a_function_that_is_no_wrapper_is_refused(self, identity, pairs, capsys, monkeypatch):
+        """P40: its keys name its own code; with `pinned` all pairs were kept where nobody looks, and called kept."""
+        monkeypatch.delenv("HOOKCACHE_BACKEND")
+        monkeypatch.setenv("HOOKCACHE_IDENTITY", identity)
+
+        assert main(["warm", pairs(3)]) == 2
+        captured = capsys.readouterr()
+        assert ("", 1) == (captured.out, captured.err.count("\n"))
+        assert "give a wrapper's name" in captured.err
+
     @pytest.mark.parametrize("reason", warm.REMEDIES)
     def test_a_cache_that_cannot_be_reached_ends_the_run_with_the_remedy(self, reason, pairs, capsys, monkeypatch):
         """A million pairs past a login that has expired would be a day's work for nothing."""
