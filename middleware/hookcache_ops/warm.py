@@ -53,7 +53,7 @@ EXAMPLE = """examples:
   hookcache warm finished/ --images pages/ --function GENAIIDP-cache-ocr --json
 
 A line of pairs.jsonl: {"event": {...}, "answer": {...}, "time": "2026-11-01T08:00Z"}. A folder: NAME.request.json beside
-NAME.answer.json. You need the wrapper's own rights on table, bucket and secret.
+NAME.answer.json. You need the wrapper's own rights on table, bucket, secret and price table.
 """
 PLENTY_MS = 840_000
 OTHER_WRITES = 5
@@ -82,13 +82,15 @@ class Warmed:
     What became of the pairs.
 
     `kept` were stored (in a dry run: would be), `known` were there already, `refused` and `bypassed` are counted by reason;
-    `unwritten` is what the table did not get, for a reason that no receipt tells.
+    `unwritten` is what the table did not get, for a reason that no receipt tells. `unpriced` of those kept have a unit
+    without a price, although there is a row to charge them at.
     `write_units` are DynamoDB's, estimated in a dry run; `cost` is theirs and the reads', in the price table's currency.
     """
 
     pairs: int = 0
     kept: int = 0
     known: int = 0
+    unpriced: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     bypassed: Counter[str] = field(default_factory=Counter)
     write_units: float = 0.0
@@ -147,6 +149,12 @@ def run(args: argparse.Namespace) -> int:
     if not warmed.pairs:
         return _complain(f"no pairs in {', '.join(args.sources)}; see hookcache warm --help for what a line of them is")
     _show(warmed, args)
+    if warmed.unpriced:
+        _complain(
+            f"{warmed.unpriced:,} of those kept have no price, and will never say what they save: the table that "
+            "HOOKCACHE_PRICES names must be there for you as well, with their units in the row of HOOKCACHE_PRICE_AS; "
+            "--dry-run tells so before"
+        )
     remedies = REMEDIES | SWITCHED_OFF
     for reason in warmed.bypassed.keys() & remedies.keys():
         _complain(f"{remedies[reason]}; then run the same command again, what is kept is skipped")
@@ -223,6 +231,7 @@ class Warmer:
         units = {
             name: count for name, count in receipt["own_units"].items() if not name.startswith(("lambda_", "log_"))
         }
+        kept = warmed.kept
         if receipt["outcome"] in KNOWN:
             warmed.known += 1
         elif receipt["refusal"]:
@@ -240,6 +249,7 @@ class Warmer:
             warmed.kept += 1
         else:
             warmed.bypassed[UNWRITTEN] += 1
+        warmed.unpriced += warmed.kept > kept and bool(receipt["unpriced_units"] and self._assembly.settings.price_as)
         warmed.write_units += units.get("table_write_units", 0)
         warmed.cost += self._assembly.prices.own(units)
 

@@ -29,6 +29,7 @@ from hookcache.settings import Settings
 from hookcache_ops import warm
 from hookcache_ops.cli import main
 from hookcache_ops.pairs import Pair, PairError, check_sources, read_pairs
+from hookcache_ops.prices_command import example_path
 from hookcache_ops.warm import Warmed, Warmer
 from operator_rig import OperatedRig, Slow, operator_of
 
@@ -300,6 +301,26 @@ def test_an_entry_lives_from_the_time_of_its_answer(rig):
     assert rig.outcomes == ["hit_table", "miss"]
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    ("prices", "row", "unpriced"),
+    [
+        ("/var/task/prices.yaml", "bedrock/us.amazon.nova-pro-v1:0", 1),
+        (None, "bedrock/us.amazon.nova-pro-v1:0", 1),
+        (example_path(), "bedrock/us.amazon.nova-pro-v1:0", 0),
+        (None, None, 0),
+    ],
+    ids=["not to be read here", "not set", "control: there", "nobody asked for prices"],
+)
+def test_what_is_kept_without_a_price_is_told(prices, row, unpriced, dry_run):
+    """P55: an answer keeps the price of the day it was kept, so one without never says what it saves."""
+    with OperatedRig(HOOKCACHE_PRICES=prices, HOOKCACHE_PRICE_AS=row) as rig:
+        first, again = (filled(rig, pair(summarization_event(), token_answer("x")), dry_run=dry_run) for _ in "12")
+
+    assert (1, unpriced) == (first.kept, first.unpriced)
+    assert dry_run or 0 == again.unpriced
+
+
 def test_pages_that_s3_lost_are_read_from_a_folder(rig, tmp_path):
     """P4: bytes count, wherever they come from."""
     event = ocr_event(rig.image(b"page"))
@@ -460,6 +481,20 @@ class TestCommand:
         assert main(["warm", pairs(20), "--rate", "1e6"]) == 1
         assert filler.asked == 20
         assert "hookcache mode --clear" in capsys.readouterr().err
+
+    def test_answers_without_a_price_are_told_with_the_remedy(self, pairs, capsys, monkeypatch):
+        class Unpricing(Bypassing):
+            def fill(self, pair, warmed):
+                warmed.kept += 1
+                warmed.unpriced += 1
+                return super().fill(pair, warmed)
+
+        monkeypatch.setattr(warm, "Warmer", lambda *_, **__: Unpricing([""] * 3))
+
+        assert main(["warm", pairs(3), "--rate", "1e6"]) == 0
+        captured = capsys.readouterr()
+        assert "3 of those kept have no price" in captured.err
+        assert captured.err.count("\n") == 1
 
     def test_a_spell_of_it_is_passed_over(self, pairs, capsys, monkeypatch):
         """P18: nine in a row, one that is kept, nine again; and other bypasses without end."""
