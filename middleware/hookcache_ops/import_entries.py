@@ -38,7 +38,7 @@ from hookcache.table import Found, TableTier
 from hookcache.value import replace
 from hookcache_ops.ledger.period import cure, told_by
 from hookcache_ops.output import living_line
-from hookcache_ops.reach import ReachError, patient_assembly, variables_for
+from hookcache_ops.reach import ReachError, patient_assembly, require_wrapper, variables_for
 from hookcache_ops.transfer import Export, TransferError, read_export
 
 EXAMPLE = """examples:
@@ -137,8 +137,10 @@ def side_of(settings: Settings, clients: Any, clock: Clock | None = None) -> Sid
     The cache of a wrapper with these settings.
 
     Raises:
+        ReachError: it is no wrapper.
         TransferError: its secret or its backend's identity cannot be had.
     """
+    require_wrapper(settings)
     assembly = patient_assembly(settings, {}, clients, clock)
     texts = every_version(clients.secrets_manager, settings.secret_arn) if settings.secret_arn else [settings.secret]
     secrets = [Secrets.derive(text.encode()) for text in texts]

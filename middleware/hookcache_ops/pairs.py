@@ -3,7 +3,7 @@ Finished work to warm a cache with: requests of the host and the answers they go
 
     FILE     JSON lines, each {"event": ..., "answer": ...}; "time" (epoch ms or ISO 8601) says when it was answered;
              plain or gzip, told by the first bytes
-    FOLDER   NAME.request.json beside NAME.answer.json
+    FOLDER   NAME.request.json beside NAME.answer.json, whose file's time is taken for that of the answer
 
 Images that S3 no longer has are looked for in a folder, under the last part of their object's name.
 """
@@ -22,6 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hookcache.references import PAGE_FILES
+
 REQUEST, ANSWER = ".request.json", ".answer.json"
 
 
@@ -31,12 +33,17 @@ class PairError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One request and its answer; `time_ms` is when it was answered, None where that is not known; `where` for messages."""
+    """
+    One request and its answer; `time_ms` is when it was answered, None where that is not known; `where` for messages.
+
+    `dated` is False where `time_ms` is that of a file: the answer is as old at least, and older where the file was copied.
+    """
 
     event: Any
     answer: Any
     time_ms: int | None
     where: str
+    dated: bool = True
 
 
 def read_pairs(sources: Iterable[str]) -> Iterator[Pair]:
@@ -85,7 +92,8 @@ def _of_folder(folder: Path) -> Iterator[Pair]:
         if not answer.is_file():
             raise PairError(f"{request}: {answer.name} is not beside it")
         event = _json(request.read_bytes(), str(request))
-        yield Pair(event, _json(answer.read_bytes(), str(answer)), int(answer.stat().st_mtime * 1000), str(request))
+        changed_ms = int(answer.stat().st_mtime * 1000)
+        yield Pair(event, _json(answer.read_bytes(), str(answer)), changed_ms, str(request), dated=False)
 
 
 def _of_file(path: Path) -> Iterator[Pair]:
@@ -135,6 +143,8 @@ class LocalImages:
     """
     S3 as an image reader uses it, with a folder in front: what lies there under the object's last name is not fetched.
 
+    But for the files of a page by reference, whose last names are those of every other page's.
+
     Args:
         s3: gives the real client.
     """
@@ -156,5 +166,6 @@ class LocalImages:
         return getattr(self._s3(), name)
 
     def _body(self, where: dict[str, Any]) -> bytes | None:
-        file = self._folder / str(where["Key"]).rpartition("/")[2]
-        return file.read_bytes() if file.is_file() else None
+        name = str(where["Key"]).rpartition("/")[2]
+        file = self._folder / name
+        return file.read_bytes() if name not in PAGE_FILES and file.is_file() else None

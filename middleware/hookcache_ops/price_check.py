@@ -10,6 +10,7 @@ from typing import Any
 from hookcache.prices import FREE_UNITS
 from hookcache_ops.price_regimes import Regime, charge
 
+ANY_ARN = "arn:aws:lambda:REGION:ACCOUNT:function:"  # matches by substring as every function's own does
 TOKEN_CEILING = Decimal("0.001")  # dearer than any model per token: such a price is meant per thousand or per million
 
 
@@ -55,13 +56,16 @@ def check_function(
     """
     What hosts of each regime would charge for the wrapper's units, against `wanted`, the prices they should take.
 
-    `services` are the spellings of the wrapper in metering keys, without the step.
+    `services` are the spellings of the wrapper in metering keys, without the step. Where none is an ARN, hosts that match by
+    substring are asked about one all the same: it is what most of them meter.
     """
     findings = []
     full = f"lambda_hook/{function}"
-    for service in services:
-        for regime in Regime:
-            findings += _charges(regime, rows, wanted, service, function)
+    met = [(regime, service) for service in services for regime in Regime]
+    if not any(":function:" in service for _, service in met):
+        met.append((Regime.SUBSTRING, f"lambda_hook/{ANY_ARN}{function}"))
+    for regime, service in met:
+        findings += _charges(regime, rows, wanted, service, function)
     for name in (full, function):
         if "requests" in rows.get(name, {}) and rows[name]["requests"] > 0:
             findings.append(

@@ -58,7 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prices",
         metavar="TABLE",
         default=os.environ.get("HOOKCACHE_PRICES"),
-        help="the table with the backend's prices (default: HOOKCACHE_PRICES, else the shipped example)",
+        help="the table with the backend's prices (default: HOOKCACHE_PRICES, else that of --check where it has ROW, else "
+        "the shipped example)",
     )
     parser.add_argument("--check", metavar="TABLE", help="the host's price table: is the wrapper priced right in it?")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -149,13 +150,17 @@ def _table(reference: str) -> PriceTable:
         raise InputError(f"{reference}: {' '.join(str(error).split())}") from error
 
 
-def _units(args: argparse.Namespace) -> Mapping[str, Decimal]:
+def _units(args: argparse.Namespace, checked: PriceTable | None = None) -> Mapping[str, Decimal]:
+    """What the wrapper's units should cost. `checked`: the host's table, whose own row for the backend goes before an example's."""
     if not args.price_as:
         raise InputError(
             "--price-as ROW is missing: the row that the backend is charged at; `hookcache prices` lists them"
         )
     path = args.prices or example_path()
-    rows = _table(path).rows
+    if checked is not None and not args.prices and args.price_as in checked.rows:
+        rows = checked.rows
+    else:
+        rows = _table(path).rows
     if args.price_as not in rows:
         near = difflib.get_close_matches(args.price_as, rows, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else "; add it"
@@ -209,7 +214,7 @@ def _check(args: argparse.Namespace) -> int:
     if args.function:
         arn = _arn(args)
         services = [f"lambda_hook/{name}" for name in (args.function, arn) if name]
-        findings += check_function(table.rows, _units(args), args.function, services)
+        findings += check_function(table.rows, _units(args, table), args.function, services)
     if args.json:
         print(json.dumps({"table": args.check, "findings": [finding.to_json() for finding in findings]}, indent=2))
     else:

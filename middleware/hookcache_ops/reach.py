@@ -178,6 +178,18 @@ def variables_for(args: argparse.Namespace) -> dict[str, str]:
     return own
 
 
+def require_wrapper(settings: Settings) -> None:
+    """
+    Raises:
+        ReachError: a decorator or layer is at work there, whose keys nobody makes from outside.
+    """
+    if not settings.backend:
+        raise ReachError(
+            f"no {PREFIX}BACKEND is named: which code answers inside a decorator or layer cannot be seen from outside; "
+            "give a wrapper's name"
+        )
+
+
 def patient_assembly(
     settings: Settings, environ: Mapping[str, str], clients: Any, clock: Clock | None = None
 ) -> Assembly:

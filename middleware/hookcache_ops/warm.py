@@ -9,6 +9,7 @@ An entry lives from the time its answer was given, not from now.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import sys
@@ -28,8 +29,9 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from hookcache.backend import Answer, spelt
 from hookcache.cache import Cache
 from hookcache.clock import Clock, Deadline, EpochMillis
+from hookcache.codec import ZLIB_LEVEL
 from hookcache.commands import OperatorClients
-from hookcache.errors import ConfigurationError, TierUnavailable
+from hookcache.errors import BackendError, ConfigurationError, TierUnavailable
 from hookcache.hook import CachingHook
 from hookcache.items import Items
 from hookcache.lookup import Lookup
@@ -37,11 +39,12 @@ from hookcache.metering import Meter
 from hookcache.outcome import Reason
 from hookcache.policy import Bypass, Mode, Rules
 from hookcache.receipt import Receipt
+from hookcache.sealer import INLINE_BYTES
 from hookcache.settings import Settings
 from hookcache.truth import TruthCheck
 from hookcache.value import replace
 from hookcache_ops.pairs import Pair, PairError, check_sources, read_pairs
-from hookcache_ops.reach import ReachError, patient_assembly, variables_for
+from hookcache_ops.reach import ReachError, patient_assembly, require_wrapper, variables_for
 from hookcache_ops.warm_clients import WarmClients
 
 EXAMPLE = """examples:
@@ -50,7 +53,7 @@ EXAMPLE = """examples:
   hookcache warm finished/ --images pages/ --function GENAIIDP-cache-ocr --json
 
 A line of pairs.jsonl: {"event": {...}, "answer": {...}, "time": "2026-11-01T08:00Z"}. A folder: NAME.request.json beside
-NAME.answer.json. You need the wrapper's own rights on table, bucket and secret.
+NAME.answer.json. You need the wrapper's own rights on table, bucket, secret and price table.
 """
 PLENTY_MS = 840_000
 OTHER_WRITES = 5
@@ -67,6 +70,8 @@ REMEDIES = {
 SWITCHED_OFF = {
     "mode_off": "the mode is off: take an order back with hookcache mode --clear, or change HOOKCACHE_MODE and HOOKCACHE_POLICY"
 }
+_OWN_RULES: Mapping[str, Any] = {"check_share": 0.0, "delegate_after_wait": True, "negative_errors": frozenset()}
+"""Of every context, whatever is set: the answer is at hand, and nobody's backend is asked for it."""
 GIVE_UP = 10
 """After so many pairs in a row that could not reach the cache the others are left for the next run."""
 
@@ -77,13 +82,15 @@ class Warmed:
     What became of the pairs.
 
     `kept` were stored (in a dry run: would be), `known` were there already, `refused` and `bypassed` are counted by reason;
-    `unwritten` is what the table did not get, for a reason that no receipt tells.
+    `unwritten` is what the table did not get, for a reason that no receipt tells. `unpriced` of those kept have a unit
+    without a price, although there is a row to charge them at.
     `write_units` are DynamoDB's, estimated in a dry run; `cost` is theirs and the reads', in the price table's currency.
     """
 
     pairs: int = 0
     kept: int = 0
     known: int = 0
+    unpriced: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     bypassed: Counter[str] = field(default_factory=Counter)
     write_units: float = 0.0
@@ -142,6 +149,12 @@ def run(args: argparse.Namespace) -> int:
     if not warmed.pairs:
         return _complain(f"no pairs in {', '.join(args.sources)}; see hookcache warm --help for what a line of them is")
     _show(warmed, args)
+    if warmed.unpriced:
+        _complain(
+            f"{warmed.unpriced:,} of those kept have no price, and will never say what they save: the table that "
+            "HOOKCACHE_PRICES names must be there for you as well, with their units in the row of HOOKCACHE_PRICE_AS; "
+            "--dry-run tells so before"
+        )
     remedies = REMEDIES | SWITCHED_OFF
     for reason in warmed.bypassed.keys() & remedies.keys():
         _complain(f"{remedies[reason]}; then run the same command again, what is kept is skipped")
@@ -172,6 +185,9 @@ class Warmer:
         dry_run: nothing is written, and the table's client could not.
         images: folder of images that S3 no longer has.
         clients, clock: the real ones if not given.
+
+    Raises:
+        ReachError: the function is no wrapper.
     """
 
     def __init__(
@@ -183,6 +199,7 @@ class Warmer:
         clients: Any = None,
         clock: Clock | None = None,
     ) -> None:
+        require_wrapper(settings)
         self._dry_run = dry_run
         self._assembly = patient_assembly(
             settings, {}, WarmClients(clients or OperatorClients(), dry_run=dry_run, images=images), clock
@@ -191,7 +208,7 @@ class Warmer:
         self._pair: Pair | None = None
         assembly = self._assembly
         rules = {
-            context: replace(each, mode=_mode(each.mode, dry_run=dry_run), check_share=0.0, delegate_after_wait=True)
+            context: replace(each, mode=_mode(each.mode, dry_run=dry_run), **_OWN_RULES)
             for context, each in assembly.rules().items()
         }
         meter = Meter(assembly.clock, assembly.spending, assembly.prices, {}, write=self._lines.append)
@@ -203,7 +220,8 @@ class Warmer:
         """Send one pair along the path, and count what became of it; why the cache was not used, if so."""
         self._pair = pair
         self._lines.clear()
-        self._hook(pair.event, _Context())
+        with contextlib.suppress(BackendError):  # of a caller whom this pair waited for; the next run will keep it
+            self._hook(pair.event, _Context())
         receipt = json.loads(self._lines[0])
         warmed.pairs += 1
         self._count(receipt, pair, warmed)
@@ -213,19 +231,25 @@ class Warmer:
         units = {
             name: count for name, count in receipt["own_units"].items() if not name.startswith(("lambda_", "log_"))
         }
+        kept = warmed.kept
         if receipt["outcome"] in KNOWN:
             warmed.known += 1
         elif receipt["refusal"]:
             warmed.refused[receipt["refusal"]] += 1
-        elif receipt["outcome"] == "bypass":
+        elif receipt["outcome"] in {"bypass", "failed"}:
             warmed.bypassed[receipt["reason"]] += 1
         elif self._dry_run:
-            warmed.kept += 1
-            units["table_write_units"] = _write_units(pair.answer)
+            stored_bytes = len(zlib.compress(spelt(pair.answer), ZLIB_LEVEL))
+            if stored_bytes > INLINE_BYTES and not self._assembly.settings.overflow_bucket:
+                warmed.refused[Reason.ANSWER_SIZE.value] += 1
+            else:
+                warmed.kept += 1
+                units |= _writes(stored_bytes)
         elif receipt["entry_bytes"]:  # the hook sets it once the table has the entry
             warmed.kept += 1
         else:
             warmed.bypassed[UNWRITTEN] += 1
+        warmed.unpriced += warmed.kept > kept and bool(receipt["unpriced_units"] and self._assembly.settings.price_as)
         warmed.write_units += units.get("table_write_units", 0)
         warmed.cost += self._assembly.prices.own(units)
 
@@ -283,7 +307,7 @@ class _Dated:
             item = self._items.get(lookup.key, "ENTRY", consistent=True) or {}
         except TierUnavailable:
             return Reason.TABLE_DOWN
-        given_ms = None if self._pair is None else self._pair.time_ms
+        given_ms = self._pair.time_ms if self._pair is not None and self._pair.dated else None
         since = given_ms is not None and "fence" in item and given_ms > int(item["fence"]["N"])
         return None if since else Reason.ERASED
 
@@ -307,10 +331,11 @@ def _mode(mode: Mode, *, dry_run: bool) -> Mode:
     return Mode.READ_ONLY if dry_run else Mode.ON
 
 
-def _write_units(answer: Any) -> float:
-    """About what keeping this answer would cost in DynamoDB write units of 1 KB."""
-    stored = len(zlib.compress(json.dumps(answer).encode(), 6)) + KB // 2
-    return math.ceil(stored / KB) + OTHER_WRITES
+def _writes(stored_bytes: int) -> dict[str, float]:
+    """About what keeping so large a body would cost: DynamoDB's write units of 1 KB, and an object where it is one."""
+    overflows = stored_bytes > INLINE_BYTES
+    item_bytes = KB // 2 + (0 if overflows else stored_bytes)
+    return {"table_write_units": math.ceil(item_bytes / KB) + OTHER_WRITES, "s3_put_requests": int(overflows)}
 
 
 def _show(warmed: Warmed, args: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from hookcache_ops.demo_screen import Screen
 from hookcache_ops.local.server_process import StartFailedError
-from hookcache_ops.local.step_functions import Execution, missing
+from hookcache_ops.local.step_functions import missing
 from hookcache_ops.pages import PageImage, UnreadableDocumentError, render
 from hookcache_ops.workflow_stage import PROJECT, WorkflowStage
 
@@ -137,7 +137,7 @@ def twice(stage: WorkflowStage, workflow: str, pages: Sequence[PageImage]) -> Ro
         seconds=(round(first.seconds, 3), round(second.seconds, 3)),
         after_first=round(first.after_first, 3),
         backend_calls=(calls, calls_again),
-        same_output=_answers(first) == _answers(second) is not None,
+        same_output=first.output == second.output is not None,
     )
 
 
@@ -162,12 +162,6 @@ def given(stage: WorkflowStage, workflow: str, pages: Sequence[PageImage]) -> di
         }
     uploaded = stage.upload(pages if workflow == "map-pages" else pages[:1])
     return {"document": "sample", "pages": uploaded} if workflow == "map-pages" else {"page": uploaded[0]}
-
-
-def _answers(execution: Execution) -> Any:
-    """What came out, but for `usage`, whose numbers are zero on a hit."""
-    output = execution.output
-    return {name: value for name, value in output.items() if name != "usage"} if isinstance(output, dict) else output
 
 
 def trouble_of(row: Row) -> str:

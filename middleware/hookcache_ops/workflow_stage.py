@@ -141,6 +141,14 @@ class WorkflowStage:
             "GENAIIDP-reader", {**self._own(READER), **({"READER_DOWN": "1"} if down else {})}
         )
 
+    def read_with(self, folder: Path) -> None:
+        """From now on the reader is the code in `folder`."""
+        self._aws.functions.update_code(f"GENAIIDP-{READER}", folder)
+
+    def throttle_reader(self, *, throttled: bool) -> None:
+        """From now on Lambda refuses to call the reader; or calls it again."""
+        self._aws.functions.update_limits(f"GENAIIDP-{READER}", concurrency=0 if throttled else 10)
+
     def failures(self) -> list[dict[str, str]]:
         """The notes of failed pages: document, page, error, time."""
         items = self._aws.client("dynamodb").scan(TableName=FAILURES)["Items"]

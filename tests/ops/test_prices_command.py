@@ -179,6 +179,11 @@ FINDINGS = {
         "takes the row GENAIIDP-cache, which is another's",
         "before it",
     ),
+    "no row for older hosts that meter an ARN": (
+        {FULL: GOOD},
+        f"substring and meters lambda_hook/arn:aws:lambda:REGION:ACCOUNT:function:{BARE} finds no row",
+        f"add the row {BARE}",
+    ),
     "price as a number": ({FULL: {"pages": 0.004}, BARE: GOOD}, "is a number", "in quotes"),
     "price of a million": ({FULL: GOOD | {"inputTokens": "0.8"}, BARE: GOOD}, "inputTokens in", "price of one token"),
 }
@@ -193,6 +198,26 @@ def test_a_table_that_charges_wrongly_is_told_with_the_remedy(kind, run, tmp_pat
 
     assert status == 1
     assert any(told in finding["finding"] and remedy in finding["remedy"] for finding in findings), findings
+
+
+def test_the_hosts_own_price_of_the_backend_is_what_the_wrapper_is_held_to(run, tmp_path, monkeypatch):
+    """P55: nobody's bill goes by an example. Where a table is named for it, that one goes before."""
+    own = {MISTRAL: {"pages": "0.005"}, FULL: {"pages": "0.005"}, BARE: {"pages": "0.005"}}
+    check = (*WRAPPER, "--price-as", MISTRAL, "--check", table(tmp_path, own))
+    by_itself, by_example = run(*check), run(*check, "--prices", str(EXAMPLE))
+    monkeypatch.setenv("HOOKCACHE_PRICES", str(EXAMPLE))
+    by_setting = run(*check)
+
+    assert (0, True) == (by_itself[0], "the wrapper is priced right" in by_itself[1])
+    assert (1, True) == (by_example[0], "takes 0.005 for pages, not 0.004" in by_example[1])
+    assert by_example == by_setting
+
+
+def test_a_row_that_only_the_host_has_can_be_checked(run, tmp_path):
+    rows = {"mine/model": {"pages": "0.1"}, FULL: {"pages": "0.2"}, BARE: {"pages": "0.1"}}
+    status, out, _ = run(*WRAPPER, "--price-as", "mine/model", "--check", table(tmp_path, rows))
+
+    assert (1, True) == (status, "takes 0.2 for pages, not 0.1" in out)
 
 
 def test_a_row_written_twice_is_found(run, tmp_path):

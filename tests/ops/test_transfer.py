@@ -15,6 +15,7 @@ from hookcache.settings import Settings
 from hookcache_ops import export as exporting
 from hookcache_ops import import_entries as importing
 from hookcache_ops.cli import main
+from hookcache_ops.reach import ReachError
 from hookcache_ops.transfer import ExportFile, TransferError, decoded, encoded, read_export
 from operator_rig import Slow, operator_of
 
@@ -118,6 +119,15 @@ def test_an_imported_page_can_be_erased_by_its_image(old, new, tmp_path):
     assert len([item for item in new.dynamodb.items.values() if item["kind"]["S"].startswith("INDEX#")]) == len(
         [item for item in old.dynamodb.items.values() if item["kind"]["S"].startswith("INDEX#")]
     )
+
+
+def test_a_function_that_is_no_wrapper_takes_no_entries(old, new, tmp_path):
+    """P40: its keys name its own code, which nobody sees from outside; it was told that a right is missing."""
+    exported(old, tmp_path / "old.export")
+    del new.settings["HOOKCACHE_BACKEND"]
+
+    with pytest.raises(ReachError, match="give a wrapper's name"):
+        imported(tmp_path / "old.export", old, new)
 
 
 def test_importing_again_changes_nothing(old, new, tmp_path):

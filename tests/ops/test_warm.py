@@ -10,13 +10,28 @@ from types import SimpleNamespace
 
 import pytest
 
-from fakes import BACKEND, extraction_event, json_answer, ocr_event, page_answer, summarization_event, token_answer
+from fakes import (
+    BACKEND,
+    BUCKET,
+    OVERFLOW_BUCKET,
+    BackendRaised,
+    extraction_event,
+    json_answer,
+    ocr_event,
+    page_answer,
+    summarization_event,
+    token_answer,
+)
+from hookcache.flight import Flights
+from hookcache.leader import Shared
+from hookcache.references import PAGE_FILES
 from hookcache.settings import Settings
 from hookcache_ops import warm
 from hookcache_ops.cli import main
 from hookcache_ops.pairs import Pair, PairError, check_sources, read_pairs
+from hookcache_ops.prices_command import example_path
 from hookcache_ops.warm import Warmed, Warmer
-from operator_rig import Slow, operator_of
+from operator_rig import OperatedRig, Slow, operator_of
 
 DAY_MS = 86_400_000
 
@@ -158,6 +173,58 @@ def test_an_answer_that_was_erased_does_not_come_back(given_ms, kept, rig):
     assert ["hit_table" if kept else "miss"] == rig.outcomes
 
 
+def test_a_copy_of_an_erased_answer_does_not_come_back_from_a_folder(rig, tmp_path):
+    """P13: a file's time is that of its copy, and says nothing of when the answer was given."""
+    event, answer = ocr_event(rig.image(b"page")), page_answer("erased")
+    filled(rig, pair(event, answer, rig.clock.now_ms() - 1_000))
+    with operator_of(rig) as operator:
+        operator({"command": "erase", "images": [hashlib.sha256(b"page").hexdigest()]})
+    rig.clock.advance(60)
+    copied = tmp_path / "a.answer.json"
+    copied.write_text(json.dumps(answer))
+    (tmp_path / "a.request.json").write_text(json.dumps(event))
+    os.utime(copied, ns=(rig.clock.now_ms() * 10**6, rig.clock.now_ms() * 10**6))
+    (found,) = read_pairs([str(tmp_path)])
+    warmed = filled(rig, found)
+    told = filled(rig, pair(event, answer, found.time_ms))
+
+    assert (0, {"erased": 1}) == (warmed.kept, dict(warmed.bypassed))
+    assert 1 == told.kept  # control: as if the copy's time were the answer's
+
+
+def test_an_answer_in_a_folder_is_as_old_as_its_file(rig, tmp_path):
+    """P10: at least."""
+    old = tmp_path / "a.answer.json"
+    old.write_text(json.dumps(token_answer("old")))
+    (tmp_path / "a.request.json").write_text(json.dumps(summarization_event()))
+    os.utime(old, ns=((rig.clock.now_ms() - 8 * DAY_MS) * 10**6,) * 2)
+
+    assert {"expired": 1} == dict(filled(rig, *read_pairs([str(tmp_path)])).bypassed)
+
+
+def test_a_page_whose_fetch_failed_a_moment_ago_is_kept_all_the_same():
+    """P17: a note on an error spares the backend; here nobody is asked, and the run goes on."""
+    with OperatedRig(HOOKCACHE_POLICY=json.dumps({"*": {"negative_errors": ["ThrottlingException"]}})) as rig:
+        rig.backend.replies = [BackendRaised("ThrottlingException", "Too many")]
+        for _ in range(2):
+            with pytest.raises(Exception, match=r"Too many|failed at the backend"):
+                rig.call(summarization_event())
+        warmed = filled(rig, pair(summarization_event(), token_answer("x")))
+        rig.call(summarization_event(), rig.second)
+
+        assert (1, 1) == (len(rig.backend.calls), warmed.kept)
+        assert ["failed", "failed", "hit_table"] == rig.outcomes
+
+
+def test_a_caller_whose_fetch_fails_ends_no_run(rig, monkeypatch):
+    """P17, P28: a pair that waited for it is told as such, and the pairs behind it are kept."""
+    board, shared = Flights.board, [Shared("ThrottlingException")]
+    monkeypatch.setattr(Flights, "board", lambda *told, **named: shared.pop() if shared else board(*told, **named))
+    warmed = filled(rig, *(pair(summarization_event(name), token_answer(name)) for name in "ab"))
+
+    assert (2, 1, {"shared_failure": 1}) == (warmed.pairs, warmed.kept, dict(warmed.bypassed))
+
+
 @pytest.mark.parametrize("age_ms", [0, 2_000])
 def test_under_orders_that_cannot_be_read_nothing_is_kept_or_called_kept(age_ms, rig):
     """P44, T5: they may forbid it, and the reason is not that they did."""
@@ -189,6 +256,22 @@ def test_a_dry_run_writes_nothing_and_tells_the_cost(rig):
     assert warmed.cost > 0
 
 
+@pytest.mark.parametrize("bucket", [OVERFLOW_BUCKET, None])
+def test_a_dry_run_foretells_what_becomes_of_a_large_answer(bucket):
+    """P49, P56: its body is an object, and no hundreds of write units; without a bucket it is not kept."""
+    dense = [{"Id": hashlib.sha256(b"%d" % number).hexdigest()} for number in range(15_000)]
+    with OperatedRig(HOOKCACHE_OVERFLOW_BUCKET=bucket) as rig:
+        event = ocr_event(rig.image(b"page"))
+        large = pair(event, page_answer("A page") | {"textractBlocks": {"Blocks": dense}})
+        foretold, warmed = filled(rig, large, dry_run=True), filled(rig, large)
+
+        assert (bool(bucket), {} if bucket else {"answer_size": 1}) == (bool(warmed.kept), dict(warmed.refused))
+        assert (warmed.kept, warmed.refused) == (foretold.kept, foretold.refused)
+        assert foretold.write_units <= warmed.write_units
+        if bucket:
+            assert pytest.approx(float(warmed.cost), rel=0.5) == float(foretold.cost)
+
+
 def test_a_dry_run_writes_nothing_although_the_control_item_orders_otherwise(rig):
     """P50: an order of mode `on` reaches every environment; the dry run's client could not write."""
     rig.call(summarization_event("first"))
@@ -218,6 +301,26 @@ def test_an_entry_lives_from_the_time_of_its_answer(rig):
     assert rig.outcomes == ["hit_table", "miss"]
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    ("prices", "row", "unpriced"),
+    [
+        ("/var/task/prices.yaml", "bedrock/us.amazon.nova-pro-v1:0", 1),
+        (None, "bedrock/us.amazon.nova-pro-v1:0", 1),
+        (example_path(), "bedrock/us.amazon.nova-pro-v1:0", 0),
+        (None, None, 0),
+    ],
+    ids=["not to be read here", "not set", "control: there", "nobody asked for prices"],
+)
+def test_what_is_kept_without_a_price_is_told(prices, row, unpriced, dry_run):
+    """P55: an answer keeps the price of the day it was kept, so one without never says what it saves."""
+    with OperatedRig(HOOKCACHE_PRICES=prices, HOOKCACHE_PRICE_AS=row) as rig:
+        first, again = (filled(rig, pair(summarization_event(), token_answer("x")), dry_run=dry_run) for _ in "12")
+
+    assert (1, unpriced) == (first.kept, first.unpriced)
+    assert dry_run or 0 == again.unpriced
+
+
 def test_pages_that_s3_lost_are_read_from_a_folder(rig, tmp_path):
     """P4: bytes count, wherever they come from."""
     event = ocr_event(rig.image(b"page"))
@@ -232,6 +335,27 @@ def test_pages_that_s3_lost_are_read_from_a_folder(rig, tmp_path):
 
     assert dict(without.bypassed) == {"image_unreadable": 1}
     assert (warmed.kept, rig.outcomes) == (1, ["hit_table"])
+
+
+def test_a_page_by_reference_is_never_read_from_a_folder(tmp_path):
+    """P1, P41: the files of every page have the same last names, so that page 2's answer would be kept as page 1's."""
+    policy = json.dumps({"*": {"resolve_references": ["pageOutputUri"]}})
+    with OperatedRig(HOOKCACHE_POLICY=policy, HOOKCACHE_IMAGE_PREFIXES=f"s3://{BUCKET}/") as rig:
+        for page in ("1", "2"):
+            for file in PAGE_FILES:
+                rig.s3.put_object(Bucket=BUCKET, Key=f"document/pages/{page}/{file}", Body=f"{file} {page}".encode())
+        for file in PAGE_FILES:
+            (tmp_path / file).write_bytes(f"{file} 1".encode())
+
+        def of_page(page):
+            return summarization_event() | {"pageOutputUri": f"s3://{BUCKET}/document/pages/{page}"}
+
+        warmed = filled(rig, pair(of_page("2"), token_answer("page 2")), images=str(tmp_path))
+        got = [rig.call(of_page(page))["output"]["message"]["content"][0]["text"] for page in ("1", "2")]
+
+        assert (1, ["miss", "hit_table"]) == (warmed.kept, rig.outcomes)
+        assert "page 2" != got[0]
+        assert "page 2" == got[1]
 
 
 class TestSources:
@@ -326,6 +450,17 @@ class TestCommand:
         assert remedy in captured.err
         assert captured.err.count("\n") == 1
 
+    @pytest.mark.parametrize("identity", ["auto", "pinned"])
+    def test_a_function_that_is_no_wrapper_is_refused(self, identity, pairs, capsys, monkeypatch):
+        """P40: its keys name its own code; with `pinned` all pairs were kept where nobody looks, and called kept."""
+        monkeypatch.delenv("HOOKCACHE_BACKEND")
+        monkeypatch.setenv("HOOKCACHE_IDENTITY", identity)
+
+        assert main(["warm", pairs(3)]) == 2
+        captured = capsys.readouterr()
+        assert ("", 1) == (captured.out, captured.err.count("\n"))
+        assert "give a wrapper's name" in captured.err
+
     @pytest.mark.parametrize("reason", warm.REMEDIES)
     def test_a_cache_that_cannot_be_reached_ends_the_run_with_the_remedy(self, reason, pairs, capsys, monkeypatch):
         """A million pairs past a login that has expired would be a day's work for nothing."""
@@ -346,6 +481,20 @@ class TestCommand:
         assert main(["warm", pairs(20), "--rate", "1e6"]) == 1
         assert filler.asked == 20
         assert "hookcache mode --clear" in capsys.readouterr().err
+
+    def test_answers_without_a_price_are_told_with_the_remedy(self, pairs, capsys, monkeypatch):
+        class Unpricing(Bypassing):
+            def fill(self, pair, warmed):
+                warmed.kept += 1
+                warmed.unpriced += 1
+                return super().fill(pair, warmed)
+
+        monkeypatch.setattr(warm, "Warmer", lambda *_, **__: Unpricing([""] * 3))
+
+        assert main(["warm", pairs(3), "--rate", "1e6"]) == 0
+        captured = capsys.readouterr()
+        assert "3 of those kept have no price" in captured.err
+        assert captured.err.count("\n") == 1
 
     def test_a_spell_of_it_is_passed_over(self, pairs, capsys, monkeypatch):
         """P18: nine in a row, one that is kept, nine again; and other bypasses without end."""

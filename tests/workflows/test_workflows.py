@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ import pytest
 import yaml
 
 from hookcache_ops.cli import main
-from hookcache_ops.local.lambda_service import Function
 from hookcache_ops.local.router import Router
 from hookcache_ops.local.step_functions import SUBSTITUTION
 from hookcache_ops.workflow import NAMES, Row, down, given, trouble_of, twice
@@ -37,14 +37,38 @@ def states_of(machine: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from states_of(inner)
 
 
-def unguarded(machine: dict[str, Any]) -> list[str]:
-    """Resources of tasks that are not tried again, or whose failure nobody catches."""
-    caught = any(state["Type"] == "Parallel" and state.get("Catch") for state in machine["States"].values())
-    return [
-        state["Resource"]
-        for state in states_of(machine)
-        if state["Type"] == "Task" and not (state.get("Retry") and (state.get("Catch") or caught))
-    ]
+def unguarded(machine: dict[str, Any], *, caught: bool = False) -> list[str]:
+    """Resources of tasks that are not tried again, or whose failure nobody catches: neither they nor a Parallel around them."""
+    found = []
+    for state in machine["States"].values():
+        own = caught or bool(state.get("Catch"))
+        for branch in state.get("Branches", ()):
+            found += unguarded(branch, caught=own)
+        if "ItemProcessor" in state:  # what a Map catches has lost all its pages
+            found += unguarded(state["ItemProcessor"])
+        if state["Type"] == "Task" and not (state.get("Retry") and own):
+            found.append(state["Resource"])
+    return found
+
+
+THROTTLES = frozenset(
+    {"BackendThrottled", "ServiceThrottledError", "ThrottlingException", "Lambda.TooManyRequestsException"}
+)
+"""The wrapper's word for a backend whose concurrency is used up, its backends' words for a busy service, and Lambda's own."""
+
+
+def hasty(machine: dict[str, Any]) -> int:
+    """Tasks of functions that wait out some throttle for less than a minute."""
+    found = 0
+    for state in states_of(machine):
+        if state["Type"] == "Task" and state["Resource"].endswith("lambda:invoke"):
+            patient: set[str] = set()
+            for retrier in state["Retry"]:
+                waits = [retrier["BackoffRate"] ** number for number in range(retrier["MaxAttempts"])]
+                if retrier["IntervalSeconds"] * sum(waits) >= 60:
+                    patient |= set(retrier["ErrorEquals"])
+            found += not patient >= THROTTLES
+    return found
 
 
 def validated(file: Path) -> subprocess.CompletedProcess[str]:
@@ -94,6 +118,28 @@ class TestDefinitions:
         del bare["States"]["Ask"]["Retry"]
 
         assert unguarded(bare) == ["arn:aws:states:::lambda:invoke"]
+
+    def test_a_parallel_catches_for_its_own_tasks_only(self):
+        """Negative control as well: what stands before it has to catch for itself."""
+        machine = json.loads((FOLDER / "parallel-prompts.asl.json").read_text())
+        del machine["States"]["Read"]["Catch"]
+
+        assert unguarded(machine) == ["arn:aws:states:::lambda:invoke"]
+
+    @pytest.mark.parametrize("file", DEFINITIONS, ids=lambda file: file.name)
+    def test_throttles_are_waited_out(self, file):
+        """P22, F23: several pages at once use up a backend's concurrency, which is free again when one of them was read."""
+        machine = json.loads(file.read_text())
+
+        assert hasty(machine) == 0
+
+    def test_a_task_that_does_not_wait_is_found(self):
+        """Negative control of the test above."""
+        machine = json.loads((FOLDER / "parallel-prompts.asl.json").read_text())
+        machine["States"]["Read"]["Retry"][0]["ErrorEquals"].remove("BackendThrottled")
+        machine["States"]["Ask"]["Branches"][0]["States"]["Classify"]["Retry"][0]["MaxAttempts"] = 2
+
+        assert hasty(machine) == 2
 
     def test_the_template_gives_every_substitution(self):
         template = yaml.load((FOLDER / "template.yaml").read_text(), Loader=_AnyTag)
@@ -204,18 +250,28 @@ class TestOnTheInterpreter:
 
         assert (first.status, second.status, calls) == ("FAILED", "SUCCEEDED", 1)
 
-    @pytest.mark.parametrize("usage", [{}, {"usage": {"pages": 1}}], ids=["promise", "control"])
-    def test_an_answer_of_a_backend_that_counts_nothing_is_not_lost(self, stage, tmp_path, usage):
-        """Contract 4.1: a usage may be absent."""
-        answer = {"output": {"message": {"role": "assistant", "content": [{"text": "read"}]}}, **usage}
-        name = f"GENAIIDP-says-{len(usage)}"
-        (tmp_path / "app.py").write_text(f"def lambda_handler(event, context):\n    return {answer!r}\n")
-        stage._aws.functions.add(Function(name, tmp_path))
-        names = {"OcrFunction": name, "PromptFunction": name, "FailuresTable": "none"}
-        machine = stage._steps.create(FOLDER / "cached-task.asl.json", names)
-        execution = stage._steps.run(machine, {"messages": []})
+    def test_an_answer_without_usage_is_an_answer(self, stage, tmp_path):
+        """P33: a backend may count nothing, and a usage that is no object is taken out: at AWS no Catch takes such an end."""
+        reader = (FOLDER / "reader" / "app.py").read_text()
+        (tmp_path / "app.py").write_text(reader.replace('"usage": {**usage', '"other": {**usage'))
+        stage.begin("uncounted")
+        stage.read_with(tmp_path)
+        runs = [stage.run("cached-task", given(stage, "cached-task", ())) for _ in range(2)]
+        stage.read_with(FOLDER / "reader")
 
-        assert ("SUCCEEDED", {"text": "read", "usage": usage.get("usage", {})}) == (execution.status, execution.output)
+        assert [("SUCCEEDED", 1), ("SUCCEEDED", 0)] == [(execution.status, calls) for execution, calls in runs]
+
+    @pytest.mark.prove
+    def test_a_backend_that_is_throttled_for_a_while_fails_no_run(self, stage):
+        """P22, F23: five seconds, where two quick retries are over after three."""
+        stage.begin("throttled")
+        stage.throttle_reader(throttled=True)
+        free = threading.Timer(5.0, stage.throttle_reader, kwargs={"throttled": False})
+        free.start()
+        execution, calls = stage.run("cached-task", given(stage, "cached-task", ()))
+        free.join()
+
+        assert (execution.status, calls) == ("SUCCEEDED", 1)
 
     def test_a_page_that_fails_is_noted_in_the_engines_table(self, stage):
         """The other pages' run ends well; the note holds the error's name and nothing of the page."""
