@@ -349,8 +349,8 @@ def test_the_same_over_sockets(sockets, requests):
     threads, sockets_now = held()
     over.dynamodb.faulted = True
 
-    assert threads - before <= 2 * soak.threads + 2, (
-        "of this test; workers of others end a minute after their last call"
+    assert threads - before <= 3 * soak.threads + 2, (
+        "of this test: each caller may have had one more that waits for a lost reply in vain; others' end a minute after their last call"
     )
     assert sockets_now - sockets_before <= 12 + 4 * soak.threads + 4, (
         "client, proxy and engine sides are all in this count"

@@ -21,6 +21,7 @@ from figures import record
 from hookcache_ops import cli
 from hookcache_ops.receipts import Reading, read_receipts
 from hookcache_ops.simulate.environments import Environments
+from hookcache_ops.simulate.progress import ReplayProgress
 from hookcache_ops.simulate.sampling import SPAN, Sample, error_95
 from hookcache_ops.simulate.trace import ReceiptReader, function_gigabytes, place_of
 from ops.receipt_samples import START_MS, receipt
@@ -533,7 +534,26 @@ def test_a_million_receipts_in_bounded_memory(tmp_path):
     assert not told["sample"]["exact"]
     assert mebibytes <= 450
     assert re.search(r"hookcache simulate: [\d,]+ lines, [\d,]+ receipts", done.stderr)
-    assert "░" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("terminal", "seconds", "told"), [(True, 1, ["25%", "50%"]), (False, 1, []), (False, 11, ["25%", "50%"])]
+)
+def test_replays_show_how_far_they_are(monkeypatch, terminal, seconds, told):
+    """A bar that moves on a terminal; elsewhere a line, and none within ten seconds of another."""
+    screen = io.StringIO()
+    screen.isatty = lambda: terminal  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stderr", screen)
+    clock = iter(range(0, 1_000, seconds))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    progress = ReplayProgress(400)
+    progress.on("deployed", 100)
+    progress.on("deployed", 100)
+    shown = screen.getvalue()
+    progress.close()
+
+    assert told == re.findall(r"░ +(\d+%)", shown)
+    assert screen.getvalue().endswith("\r\033[K") == terminal
 
 
 def _write_many(path: Path, count: int) -> None:
