@@ -23,6 +23,7 @@ from fakes import BackendRaised, FakeContext, ocr_event, refusal
 from figures import record
 from hookcache.breaker import OPENS_AFTER, Breaker, Pass
 from hookcache.items import Items
+from hookcache.lease import SKEW_MS, LeaseItem, State
 from hookcache_ops.local.fault_proxy import AwsError, Faults
 from rig import metric
 from stopwatch import Stopwatch
@@ -317,6 +318,11 @@ def test_receipts_balance_and_nothing_grows(make_rig, requests, pages):
     assert after[1] <= sockets
     assert 0 == sum(environment.cache.flights.in_progress for environment in rig.environments)
     assert rate > 0
+    leases = [LeaseItem.decode(item) for item in rig.dynamodb.of_kind("LEASE")]
+    left = [lease for lease in leases if lease.state is State.HELD]
+    assert len(left) <= 0.03 * soak.ledger.outcomes["miss"], "of those whose release met a fault, one in fifty"
+    rig.clock.advance(rig.first.assembly.settings.lease_seconds + SKEW_MS / 1000 + 1)
+    assert not any(lease.is_held(rig.clock.now_ms()) for lease in left), "nobody renews them"
 
 
 @pytest.mark.parametrize("requests", [1_000, pytest.param(10_000, marks=pytest.mark.prove)])

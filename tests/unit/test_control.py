@@ -2,7 +2,7 @@
 
 import pytest
 
-from fakes import BackendRaised, answer, refusal, summarization_event
+from fakes import CANARY, BackendRaised, answer, refusal, summarization_event
 from hookcache.control import identity_of
 from hookcache.errors import BackendFailed
 from rig import metric
@@ -186,3 +186,13 @@ def test_orders_for_another_backend_are_none_here(rig):
         rig.last["reason"],
         metric(rig.last, "CorruptEntries"),
     )
+
+
+def test_nothing_of_the_backends_environment_is_kept(rig):
+    """T13: Lambda shows it with the configuration; the table gets a digest, the version and the time limit."""
+    rig.call(EVENT)
+    shown = rig.backend.get_function_configuration()
+
+    assert CANARY in str(shown)
+    assert str(shown["Timeout"]) in str(control_of(rig))
+    assert not any(word in str(control_of(rig)) for word in (CANARY, "API_KEY", shown["CodeSha256"]))

@@ -8,7 +8,7 @@ from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, Re
 
 from fakes import ACCOUNT, BUCKET, FakeClock, FakeS3
 from hookcache.errors import Unkeyable
-from hookcache.images import IMAGE_BYTES, ImageReader
+from hookcache.images import CHUNK_BYTES, IMAGE_BYTES, ImageReader
 from hookcache.outcome import Reason
 from hookcache.request import ImageRef
 from hookcache.spending import Spending
@@ -140,6 +140,20 @@ class TestUnreadable:
         """B9, P30, T10: 20 MB are an image, a byte more is none; a larger one is not read at all."""
         assert IMAGE_BYTES == desk.reader.digest([desk.put(b"\0" * IMAGE_BYTES)])[0].size_bytes
         assert desk.refused(desk.put(b"\0" * (IMAGE_BYTES + 1))) is Reason.IMAGE_UNREADABLE
+
+    def test_a_body_without_an_end_is_read_no_further_than_the_bound(self, desk):
+        """T10, P30: whatever length was announced."""
+        given = []
+
+        class Endless:
+            def readinto(self, space):
+                given.append(len(space))
+                return len(space)
+
+        with pytest.raises(Unkeyable):
+            desk.reader._digest_of(Endless(), IMAGE_BYTES, {}, lambda: False, CHUNK_BYTES)
+
+        assert IMAGE_BYTES < sum(given) <= IMAGE_BYTES + CHUNK_BYTES
 
     def test_the_bound_on_time_is_for_all_images_together(self, desk):
         """P42: ten seconds, not ten seconds each."""
