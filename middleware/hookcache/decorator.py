@@ -24,6 +24,11 @@ from hookcache.settings import PREFIX, Settings
 CACHED = "hookcache_cached"
 """Attribute of a handler that is answered from the cache already; `functools.wraps` hands it on to decorators above."""
 
+_MORE_IS_SAID = (
+    "the handler was given more than event and context; such calls go past the cache. If it is a method, cache that of its "
+    'object: handler = hookcache.cached(name="reader")(Reader().handle)'
+)
+
 Handler = TypeVar("Handler", bound=Callable[[Any, Any], Any])
 
 
@@ -65,9 +70,15 @@ def _cached(handler: Callable[[Any, Any], Any], name: str, environ: Mapping[str,
     whole = {variable: value for variable, value in os.environ.items() if not variable.startswith(PREFIX)} | {**environ}
     hook = in_process(handler, identity_of_package(handler, whole, name), whole)
 
+    warned = False
+
     @functools.wraps(handler)
     def answered_from_cache(event: Any, context: Any, *more: Any, **named: Any) -> Any:
         if more or named:  # from code of its own, never the host: what is said beside the event is in no key
+            nonlocal warned
+            if not warned:
+                warned = True
+                warn(environ, _MORE_IS_SAID)
             return handler(event, context, *more, **named)
         return hook(event, context)
 

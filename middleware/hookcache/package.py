@@ -127,16 +127,17 @@ def _folders(handler: Callable[..., Any], environ: Mapping[str, str], layers: Pa
     root = environ.get("LAMBDA_TASK_ROOT", "")
     folders = [Path(root).resolve()] if root else []
     # Lambda puts this entry there whether or not there are layers, but where PYTHONPATH is the operator's, who may name one
-    # there. A /opt of another kind of machine is not ours to read.
-    told = environ.get("PYTHONPATH", "").split(os.pathsep)
+    # there. A /opt of another kind of machine, where Homebrew or ROS may lie, is not ours to read.
+    told = environ.get("PYTHONPATH", "").split(os.pathsep) if root else ()
     if str(layers / "python") in sys.path or any(Path(entry).is_relative_to(layers) for entry in told):
         folders.append(layers.resolve())
     module = _module_of(handler)
     file = Path(getattr(module, "__file__", None) or "").resolve()  # one typed at a prompt has a name there and no file
     if file.is_file() and not any(file.is_relative_to(folder) for folder in folders):
         outer, *inner = module.__name__.split(".")
-        package = [folder for folder in file.parents[: len(inner) + 1] if folder.name == outer]
-        folders.append(package[-1] if package else file.parent)
+        up = len(inner) - (file.stem != "__init__")  # a project often bears its package's name, and is more than that
+        package = [folder for folder in file.parents[max(up, 0) : up + 1] if folder.name == outer]
+        folders.append(package[0] if package else file.parent)
     return folders
 
 

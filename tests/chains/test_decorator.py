@@ -111,6 +111,37 @@ def test_a_handler_that_takes_more_is_asked_itself_whenever_more_is_said(context
     assert 1 == len(capsys.readouterr().out.splitlines())
 
 
+class Reader:
+    """A handler that keeps something, decorated where it stands."""
+
+    def __init__(self, tone):
+        self.tone = tone
+
+    @hookcache.cached(name="reader", environ=SETTINGS)
+    def handle(self, event, context):
+        return {"tone": self.tone}
+
+
+def test_a_method_that_was_decorated_in_its_class_is_told_of_once(context, caplog, capsys):
+    """P1, P52: its object is in no key, so it never hits; nothing else would say so."""
+    handlers = Reader("dry").handle, Reader("warm").handle
+
+    with caplog.at_level(logging.WARNING, "hookcache"):
+        assert [{"tone": "dry"}, {"tone": "warm"}] == [handler({}, context) for handler in handlers]
+
+    assert ["go past the cache" in record.getMessage() for record in caplog.records] == [True]
+    assert "" == capsys.readouterr().out
+
+
+def test_what_the_warning_advises_is_answered_from_the_cache(context, caplog, capsys):
+    """Control: the method of an object, named."""
+    cached = hookcache.cached(name="another reader", environ=SETTINGS)(Instance().handle)
+
+    assert REPLY == cached({"any": "event"}, context)
+    assert "mode_off" == json.loads(capsys.readouterr().out)["reason"]
+    assert [] == caplog.records
+
+
 @pytest.fixture
 def twice(tmp_path, monkeypatch):
     """The layer over a function whose handler is decorated."""

@@ -191,6 +191,25 @@ def test_layers_count_where_the_operators_own_path_names_them(tmp_path, identity
     assert counts == (before != identity(layers=layers, PYTHONPATH=path.format(layers)))
 
 
+@pytest.mark.parametrize("started_by_lambda", [True, False], ids=["lambda", "another machine"])
+def test_an_opt_of_another_machine_is_left_alone_whoever_names_it(tmp_path, identity, monkeypatch, started_by_lambda):
+    """P18, P40: Homebrew or ROS lie there, have a path of theirs in PYTHONPATH, and hold more than any function may."""
+    monkeypatch.setattr(package, "MAX_BYTES", 1_000)
+    monkeypatch.setattr(
+        sys.modules[__name__], "__file__", None
+    )  # else this very file's folder is read where no root is
+    layers = tmp_path / "opt"
+    (layers / "homebrew").mkdir(parents=True)
+    (layers / "homebrew" / "library.so").write_bytes(bytes(1_001))
+    told = {"layers": layers, "PYTHONPATH": str(layers / "homebrew" / "site-packages")}
+
+    if started_by_lambda:
+        with pytest.raises(ConfigurationError, match="HOOKCACHE_IDENTITY=pinned"):
+            identity(**told)
+    else:
+        assert identity(**told, LAMBDA_TASK_ROOT=None)
+
+
 @pytest.mark.parametrize("listed", [True, False], ids=["lambda", "another machine"])
 def test_layers_count_where_lambda_has_unpacked_them(tmp_path, identity, monkeypatch, listed):
     """P40: /opt is read whole, data too, but only where Lambda's own module path shows that it is Lambda's."""
@@ -303,6 +322,29 @@ def test_without_a_task_root_the_whole_package_of_the_handler_counts(packaged, p
     (folder / place).write_text("PROMPT = 'read more'")
 
     assert counts == (before != identity_of_package(handler, {"LAMBDA_TASK_ROOT": str(folder / "elsewhere")}))
+
+
+@pytest.mark.parametrize("module", ["handlers.ocr", "handlers"], ids=["module", "package"])
+@pytest.mark.parametrize(("place", "counts"), [("pages_hook/prompts.py", True), (".git", False), ("beside.py", False)])
+def test_a_project_that_bears_its_packages_name_is_not_the_package(tmp_path, monkeypatch, module, place, counts):
+    """P40: `pages_hook/pages_hook` is usual; what else lies in the project, its history above all, deploys no other code."""
+    project = tmp_path / "pages_hook"
+    package_in_it = project / "pages_hook"
+    (package_in_it / "handlers").mkdir(parents=True)
+    for file in ("__init__.py", "ocr.py"):
+        (package_in_it / "handlers" / file).write_text("def lambda_handler(event, context):\n    return 1\n")
+    monkeypatch.syspath_prepend(project)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    importlib.invalidate_caches()
+    try:
+        handler = importlib.import_module(f"pages_hook.{module}").lambda_handler
+        before = identity_of_package(handler, {})
+        (project / place).write_text("new")
+
+        assert counts == (before != identity_of_package(handler, {}))
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "pages_hook"]:
+            del sys.modules[name]
 
 
 def test_a_partial_is_found_where_its_function_is(packaged):
