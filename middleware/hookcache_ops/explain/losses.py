@@ -14,7 +14,6 @@ Bounded: tallies by cause, step and place; what was seen before in `Recent` stor
 
 from __future__ import annotations
 
-import math
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING
 from hookcache_ops.explain.near import Candidate, NearMisses, Seen
 from hookcache_ops.explain.recent import Distinct, Recent, Sample
 from hookcache_ops.explain.traced import Trace
+from hookcache_ops.receipts import MOST
 
 if TYPE_CHECKING:
     from hookcache_ops.receipts import Receipt
@@ -272,7 +272,7 @@ def _born_ms(receipt: Receipt) -> int | None:
 def _entry_bytes(receipt: Receipt) -> int:
     """The size of the kept answer; 0 where the member is no number of bytes."""
     size = receipt.members.get("entry_bytes")
-    return int(size) if isinstance(size, int | float) and 0 <= size < math.inf else 0
+    return int(size) if isinstance(size, int | float) and 0 <= size < MOST else 0
 
 
 def _refusal(receipt: Receipt) -> str:
