@@ -7,6 +7,7 @@ import io
 import json
 
 import pytest
+from botocore.exceptions import ProfileNotFound
 from PIL import Image, ImageDraw
 
 from fakes import event_of, extraction_event, image_block, ocr_event
@@ -279,6 +280,14 @@ class TestDeployed:
 
         assert told == (verdict.outcome, verdict.mode)
         assert told[0] == rig.last["outcome"]
+
+    def test_a_secret_that_is_not_had_may_be_a_login_that_is_over(self, rig):
+        """The commonest of all troubles: rights may be as they should."""
+        settings = {name: value for name, value in rig.settings.items() if name != "HOOKCACHE_SECRET"}
+        arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:hookcache-AbCdEf"
+        rig.clients.secrets.error = ProfileNotFound(profile="gone")
+        with pytest.raises(DeployedError, match="login has expired"):
+            look_up(ocr_event(), settings | {"HOOKCACHE_SECRET_ARN": arn}, "", rig.clients, rig.clock)
 
     @pytest.mark.parametrize("missing", ["HOOKCACHE_TABLE", "HOOKCACHE_BACKEND"])
     def test_without_what_it_needs_it_says_what_to_give(self, rig, missing):
