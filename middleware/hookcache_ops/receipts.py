@@ -37,7 +37,7 @@ _LEAN = tuple(metric.name for metric in METRICS if metric.lean)
 _RARE = frozenset(metric.name for metric in METRICS if not metric.lean)
 _ALL = frozenset(metric.name for metric in METRICS)
 _lean_values = itemgetter(*_LEAN)
-_MOST = 1e18
+MOST = 1e18  # no number of a receipt is as large
 END_OF_TIME_MS = 253_402_300_800_000  # the year 10000, which no calendar here has
 
 
@@ -172,7 +172,7 @@ def _metrics(record: Mapping[str, Any]) -> dict[str, float]:
     """
     try:
         numbers = [number for [number] in _lean_values(record)]
-        plain = min(numbers) >= 0 and sum(numbers) < _MOST  # the sum is false for NaN, wherever it stands
+        plain = min(numbers) >= 0 and sum(numbers) < MOST  # the sum is false for NaN, wherever it stands
     except (KeyError, TypeError, ValueError):
         plain = False
     metrics = dict(zip(_LEAN, numbers, strict=True)) if plain else {}
@@ -182,7 +182,7 @@ def _metrics(record: Mapping[str, Any]) -> dict[str, float]:
             continue
         if type(value) is list:
             value = value[0] if len(value) == 1 else sum(value)
-        if not 0 <= value < _MOST:  # also false for NaN
+        if not 0 <= value < MOST:  # also false for NaN
             raise ValueError(name)
         metrics[name] = value
     return metrics

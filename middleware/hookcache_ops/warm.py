@@ -64,8 +64,8 @@ UNWRITTEN = "unwritten"
 REMEDIES = {
     "table_down": "the table does not answer: check your rights on it, the network and whether your login has expired",
     "orders_unreadable": "the orders in the table are damaged: give them again, or take them back with hookcache mode --clear",
-    "secret_unavailable": "the secret cannot be read: you need secretsmanager:GetSecretValue on it, and kms:Decrypt on its key",
-    "backend_unknown": "the backend cannot be looked up: you need lambda:GetFunctionConfiguration on it",
+    "secret_unavailable": "the secret cannot be read: log in again if your login has expired; you need secretsmanager:GetSecretValue on it, and kms:Decrypt on its key",
+    "backend_unknown": "the backend cannot be looked up: log in again if your login has expired; you need lambda:GetFunctionConfiguration on it",
 }
 SWITCHED_OFF = {
     "mode_off": "the mode is off: take an order back with hookcache mode --clear, or change HOOKCACHE_MODE and HOOKCACHE_POLICY"

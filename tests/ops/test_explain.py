@@ -7,10 +7,13 @@ import io
 import json
 
 import pytest
+from botocore.exceptions import ProfileNotFound
 from PIL import Image, ImageDraw
 
 from fakes import event_of, extraction_event, image_block, ocr_event
+from hookcache.canonical import canonical_form
 from hookcache.orders import Orders
+from hookcache.request import parse
 from hookcache_ops.cli import main
 from hookcache_ops.explain.deployed import DeployedError, look_up
 from hookcache_ops.explain.events import compare
@@ -144,6 +147,7 @@ class TestEvents:
 
         assert (False, [], (reason, reason)) == (told.same_key, told.changes, told.bypassed)
         assert f"Both bypass the cache, reason `{reason}`: " in said
+        assert "under the default rules neither is answered" in said
         assert "one key" not in said
 
     def test_of_two_events_one_may_bypass_the_cache(self):
@@ -153,6 +157,19 @@ class TestEvents:
 
         assert ("", "sampling") == told.bypassed
         assert "The second bypasses the cache, reason `sampling`" in "\n".join(changes_told(told))
+
+    def test_a_cache_point_counts_but_in_a_text_of_system(self):
+        """E4, P58: in a member that nobody knows it is a text like any other, below `system` as well."""
+        one = event_of("OCR", ["read"], [{"text": "Be brief.", "more": [{"text": "Now"}]}])
+        inside, below = copy.deepcopy(one), copy.deepcopy(one)
+        inside["system"][0]["text"] += "<<CACHEPOINT>>"
+        below["system"][0]["more"][0]["text"] += "<<CACHEPOINT>>"
+        keyed = [canonical_form(parse(event), []) for event in (one, inside, below)]
+
+        assert [each == keyed[0] for each in keyed[1:]] == [
+            compare(one, event, unread).same_key for event in (inside, below)
+        ]
+        assert keyed[0] != keyed[2]
 
     @pytest.mark.parametrize("more", [{}, {"versionId": "1"}])
     def test_a_place_with_a_member_that_nobody_knows_counts_by_its_name_too(self, more):
@@ -263,6 +280,14 @@ class TestDeployed:
 
         assert told == (verdict.outcome, verdict.mode)
         assert told[0] == rig.last["outcome"]
+
+    def test_a_secret_that_is_not_had_may_be_a_login_that_is_over(self, rig):
+        """The commonest of all troubles: rights may be as they should."""
+        settings = {name: value for name, value in rig.settings.items() if name != "HOOKCACHE_SECRET"}
+        arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:hookcache-AbCdEf"
+        rig.clients.secrets.error = ProfileNotFound(profile="gone")
+        with pytest.raises(DeployedError, match="login has expired"):
+            look_up(ocr_event(), settings | {"HOOKCACHE_SECRET_ARN": arn}, "", rig.clients, rig.clock)
 
     @pytest.mark.parametrize("missing", ["HOOKCACHE_TABLE", "HOOKCACHE_BACKEND"])
     def test_without_what_it_needs_it_says_what_to_give(self, rig, missing):

@@ -147,6 +147,17 @@ def test_a_bypass_in_the_window_behind_a_refusal_leaves_the_refusal_the_cause(tm
     assert {("bypass", "refusal_window"), ("refused", "truncated")} == {(each.cause.name, each.where) for each in found}
 
 
+@pytest.mark.parametrize(("began_hours_before", "first_sights"), [(2, 1), (0, 0)])
+def test_a_fetch_that_began_before_another_went_past_the_cache_was_needed(began_hours_before, first_sights, tmp_path):
+    """P27, P58: a caller whose wait was over asks for itself, and may be answered sooner than the one it waited for."""
+    latency = began_hours_before * HOUR_MS
+    log = [traced(page(0), "bypass", reason="unleased"), traced(page(0), Latency=latency, BackendLatency=latency)]
+    _, found, needed = explained(log, tmp_path)
+
+    assert first_sights == needed.calls
+    assert ["bypass", *["reason"] * (1 - first_sights)] == sorted(each.cause.name for each in found)
+
+
 @pytest.mark.parametrize("reason", ["not_looked_up", "throttled"])
 def test_a_request_never_seen_before_is_a_first_sight_though_nobody_could_look(reason, tmp_path):
     """P50, P58: mode write_only, and a table that refused the look-up; no cache could have saved the call."""
@@ -347,7 +358,13 @@ def test_receipts_say_whether_the_tier_was_too_small_or_another_environment_had_
 
 
 @pytest.mark.parametrize(
-    "told", [("failed", {}), ("bypass", {"reason": "unleased"}), ("miss", {"refusal": "truncated"})]
+    "told",
+    [
+        ("failed", {}),
+        ("bypass", {"reason": "unleased"}),
+        ("miss", {"refusal": "truncated"}),
+        ("stale", {"reason": "expired"}),
+    ],
 )
 def test_an_environment_that_kept_nothing_had_no_copy(tmp_path, told):
     """P11, P58: whoever failed, went past the cache or had its answer refused took no copy that a larger tier would have held."""

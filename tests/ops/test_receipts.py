@@ -193,15 +193,21 @@ def test_a_time_that_is_none_is_damage(time, tmp_path, capsys):
             for name in ("outcome", "reason", "refusal", "environment", "mode", "key_id")
             for value in ({}, [1])
         ),
-        *({"entry_bytes": value} for value in ("many", [1], {"a": 1}, float("inf"), -1)),
+        *(
+            {name: value}
+            for name in ("entry_bytes", "age_seconds")
+            for value in ("many", [1], {"a": 1}, float("inf"), -1, 10**400)
+        ),
+        {"own_units": {"lambda_gb_seconds": 10**400}},
     ],
-    ids=str,
+    ids=lambda odd: str(odd)[:40],
 )
 def test_a_member_of_another_kind_ends_no_command(odd, command, tmp_path, capsys):
     """A log may hold any line: what is no word or no number there is as none."""
-    first = samples.receipt("miss", request_id="first")
+    first = samples.receipt("miss", request_id="first", Latency=9)
     second = first | {"request_id": "odd", "key_id": "fedcba9876543210"} | odd
-    (tmp_path / "log").write_text(f"{json.dumps(first)}\n{json.dumps(second)}\n")
+    third = samples.receipt("hit_table", request_id="third", key_id="fedcba9876543210")
+    (tmp_path / "log").write_text("".join(f"{json.dumps(each)}\n" for each in (first, second, third)))
     status = main([command[0], str(tmp_path / "log"), *(word.format(tmp_path) for word in command[1:])])
 
     assert status in {0, 1}

@@ -415,6 +415,23 @@ def test_a_payload_line_with_an_odd_number_ends_no_command(tmp_path, capsys, odd
     assert (1 if "time" in odd else 2) == found["log"]["requests"]
 
 
+@pytest.mark.parametrize(("unit", "unpriced"), [("pages", 0), ("inputTokens", 2)])
+def test_payloads_whose_units_have_no_price_say_so(tmp_path, capsys, unit, unpriced):
+    """P55: a table without their units is as good as none; those outside of the period are not counted."""
+    answer = {"output": {"message": {"content": [{"text": "read"}]}}, "usage": {"pages": 1}}
+    line = {"event": event_of("OCR", ["read"]), "answer": answer}
+    log, prices = tmp_path / "payloads.jsonl", tmp_path / "prices.yaml"
+    days = ("2026-10-01", "2026-11-01", "2026-11-02")
+    log.write_text("".join(json.dumps(line | {"time": day}) + "\n" for day in days))
+    prices.write_text(f'pricing: [{{name: ocr, units: [{{name: {unit}, price: "0.004"}}]}}]')
+    told = simulate(
+        capsys, str(log), "--prices", str(prices), "--price-as", "ocr", "--since", "2026-10-15", "--until", "2026-12-01"
+    )
+
+    assert (2, bool(unpriced)) == (told["log"]["requests"], told["log"]["cost_unknown"])
+    assert bool(unpriced) == any(note.startswith(f"{unpriced} requests have units without") for note in told["notes"])
+
+
 def _outcomes(scenario: dict[str, Any]) -> dict[str, float]:
     return {name: count["value"] for name, count in scenario["outcomes"].items()}
 

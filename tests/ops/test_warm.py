@@ -473,6 +473,11 @@ class TestCommand:
         assert f"hookcache warm: {warm.REMEDIES[reason]}; then run the same command again" in captured.err
         assert captured.err.count("\n") == 1
 
+    @pytest.mark.parametrize("reason", ["table_down", "secret_unavailable", "backend_unknown"])
+    def test_what_aws_does_not_give_may_be_a_login_that_is_over(self, reason):
+        """The commonest of all troubles: rights may be as they should."""
+        assert "login has expired" in warm.REMEDIES[reason]
+
     def test_a_mode_that_is_off_is_told_with_the_remedy(self, pairs, capsys, monkeypatch):
         """P50: one step may be off and the next one on, so the run goes on."""
         filler = Bypassing(["mode_off"] * 20)

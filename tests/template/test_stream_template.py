@@ -204,7 +204,6 @@ def test_every_variable_that_it_sets_is_one_that_the_function_reads(stream_templ
     assert [] == unknown
 
 
-@pytest.mark.prove
 @pytest.mark.parametrize("half", ["GuardrailId", "GuardrailVersion"])
 def test_half_a_guardrail_is_refused_before_anything_is_created(stream_template: Template, half: str) -> None:
     """B22: the function would not start. Control: both are taken, and neither."""
@@ -212,6 +211,7 @@ def test_half_a_guardrail_is_refused_before_anything_is_created(stream_template:
     assert [] == Stack(stream_template, GIVEN).refusals + Stack(stream_template, ALL).refusals
 
 
+@pytest.mark.prove
 def test_it_validates(sam_environment: Path, quiet_environment: dict[str, str]) -> None:
     """Issue D: `sam validate --lint`."""
     run = subprocess.run(

@@ -90,7 +90,10 @@ def look_up(
 def _verdict(event: Mapping[str, Any], assembly: Assembly, settings: Settings) -> Verdict:
     cache = assembly.cache()
     if cache is None:
-        raise DeployedError("the secret cannot be read; you need secretsmanager:GetSecretValue on HOOKCACHE_SECRET_ARN")
+        raise DeployedError(
+            "the secret cannot be read; log in again if your login has expired, or ask for secretsmanager:GetSecretValue "
+            "on HOOKCACHE_SECRET_ARN"
+        )
     step = metered_context(event)
     wanted = settings.rules(step)
     # Read only: a look from outside must not write who the backend is, nor obey a mode that serves nothing.

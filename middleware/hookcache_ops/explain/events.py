@@ -8,6 +8,7 @@ Two events compared by what counts in the key: where they differ, and what diffe
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ from hookcache_ops.explain.texts import TextDifference, difference_of, shown
 READ = Callable[[Mapping[str, Any]], bytes | None]
 _MISSING: Any = object()
 _SNIPPET = 120
+_SYSTEM_TEXT = re.compile(r"system\[\d+\]\.text")
 _ANY_IMAGE = ImageDigest(bytes(32), 1, "", "")
 
 
@@ -119,7 +121,7 @@ def _leaf(one: Any, other: Any, path: str, so_far: Comparison) -> Iterator[Chang
 
 
 def _text(one: str, other: str, path: str, so_far: Comparison) -> Iterator[Change]:
-    if path.startswith("system[") and path.endswith("].text"):
+    if _SYSTEM_TEXT.fullmatch(path):
         plain = one.replace(CACHE_POINT, ""), other.replace(CACHE_POINT, "")
         if one != other and plain[0] == plain[1]:
             so_far.without_effect.append(f"{CACHE_POINT} in system")

@@ -14,7 +14,6 @@ Bounded: tallies by cause, step and place; what was seen before in `Recent` stor
 
 from __future__ import annotations
 
-import math
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING
 from hookcache_ops.explain.near import Candidate, NearMisses, Seen
 from hookcache_ops.explain.recent import Distinct, Recent, Sample
 from hookcache_ops.explain.traced import Trace
+from hookcache_ops.receipts import MOST
 
 if TYPE_CHECKING:
     from hookcache_ops.receipts import Receipt
@@ -36,6 +36,8 @@ HITS = frozenset({"hit_memory", "hit_table", "collapsed"})
 ASKED = frozenset({"miss", "refresh", "observe", "stale"})
 STORES = ASKED - {"stale"}
 """These keep their answer, unless it was refused."""
+UNCOPIED = frozenset({"hit_memory", "stale"})
+"""The one does not prolong its copy's life, the other takes none."""
 READ_ONLY = "read_only"
 """A mode that keeps no answer; its receipts bear no refusal."""
 ABSENT = ("absent", "")
@@ -206,15 +208,15 @@ class Losses:
             seen = Seen(receipt.time_ms, receipt.request_id, receipt.function)
             self._meet(receipt, seen)
             self._keys.put(key, seen)
+        seen.first_ms = min(seen.first_ms or receipt.time_ms, receipt.time_ms)
         if outcome == "bypass":
             return  # it left no answer, and what was there stays
-        seen.first_ms = min(seen.first_ms or receipt.time_ms, receipt.time_ms)
         seen.last_ms, seen.request_id = max(seen.last_ms, receipt.time_ms), receipt.request_id
         born_ms = _born_ms(receipt)
         if born_ms is not None:
             seen.born_ms = max(seen.born_ms or born_ms, born_ms)
         seen.kept = outcome in HITS or (outcome in ASKED and not refusal)
-        if seen.kept and outcome != "hit_memory":  # which does not prolong its copy's life
+        if seen.kept and outcome not in UNCOPIED:
             own = _environment(receipt)
             others = [put for put in seen.puts if put[0] != own]
             seen.puts = (*others[1 - HOLDERS :], (own, receipt.time_ms))
@@ -270,7 +272,7 @@ def _born_ms(receipt: Receipt) -> int | None:
 def _entry_bytes(receipt: Receipt) -> int:
     """The size of the kept answer; 0 where the member is no number of bytes."""
     size = receipt.members.get("entry_bytes")
-    return int(size) if isinstance(size, int | float) and 0 <= size < math.inf else 0
+    return int(size) if isinstance(size, int | float) and 0 <= size < MOST else 0
 
 
 def _refusal(receipt: Receipt) -> str:

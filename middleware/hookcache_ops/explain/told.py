@@ -40,7 +40,7 @@ def changes_told(comparison: Comparison) -> Iterator[str]:
     elif comparison.unread:
         yield "Nothing differs but the names of images, whose bytes could not be read; give the folder with --images."
     else:
-        yield "Nothing that counts differs, and yet neither is answered by the other one's answer."
+        yield "Nothing that counts differs, and yet under the default rules neither is answered by the other one's answer."
     yield from bypasses_told(*comparison.bypassed)
     for change in comparison.changes:
         yield ""

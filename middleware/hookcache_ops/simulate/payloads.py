@@ -15,6 +15,7 @@ import math
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ class Payloads:
         self._files: dict[str, ImageDigest] = {}
         self._environments = Environments()
         self.unread_images = 0
-        self.priced = prices is not None
+        self.unpriced = 0
 
     @property
     def environments(self) -> int:
@@ -74,6 +75,7 @@ class Payloads:
             KeyError, TypeError, ValueError, OverflowError: it is no payload line.
         """
         start_ms, event = time_ms(line["time"]), line["event"]
+        self.unpriced += self._prices is None
         context, function = metered_context(event), str(line.get("function") or "")
         latency = line.get("latency_ms")
         backend_ms = float(latency) if isinstance(latency, int | float) and 0 <= latency < END_OF_TIME_MS else None
@@ -123,8 +125,12 @@ class Payloads:
         body = answer.encode() if isinstance(answer, str) else json.dumps(answer, separators=(",", ":")).encode()
         reply = metered(json.loads(body))
         decision = admit(request, self._deployed.rules(request.context), reply, len(body))
-        cost = float(self._prices.total(reply.units)[0]) if self._prices is not None else 0.0
-        return isinstance(decision, Admit), held_bytes(len(body), request.context, "", reply.units), cost
+        cost = Decimal(0)
+        if self._prices is not None:
+            cost, unpriced = self._prices.total(reply.units)
+            self.unpriced += bool(unpriced)
+        size_bytes = held_bytes(len(body), request.context, "", reply.units)
+        return isinstance(decision, Admit), size_bytes, float(cost)
 
     def _digests(self, request: HookRequest, told: Any) -> list[ImageDigest]:
         if not request.images:
@@ -186,6 +192,7 @@ def read_payloads(
             reading.lines += 1
             if progress is not None and reading.lines % PROGRESS_LINES == 0:
                 progress(reading)
+            unpriced = payloads.unpriced
             try:
                 told = json.loads(line)
                 request = payloads.request(told) if isinstance(told, Mapping) else None
@@ -197,9 +204,9 @@ def read_payloads(
                 reading.out_of_range += 1
             else:
                 reading.receipts += 1
+                log.unpriced += payloads.unpriced - unpriced
                 log.add(request)
     log.environments, log.unread_images = payloads.environments, payloads.unread_images
-    log.unpriced = 0 if payloads.priced else log.requests
     return log.close()
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from hookcache.frames import utf8
 from hookcache.key import CacheKey
 from hookcache.outcome import Outcome, Reason
 from hookcache.prices import OWN_PRICES
+from hookcache_ops.receipts import MOST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,7 +147,7 @@ _STORES = frozenset({Outcome.MISS, Outcome.REFRESH, Outcome.OBSERVE})
 
 def _number(told: object) -> float | None:
     """A member of a receipt that is to be a number; None where it is another thing."""
-    return told if isinstance(told, int | float) and math.isfinite(told) else None
+    return told if isinstance(told, int | float) and abs(told) < MOST else None  # also false for NaN
 
 
 def _digest(shown: object) -> CacheKey | None:
