@@ -92,9 +92,9 @@ class Cache:
             Unkeyable: no key may be made of it.
         """
         if rules.resolve_references:
-            request, named, known = parse(event), None, None
+            request, spelt, known = parse(event), None, None
         else:
-            request, named, known = self._memo.request_in(event)
+            request, spelt, known = self._memo.request_in(event)
         wishes = call_control(context)
         if wishes.ignored:
             receipt.control_ignored = wishes.ignored
@@ -114,7 +114,7 @@ class Cache:
             digests = self._images.digest(request.images, account, seconds()) if request.images else ()
             origin = (form_digest(canonical_pieces(request, digests)), *[digest.sha256 for digest in digests])
             if known is None:
-                self._memo.remember(named, request, digests, origin)
+                self._memo.remember(spelt, request, digests, origin)
         if digests:
             receipt.images, receipt.image_bytes = len(digests), sum([digest.size_bytes for digest in digests])
         generation, identity = standing.orders.generation or self._generation, standing.identity.digest
@@ -122,7 +122,7 @@ class Cache:
         if rules.trace:
             receipt.components = components(self._keyer, request, digests, identity, generation, wishes.rollout)
         now = self._clock.now_ms()
-        return Lookup(request, rules, mode, wishes, standing, account, digests, origin, key, now, named)
+        return Lookup(request, rules, mode, wishes, standing, account, digests, origin, key, now, spelt)
 
     def _holds(self, known: Replay, request: HookRequest, account: str | None, receipt: Receipt) -> bool:
         """Is what is remembered still so? Images are written once by the host, and yet somebody may write one again."""

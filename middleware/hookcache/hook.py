@@ -26,7 +26,7 @@ from hookcache import percall
 from hookcache.backend import Answer, Backend
 from hookcache.bounded import within
 from hookcache.cache import Cache
-from hookcache.clock import Clock, Deadline
+from hookcache.clock import Clock, Deadline, whole_micros
 from hookcache.entry import Entry
 from hookcache.errors import FollowerTimedOut, Unkeyable, shared_failure, type_of, without_words
 from hookcache.fallback import stale_answer
@@ -265,7 +265,7 @@ class CachingHook:
                 raise without_words(error) from None
             raise
         finally:
-            call.receipt.backend_ms += (self._clock.elapsed() - started) * 1000
+            call.receipt.backend_ms += whole_micros(self._clock.elapsed() - started)
 
     def _delegate(self, call: Call, reason: Reason) -> Any:
         """The cache is not used: the backend's answer as it is, but for a usage that would harm the host (P33)."""

@@ -10,7 +10,7 @@ from hookcache.flight import Manner
 from hookcache.hints import Any
 from hookcache.images import ImageDigest
 from hookcache.key import CacheKey
-from hookcache.memo import Named
+from hookcache.memo import Spelling, event_of
 from hookcache.outcome import Outcome, Reason
 from hookcache.percall import CallControl
 from hookcache.policy import Admit, Mode, Refuse, Rules, admit
@@ -43,7 +43,7 @@ class Lookup:
         origin: tuple[bytes, ...],
         key: CacheKey,
         began_ms: EpochMillis,
-        named: Named | None,
+        spelt: Spelling | None,
     ) -> None:
         self.request = request
         self.rules = rules
@@ -55,11 +55,11 @@ class Lookup:
         self.origin = origin
         self.key = key
         self.began_ms = began_ms
-        self._named = named
+        self._spelt = spelt
 
     def event(self) -> Any:
         """The event that was keyed, for the backend: as it was then, whatever its owner does to it meanwhile (P5)."""
-        return self.request.event if self._named is None else self._named.event()
+        return self.request.event if self._spelt is None else event_of(self._spelt)
 
     def outcome_of_fetch(self) -> tuple[Outcome, Reason]:
         """How an invocation ends that had to ask the backend."""
@@ -72,7 +72,7 @@ class Lookup:
     @property
     def is_frozen(self) -> bool:
         """Is the event held as it was keyed? Else its owner may change it before the backend has it."""
-        return self._named is not None
+        return self._spelt is not None
 
     def may_keep(self, answer: Answer, reply: Metered) -> Admit | Refuse:
         """Is this an answer to keep, by what it says and by who gave it (P14, P40)?"""

@@ -38,7 +38,10 @@ class LRUCache(Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         """The value under `key`, which is the last used from now on, or None."""
-        return self[key] if key in self._held else None
+        value = self._held.get(key)
+        if value is not None:
+            self._held.move_to_end(key)
+        return value
 
     def __setitem__(self, key: K, value: V) -> None:
         size = self._size_of(value)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import TracebackType
 
-from hookcache.clock import Clock
+from hookcache.clock import Clock, whole_micros
 from hookcache.emf import is_disabled
 from hookcache.hints import Any
 from hookcache.prices import Prices
@@ -85,9 +85,9 @@ class Meter:
     def _close(self, receipt: Receipt) -> None:
         units = self._spending.take()
         units["lambda_requests"] = 1
-        units["lambda_gb_seconds"] = self._memory_gb * receipt.total_ms / 1000
+        units["lambda_gb_seconds"] = int(self._memory_gb * receipt.total_ms * 1e6) / 1e9
         units["log_bytes"] = self._line_bytes
-        receipt.own_units, receipt.own_cost = units, self._prices.own_estimate(units)
+        receipt.own_units, receipt.own_cost = units, int(self._prices.own_estimate(units) * 1e12) / 1e12
         if self._disabled:
             return
         line = self.record(receipt) + "\n"
@@ -118,7 +118,7 @@ class Invocation:
         if error is not None:
             self._receipt.failed(error)
         try:
-            self._receipt.total_ms = (self._clock.elapsed() - self._started) * 1000
+            self._receipt.total_ms = whole_micros(self._clock.elapsed() - self._started)
             self._close(self._receipt)
         except Exception as trouble:  # P34: nothing here may reach the caller
             _last_word(trouble)

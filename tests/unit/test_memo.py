@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import os
 import sys
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -13,7 +15,16 @@ from fakes import BUCKET, answer, extraction_event, ocr_event
 from hookcache.control import IDENTITY_SECONDS
 from hookcache.errors import Unkeyable
 from hookcache.images import ImageDigest
-from hookcache.memo import LONGEST_BYTES, REPLAY_EVENTS, REPLAY_SECONDS, Named, ReplayMemo
+from hookcache.memo import (
+    LONGEST_BYTES,
+    REPLAY_BYTES,
+    REPLAY_EVENTS,
+    REPLAY_SECONDS,
+    ReplayMemo,
+    Spelling,
+    event_of,
+    spelling,
+)
 from hookcache.policy import Rules
 from hookcache.receipt import Receipt
 from hookcache.request import HookRequest, ImageRef
@@ -23,8 +34,7 @@ ONCE = ImageRef(f"s3://{BUCKET}/temp/lambdahook/{'0' * 32}.jpeg", None)
 DIGEST = ImageDigest(b"\x01" * 32, 7, "etag", "version")
 ORIGIN = (b"form" * 8,)
 
-
-NAMED = Named(b"name", b"")
+SPELT = Spelling(b"spelt")
 EVENT = extraction_event()
 
 
@@ -36,8 +46,8 @@ def asking(text: str) -> dict:
     return {**EVENT, "messages": [{"role": "user", "content": [{"text": text}]}]}
 
 
-def name_of(value: object) -> bytes:
-    return ReplayMemo(None).named({**EVENT, "value": value}).name
+def spelt(value: object) -> bytes:
+    return spelling({**EVENT, "value": value})
 
 
 def request(*images: ImageRef) -> HookRequest:
@@ -49,25 +59,25 @@ def memo(clock) -> ReplayMemo:
     return ReplayMemo(clock)
 
 
-class TestNames:
-    """Two events have one name exactly if they are the same, to the type of a number and the order of members."""
+class TestSpelling:
+    """Two events are spelt alike exactly if they are the same, to the type of a number and the order of members."""
 
     @given(values, values)
-    def test_different_values_have_different_names(self, one, other):
+    def test_different_values_are_spelt_differently(self, one, other):
         """P2, P5: `1`, `1.0`, `-0.0` and `true` are one to Python and four here; what `repr` tells apart is apart."""
-        assert (repr(one) == repr(other)) == (name_of(one) == name_of(other))
+        assert (repr(one) == repr(other)) == (spelt(one) == spelt(other))
 
     @given(events())
-    def test_an_event_that_is_received_again_has_its_name(self, event):
+    def test_an_event_that_is_received_again_is_spelt_as_before(self, event):
         """P53: whoever else holds parts of it; the host's retry is parsed from the same bytes."""
         received = json.dumps(event)
         first, again = json.loads(received), json.loads(received)
         held = [first["messages"], first["system"], first["context"]]
 
-        assert ReplayMemo(None).named(first) == ReplayMemo(None).named(again)
+        assert spelling(first) == spelling(again)
         assert held
 
-    def test_control_a_name_by_pythons_own_equality_takes_two_requests_for_one(self):
+    def test_control_pythons_own_equality_takes_two_requests_for_one(self):
         """P2, control: so a dictionary of events would."""
         assert {"topK": 1} == {"topK": True} == {"topK": 1.0}
 
@@ -94,35 +104,35 @@ class TestNames:
             "null",
         ],
     )
-    def test_what_is_not_remembered_has_none(self, memo, event):
+    def test_what_is_not_remembered_has_none(self, event):
         """P30, B7: it is worked out each time."""
-        assert memo.named(event) is None
+        assert spelling(event) is None
 
-    def test_a_hundred_thousand_levels_are_no_crash(self, memo):
+    def test_a_hundred_thousand_levels_are_no_crash(self):
         """B6: nor the end of the process."""
         deep: list = []
         for _ in range(100_000):
             deep = [deep]
 
-        assert memo.named({**EVENT, "deep": deep}) is None
+        assert spelling({**EVENT, "deep": deep}) is None
 
-    def test_half_a_character_has_a_name(self, memo):
-        """B15: and one of its own."""
-        assert len({name_of("\ud83d"), name_of("?")}) == 2
+    def test_half_a_character_is_spelt(self):
+        """B15: and in a way of its own."""
+        assert len({spelt("\ud83d"), spelt("?")}) == 2
 
-    def test_a_long_text_is_not_even_spelt(self, memo, monkeypatch):
-        """B7, G11: a copy of megabytes for a name that nobody needs."""
+    def test_a_long_text_is_not_even_spelt(self, monkeypatch):
+        """B7, G11: a copy of megabytes that nobody needs."""
         monkeypatch.setattr(hookcache.memo, "marshal", None)
 
-        assert memo.named(asking("x" * (LONGEST_BYTES + 1))) is None
+        assert spelling(asking("x" * (LONGEST_BYTES + 1))) is None
 
-    def test_what_was_named_stays_as_it_was(self, memo):
+    def test_what_was_spelt_stays_as_it_was(self):
         """P5: whatever its owner does to the event."""
         event = asking("one")
-        named = memo.named(event)
+        then = spelling(event)
         event["messages"][0]["content"][0]["text"] = "two"
 
-        assert asking("one") == named.event()
+        assert asking("one") == event_of(then)
 
 
 class TestRemembering:
@@ -130,22 +140,22 @@ class TestRemembering:
 
     def test_what_was_remembered_is_recalled(self, memo):
         """P5: with the event that came now, not the one that was remembered."""
-        memo.remember(NAMED, request(ONCE), (DIGEST,), ORIGIN)
-        known = memo.recall(NAMED)
+        memo.remember(SPELT, request(ONCE), (DIGEST,), ORIGIN)
+        known = memo.recall(SPELT)
 
         assert ((DIGEST,), ORIGIN) == (known.digests, known.origin)
         assert ("OCR", 0.0, None) == (known.context, known.temperature, known.max_tokens)
-        assert memo.recall(Named(b"other", b"")) is None
+        assert memo.recall(Spelling(b"other")) is None
 
     @pytest.mark.parametrize(
         ("seconds", "found"), [(REPLAY_SECONDS - 0.001, True), (REPLAY_SECONDS, False), (-0.001, False)]
     )
     def test_it_is_forgotten_by_wall_clock(self, memo, clock, seconds, found):
         """P11, F31: to the millisecond; and a clock that was set back says nothing."""
-        memo.remember(NAMED, request(), (), ORIGIN)
+        memo.remember(SPELT, request(), (), ORIGIN)
         clock.advance(seconds) if seconds > 0 else clock.set_back(-seconds)
 
-        assert found == (memo.recall(NAMED) is not None)
+        assert found == (memo.recall(SPELT) is not None)
 
     @pytest.mark.parametrize(
         "uri",
@@ -158,31 +168,51 @@ class TestRemembering:
     )
     def test_an_image_that_may_be_written_again_is_not_remembered(self, memo, uri):
         """P4, S7: the host writes its own names once; any other object may change between two equal events."""
-        memo.remember(NAMED, request(ONCE, ImageRef(uri, None)), (DIGEST, DIGEST), ORIGIN)
+        memo.remember(SPELT, request(ONCE, ImageRef(uri, None)), (DIGEST, DIGEST), ORIGIN)
 
-        assert memo.recall(NAMED) is None
+        assert memo.recall(SPELT) is None
 
     def test_it_is_bounded(self, memo):
         """P30: the least recently used goes first."""
         for number in range(REPLAY_EVENTS + 1):
-            memo.remember(Named(b"%d" % number, b""), request(), (), ORIGIN)
-            memo.recall(Named(b"0", b""))
+            memo.remember(Spelling(b"%d" % number), request(), (), ORIGIN)
+            memo.recall(Spelling(b"0"))
 
-        assert (True, False) == tuple(memo.recall(Named(name, b"")) is not None for name in (b"0", b"1"))
+        assert (True, False) == tuple(memo.recall(Spelling(name)) is not None for name in (b"0", b"1"))
+
+    @pytest.mark.parametrize("images", [0, 1, 100])
+    @pytest.mark.parametrize("length", [10, 3_000, 20_000, LONGEST_BYTES])
+    def test_it_is_bounded_in_real_bytes(self, memo, length, images):
+        """P30: what it counts is what it takes, of short events and long ones, without images and with many."""
+        tracemalloc.start()
+        try:
+            for number in range(REPLAY_EVENTS + 1):
+                digests = tuple(
+                    ImageDigest(os.urandom(32), 10**6, f'"{os.urandom(16).hex()}"', os.urandom(16).hex())
+                    for _ in range(images)
+                )
+                origin = (os.urandom(32), *[digest.sha256 for digest in digests])
+                text = (b"%d" % number).ljust(length)
+                memo.remember(Spelling(text), request(*[ONCE] * images), digests, origin)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+        assert 0 < held <= REPLAY_BYTES
 
     def test_what_is_over_is_gone(self, memo, clock):
         """P30: it holds no memory once it was looked for."""
-        memo.remember(NAMED, request(), (), ORIGIN)
+        memo.remember(SPELT, request(), (), ORIGIN)
         clock.advance(REPLAY_SECONDS)
-        memo.recall(NAMED)
+        memo.recall(SPELT)
 
         assert 0 == len(memo._known)
 
     def test_no_text_of_a_request_is_held(self, memo):
-        """P30, P36: an owner may be a megabyte of anything; digests are held, and the numbers that policy asks for."""
-        memo.remember(NAMED, request(ImageRef(ONCE.uri, "owner" * 10_000)), (DIGEST,), ORIGIN)
+        """P30, P36: beside the spelling, which counts. An owner may be a megabyte of anything."""
+        memo.remember(SPELT, request(ImageRef(ONCE.uri, "owner" * 10_000)), (DIGEST,), ORIGIN)
 
-        assert "owner" not in repr(memo.recall(NAMED))
+        assert "owner" not in repr(memo.recall(SPELT))
 
 
 class TestOnThePath:
@@ -202,7 +232,7 @@ class TestOnThePath:
         assert [1, 1] == worked_out
 
     def test_members_in_another_order_share_the_answer_all_the_same(self, rig):
-        """E1: another name, and the same key."""
+        """E1: spelt otherwise, and the same key."""
         event = extraction_event()
         rig.call(event)
         rig.call(dict(reversed(event.items())))
@@ -210,7 +240,7 @@ class TestOnThePath:
         assert ["miss", "hit_memory"] == rig.outcomes
 
     def test_true_is_not_one(self, rig):
-        """P2: a control for names that follow Python's equality, on the whole path."""
+        """P2: a control for a memo that follows Python's equality, on the whole path."""
         for number in (1, True, 1.0):
             event = extraction_event()
             event["inferenceConfig"]["topK"] = number
