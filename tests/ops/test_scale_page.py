@@ -1,4 +1,4 @@
-"""docs/scale.md against the prices of the code: each figure of its tables is worked out here once more."""
+"""docs/scale.md, and what README.md takes from it, against the prices of the code: each figure is worked out here once more."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ MEMORY_HIT = lambda_of(0.002) + IMAGE
 TABLE_HIT = lambda_of(0.006) + PRICE["table_read_units"] + IMAGE
 MISS_OF_A_DECORATOR = TABLE + PRICE["s3_requests"] + IMAGE
 MISS = lambda_of(BACKEND_SECONDS) + MISS_OF_A_DECORATOR
+DEFAULT_MISS = MISS + (1 - GB) * BACKEND_SECONDS * PRICE["lambda_gb_seconds"]
+"""At the template's default of 1 GB."""
 HIT = (MEMORY_HIT + TABLE_HIT) / 2
 
 
@@ -78,16 +80,32 @@ def figures() -> list[tuple[str, float]]:
         a_second = n / MONTH_SECONDS
         found += [(second, a_second), (reads, a_second * (0.5 * READS + 0.25)), (writes, a_second * 0.5 * WRITES)]
         found += [(bill, n * 0.5 * TABLE), (ours, n * of_a_page(0.5) + FIXED)]
-    for pages, decorator, wrapper in rows("| pages a month | decorator"):
+    for pages, decorator, wrapper, default in rows("| pages a month | decorator"):
         n = 10.0 ** int(pages.removeprefix("10^"))
         found += [(decorator, break_even(MISS_OF_A_DECORATOR, n)), (wrapper, break_even(MISS, n))]
+        found += [(default, break_even(DEFAULT_MISS, n))]
     return found
 
 
 def test_every_figure_is_what_it_comes_to():
     """P56: estimates, but right ones."""
-    assert 3 + 1 + 1 + 3 * 4 + 6 * 5 + 4 * 2 == len(figures())
+    assert 3 + 1 + 1 + 3 * 4 + 6 * 5 + 4 * 3 == len(figures())
     assert [] == [(told, figure) for told, figure in figures() if not agrees(told, figure)]
+
+
+def test_the_readme_tells_what_it_costs_at_the_defaults():
+    """P56: its first screen."""
+    text = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    told = re.search(
+        r"costs about (\S+) USD a month, .*; besides, a million hits cost (\S+) USD, and a million misses (\S+) where .* "
+        r"pays from (\S+ %) of hits on at 10,000 pages a month, from (\S+ %) at a million",
+        text,
+    )
+    costs = (FIXED, 1e6 * (HIT + LOG), 1e6 * (DEFAULT_MISS + LOG))
+
+    assert told
+    expected = (*costs, break_even(DEFAULT_MISS, 1e4), break_even(DEFAULT_MISS, 1e6))
+    assert [] == [pair for pair in zip(told.groups(), expected, strict=True) if not agrees(*pair)]
 
 
 @pytest.mark.parametrize(("told", "figure"), [("105", 104.36), ("775", 772.8), ("76,000", 75_000.0), ("3.6", 3.66)])
