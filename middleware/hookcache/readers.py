@@ -108,5 +108,5 @@ def texts(make: Callable[[list[str]], Any], most: int | None = None) -> Reader:
 
 def _bounded(value: float, least: float, most: float) -> float:
     if not least <= value <= most:
-        raise Wrong(f"must be from {least:g} to {most:g}")
+        raise Wrong(f"must be from {least:.15g} to {most:.15g}")
     return value

@@ -203,7 +203,7 @@ class Settings:
                 )
             if self.memory_seconds > rules.fresh_seconds:
                 raise ConfigurationError(
-                    f"{PREFIX}MEMORY_SECONDS: {self.memory_seconds:g} must not pass the freshness of {context} "
+                    f"{PREFIX}MEMORY_SECONDS: {self.memory_seconds:.15g} must not pass the freshness of {context} "
                     f"({rules.fresh_seconds} s)"
                 )
 

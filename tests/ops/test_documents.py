@@ -15,6 +15,7 @@ from hookcache.policy import Rules
 from hookcache.settings import PREFIX, Settings
 from hookcache.value import members
 from hookcache_ops.cli import COMMANDS
+from hookcache_ops.explain.causes import CAUSES
 
 ROOT = Path(__file__).parents[2]
 MADE = {"build", "node_modules"}
@@ -253,6 +254,19 @@ def test_every_reason_of_a_receipt_is_explained():
 
 def test_control_a_reason_that_is_not_explained_is_found():
     assert ["refused_text"] == unexplained(text_of("docs/operations.md").replace("`refused_text`", "`refused_texts`"))
+
+
+def unexplained_causes(text: str) -> list[str]:
+    return [cause.title for cause in CAUSES.values() if cause.title not in text]
+
+
+def test_every_cause_of_a_miss_is_explained():
+    """P58: what `hookcache explain` names stands in the table of its page."""
+    assert [] == unexplained_causes(text_of("docs/analysis.md"))
+
+
+def test_control_a_cause_that_is_not_explained_is_found():
+    assert ["sampling requests"] == unexplained_causes(text_of("docs/analysis.md").replace("sampling requests", ""))
 
 
 def test_every_page_can_be_reached_from_the_readme():

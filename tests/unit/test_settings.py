@@ -137,6 +137,19 @@ class TestEachVariable:
         assert "hush hush" == settings.secret
         assert "hush" not in repr(settings)
 
+    @pytest.mark.parametrize(
+        ("name", "value", "told"),
+        [
+            ("FRESH_SECONDS", "2592001", "from 1 to 2592000"),
+            ("MEMORY_BYTES", "0", "from 1 to 10737418240"),
+            ("MEMORY_SECONDS", "1000000", "MEMORY_SECONDS: 1000000 must not pass"),
+            ("LEASE_SECONDS", "0.1", "from 0.3 to 900"),
+        ],
+    )
+    def test_a_bound_is_told_in_full(self, name, value, told):
+        """P52: to be typed as it is read, so not as 2.592e+06."""
+        assert told in refused(**{f"HOOKCACHE_{name}": value})
+
     def test_no_refusal_shows_a_value(self):
         """P36: a secret put into the wrong variable stays out of the log."""
         for name in ("FRESH_SECONDS", "NAMESPACE", "MODE", "IMAGE_PREFIXES", "POLICY", "OVERFLOW_BUCKET", "BACKEND"):

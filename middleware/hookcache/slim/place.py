@@ -80,7 +80,7 @@ class Place:
         """
         One context for all connections: boto3 reads the file of trusted roots again for each of them.
 
-        Without an operator's own bundle only the roots under which AWS has its certificates are trusted, 7 of 140: a
+        Without an operator's own bundle only the roots under which AWS has its certificates are trusted, 7 of more than a hundred: a
         server of any other is left to boto3, which knows them all.
         """
         with self._lock:
