@@ -85,9 +85,9 @@ class Meter:
     def _close(self, receipt: Receipt) -> None:
         units = self._spending.take()
         units["lambda_requests"] = 1
-        units["lambda_gb_seconds"] = int(self._memory_gb * receipt.total_ms * 1e6) / 1e9
+        units["lambda_gb_seconds"] = round(self._memory_gb * receipt.total_ms * 1e6) / 1e9
         units["log_bytes"] = self._line_bytes
-        receipt.own_units, receipt.own_cost = units, int(self._prices.own_estimate(units) * 1e12) / 1e12
+        receipt.own_units, receipt.own_cost = units, round(self._prices.own_estimate(units) * 1e12) / 1e12
         if self._disabled:
             return
         line = self.record(receipt) + "\n"

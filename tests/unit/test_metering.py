@@ -161,3 +161,16 @@ def test_latency_is_split(rig):
     latency = {name: rig.last[name][0] for name in ("Latency", "BackendLatency", "LookupLatency")}
 
     assert {"Latency": 3000, "BackendLatency": 3000, "LookupLatency": 0} == pytest.approx(latency)
+
+
+@pytest.mark.parametrize("micros", [249, 493, 17])
+def test_times_are_told_in_whole_microseconds(rig, micros):
+    """P31, P56: the nearest, in every part. 249 are 248.99... to a computer, and cut off they would always tell too little."""
+    rig.backend.seconds = micros / 1e6
+    rig.dynamodb.before = lambda *_: rig.clock.advance(0.0001006)
+    rig.call(summarization_event())
+    total, backend, lookup = (rig.last[name][0] for name in ("Latency", "BackendLatency", "LookupLatency"))
+
+    assert micros / 1000 == backend
+    assert lookup > 0
+    assert [round(told, 3) for told in (total, lookup, total - backend)] == [total, lookup, lookup]
