@@ -7,11 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
+import hookcache.metering
 from fakes import summarization_event
 from hookcache.errors import BackendThrottled, backend_failed
 from hookcache.metering import Meter, function_name
 from hookcache.outcome import Outcome, Reason
 from hookcache.prices import Prices
+from hookcache.receipt import Receipt
 from hookcache.spending import Spending
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:GENAIIDP-cache-x"
@@ -129,6 +131,22 @@ def test_only_the_first_invocation_of_an_environment_is_cold(clock, capsys):
             pass
 
     assert [True, False] == [written["cold_start"] for written in receipts(capsys)]
+
+
+def test_of_two_invocations_that_come_first_at_once_one_is_cold(clock, capsys, monkeypatch):
+    """P56: in threads of one process the second begins while the first one's receipt is made."""
+    one, receipt_of = meter(clock), hookcache.metering.Receipt
+
+    def interrupted(*told: str, **more: bool) -> Receipt:
+        monkeypatch.setattr(hookcache.metering, "Receipt", receipt_of)
+        with one.invocation("OCR", None):
+            return receipt_of(*told, **more)
+
+    monkeypatch.setattr(hookcache.metering, "Receipt", interrupted)
+    with one.invocation("OCR", None):
+        pass
+
+    assert [False, True] == [written["cold_start"] for written in receipts(capsys)]
 
 
 class EarlyMeter(Meter):
