@@ -89,12 +89,12 @@ class ReplayMemo:
         self._lock = threading.Lock()
         self._known: LRUCache[Spelling, Replay] = LRUCache(REPLAY_BYTES, getsizeof=lambda known: known.held_bytes)
 
-    def request_in(self, event: Any) -> tuple[HookRequest, Spelling | None, Replay | None]:
+    def request_in(self, event: Any, *, whole: bool = False) -> tuple[HookRequest, Spelling | None, Replay | None]:
         """
         The request in an event, its spelling, and what is remembered of it.
 
         It is parsed as it was spelt: no later change of the event comes under that spelling (P5). Where all that is keyed is
-        remembered, it need not be parsed.
+        remembered, it need not be parsed, and the event in it is the caller's own: `whole` is for who reads that (the trace).
 
         Raises:
             Unkeyable: as `parse`.
@@ -103,7 +103,7 @@ class ReplayMemo:
         if spelt is None:
             return parse(event), None, None
         known = self.recall(spelt)
-        if known is None or known.digests:
+        if known is None or known.digests or whole:
             return parse(event_of(spelt)), spelt, known
         return HookRequest(event, known.context, known.temperature, known.max_tokens, ()), spelt, known
 

@@ -300,6 +300,24 @@ class TestOnThePath:
 
         assert ({text_of(honest)}, "hit_memory") == (set(map(text_of, rig.backend.calls)), rig.last["outcome"])
 
+    def test_a_remembered_event_that_is_changed_meanwhile_is_traced_as_it_was(self, make_rig):
+        """P58, P5: requests of one key have one trace, also where nothing had to be worked out."""
+        rig = make_rig(HOOKCACHE_POLICY='{"*": {"trace": true}}')
+        event = extraction_event()
+        rig.call(json.loads(json.dumps(event)))
+        first = rig.last
+        rig.clock.advance(IDENTITY_SECONDS)
+
+        def change(*_: object) -> None:
+            event["messages"][0]["content"][0]["text"] = "Question B"
+
+        rig.dynamodb.before = change  # the orders are read again, once the event is spelt
+        rig.call(event)
+
+        assert "Question B" == text_of(event)
+        assert (first["key_id"], "hit_memory") == (rig.last["key_id"], rig.last["outcome"])
+        assert first["components"] == rig.last["components"]
+
     def test_bytes_that_look_like_a_number_are_no_number(self, rig):
         """P2, P16: what has a buffer is spelt as bytes; it gets no key, whoever was there first."""
 
