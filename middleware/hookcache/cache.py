@@ -94,7 +94,7 @@ class Cache:
         if rules.resolve_references:
             request, spelt, known = parse(event), None, None
         else:
-            request, spelt, known = self._memo.request_in(event)
+            request, spelt, known = self._memo.request_in(event, whole=rules.trace)
         wishes = call_control(context)
         if wishes.ignored:
             receipt.control_ignored = wishes.ignored

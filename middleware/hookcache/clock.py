@@ -41,7 +41,7 @@ class SystemClock:
 
 def whole_micros(seconds: float) -> float:
     """Milliseconds to the microsecond: what lies below says nothing, and is paid for by the byte in every line of a log."""
-    return int(seconds * 1e6) / 1000
+    return round(seconds * 1e6) / 1000
 
 
 class Countdown:

@@ -29,7 +29,7 @@ REPLAY_BYTES = 8 * 1024 * 1024
 LONGEST_BYTES = 256 * 1024
 """Longer events are worked out each time: a few of them would push all others out."""
 EMPTY_BYTES, IMAGE_BYTES = 500, 400
-"""What remembering takes beside the spelling, in all and for each image, measured with tracemalloc."""
+"""What remembering takes beside the spelling, in all and for each image beside S3's names of it, measured with tracemalloc."""
 
 # Version 2 spells every value by itself: later ones leave out what they have met before, and depend on who else holds it.
 _VERSION = 2
@@ -89,12 +89,12 @@ class ReplayMemo:
         self._lock = threading.Lock()
         self._known: LRUCache[Spelling, Replay] = LRUCache(REPLAY_BYTES, getsizeof=lambda known: known.held_bytes)
 
-    def request_in(self, event: Any) -> tuple[HookRequest, Spelling | None, Replay | None]:
+    def request_in(self, event: Any, *, whole: bool = False) -> tuple[HookRequest, Spelling | None, Replay | None]:
         """
         The request in an event, its spelling, and what is remembered of it.
 
         It is parsed as it was spelt: no later change of the event comes under that spelling (P5). Where all that is keyed is
-        remembered, it need not be parsed.
+        remembered, it need not be parsed, and the event in it is the caller's own: `whole` is for who reads that (the trace).
 
         Raises:
             Unkeyable: as `parse`.
@@ -103,7 +103,7 @@ class ReplayMemo:
         if spelt is None:
             return parse(event), None, None
         known = self.recall(spelt)
-        if known is None or known.digests:
+        if known is None or known.digests or whole:
             return parse(event_of(spelt)), spelt, known
         return HookRequest(event, known.context, known.temperature, known.max_tokens, ()), spelt, known
 
@@ -126,7 +126,8 @@ class ReplayMemo:
         if spelt is None or not all(_WRITTEN_ONCE.fullmatch(image.uri) for image in request.images):
             return
         until = EpochMillis(self._clock.now_ms() + REPLAY_SECONDS * 1000)
-        held_bytes = max(len(spelt) + EMPTY_BYTES + IMAGE_BYTES * len(digests), REPLAY_BYTES // REPLAY_EVENTS)
+        images_bytes = sum([IMAGE_BYTES + len(digest.etag) + len(digest.version) for digest in digests])
+        held_bytes = max(len(spelt) + EMPTY_BYTES + images_bytes, REPLAY_BYTES // REPLAY_EVENTS)
         known = Replay(
             request.context, request.temperature, request.max_tokens, digests, tuple(origin), until, held_bytes
         )

@@ -61,7 +61,8 @@ class MemoryTier:
 
     def put(self, entry: Entry, since_ms: EpochMillis | None = None) -> None:
         """
-        Keep a copy; one that alone passes the tier's bound is not kept.
+        Keep a copy; one that alone passes the tier's bound is not kept, nor one that the copy held here has replaced (P51):
+        in threads, an answer may have been read of the table before another was kept, and come here after it.
 
         Args:
             since_ms: when its life begins, now if None. Who had it of the table says when that was asked: the environment may
@@ -72,7 +73,9 @@ class MemoryTier:
             begun_ms = self._clock.now_ms() if since_ms is None else since_ms
             copy = _Copy(entry, EpochMillis(begun_ms + self._life_ms), held_bytes)
             with self._lock:
-                self._copies[entry.key] = copy
+                held = self._copies.get(entry.key)
+                if held is None or held.entry.fence <= entry.fence:
+                    self._copies[entry.key] = copy
 
     def drop(self, key: CacheKey) -> None:
         """Forget the copy under `key`, if there is one."""

@@ -52,7 +52,6 @@ class Meter:
         self._disabled = is_disabled(environ)
         self._own_name = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
         self._memory_gb = _memory_mb(environ) / 1024
-        self._cold = True
         self._environment = ""
         self._line_bytes = TYPICAL_LINE_BYTES
         self._lock = threading.Lock()
@@ -63,31 +62,35 @@ class Meter:
 
         Promises: P31 (one receipt, whatever happened), P34 (a metering failure never touches the answer).
         """
-        if not self._environment:
-            self._begin()
+        cold_start = not self._environment and self._begin()
         request_id = getattr(context, "aws_request_id", None)
         receipt = Receipt(
             step,
             function_name(context, self._own_name),
             str(request_id) if request_id else os.urandom(16).hex(),
-            cold_start=self._cold,
+            cold_start=cold_start,
         )
         receipt.environment = self._environment
-        self._cold = False
         return Invocation(receipt, self._clock, self._close)
 
-    def _begin(self) -> None:
-        """Name this environment, at its first invocation: whatever is made before that, many may share from one snapshot (SnapStart)."""
+    def _begin(self) -> bool:
+        """
+        Name this environment, at its first invocation: whatever is made before that, many may share from one snapshot (SnapStart).
+
+        True for the one invocation that does so, of those that come first at once.
+        """
         with self._lock:
-            if not self._environment:
-                self._environment = os.urandom(4).hex()
+            if self._environment:
+                return False
+            self._environment = os.urandom(4).hex()
+            return True
 
     def _close(self, receipt: Receipt) -> None:
         units = self._spending.take()
         units["lambda_requests"] = 1
-        units["lambda_gb_seconds"] = int(self._memory_gb * receipt.total_ms * 1e6) / 1e9
+        units["lambda_gb_seconds"] = round(self._memory_gb * receipt.total_ms * 1e6) / 1e9
         units["log_bytes"] = self._line_bytes
-        receipt.own_units, receipt.own_cost = units, int(self._prices.own_estimate(units) * 1e12) / 1e12
+        receipt.own_units, receipt.own_cost = units, round(self._prices.own_estimate(units) * 1e12) / 1e12
         if self._disabled:
             return
         line = self.record(receipt) + "\n"

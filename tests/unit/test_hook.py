@@ -1191,6 +1191,26 @@ class TestWishes:
         assert ["miss", "refresh", "hit_memory", "hit_table"] == rig.outcomes
         assert ["new", "new"] == texts
 
+    def test_a_refreshed_answer_stays_where_an_older_one_was_being_read(self, rig, monkeypatch):
+        """P51: two threads of one process; the table is read for one, and then the other refreshes."""
+        rig.backend.replies = [token_answer("old"), token_answer("new")]
+        rig.call(ocr_event(), rig.second)
+        table = rig.first.cache._table
+        look = table.get
+
+        def read(*given, **more):
+            found = look(*given, **more)
+            monkeypatch.undo()
+            rig.clock.advance(1)
+            rig.call(ocr_event(), wishes={"refresh": True})
+            return found
+
+        monkeypatch.setattr(table, "get", read)
+        told = [rig.call(ocr_event())["output"]["message"]["content"][0]["text"] for _ in range(2)]
+
+        assert ["miss", "refresh", "hit_table", "hit_memory"] == rig.outcomes
+        assert ["old", "new"] == told
+
     def test_bypass_leaves_the_cache_alone(self, rig):
         """P51: as asked."""
         rig.call(ocr_event(), wishes={"bypass": True})

@@ -180,15 +180,16 @@ class TestRemembering:
 
         assert (True, False) == tuple(memo.recall(Spelling(name)) is not None for name in (b"0", b"1"))
 
-    @pytest.mark.parametrize("images", [0, 1, 100])
+    @pytest.mark.parametrize(("images", "name_bytes"), [(0, 0), (1, 16), (100, 16), (100, 512)])
     @pytest.mark.parametrize("length", [10, 3_000, 20_000, LONGEST_BYTES])
-    def test_it_is_bounded_in_real_bytes(self, memo, length, images):
-        """P30: what it counts is what it takes, of short events and long ones, without images and with many."""
+    def test_it_is_bounded_in_real_bytes(self, memo, length, images, name_bytes):
+        """P30: what it counts is what it takes, of short events and long ones, without images and with many; S3's own names
+        of a version may have a thousand bytes."""
         tracemalloc.start()
         try:
             for number in range(REPLAY_EVENTS + 1):
                 digests = tuple(
-                    ImageDigest(os.urandom(32), 10**6, f'"{os.urandom(16).hex()}"', os.urandom(16).hex())
+                    ImageDigest(os.urandom(32), 10**6, f'"{os.urandom(16).hex()}"', os.urandom(name_bytes).hex())
                     for _ in range(images)
                 )
                 origin = (os.urandom(32), *[digest.sha256 for digest in digests])
@@ -298,6 +299,24 @@ class TestOnThePath:
         rig.call(honest)
 
         assert ({text_of(honest)}, "hit_memory") == (set(map(text_of, rig.backend.calls)), rig.last["outcome"])
+
+    def test_a_remembered_event_that_is_changed_meanwhile_is_traced_as_it_was(self, make_rig):
+        """P58, P5: requests of one key have one trace, also where nothing had to be worked out."""
+        rig = make_rig(HOOKCACHE_POLICY='{"*": {"trace": true}}')
+        event = extraction_event()
+        rig.call(json.loads(json.dumps(event)))
+        first = rig.last
+        rig.clock.advance(IDENTITY_SECONDS)
+
+        def change(*_: object) -> None:
+            event["messages"][0]["content"][0]["text"] = "Question B"
+
+        rig.dynamodb.before = change  # the orders are read again, once the event is spelt
+        rig.call(event)
+
+        assert "Question B" == text_of(event)
+        assert (first["key_id"], "hit_memory") == (rig.last["key_id"], rig.last["outcome"])
+        assert first["components"] == rig.last["components"]
 
     def test_bytes_that_look_like_a_number_are_no_number(self, rig):
         """P2, P16: what has a buffer is spelt as bytes; it gets no key, whoever was there first."""

@@ -7,11 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
+import hookcache.metering
 from fakes import summarization_event
 from hookcache.errors import BackendThrottled, backend_failed
 from hookcache.metering import Meter, function_name
 from hookcache.outcome import Outcome, Reason
 from hookcache.prices import Prices
+from hookcache.receipt import Receipt
 from hookcache.spending import Spending
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:GENAIIDP-cache-x"
@@ -131,6 +133,22 @@ def test_only_the_first_invocation_of_an_environment_is_cold(clock, capsys):
     assert [True, False] == [written["cold_start"] for written in receipts(capsys)]
 
 
+def test_of_two_invocations_that_come_first_at_once_one_is_cold(clock, capsys, monkeypatch):
+    """P56: in threads of one process the second begins while the first one's receipt is made."""
+    one, receipt_of = meter(clock), hookcache.metering.Receipt
+
+    def interrupted(*told: str, **more: bool) -> Receipt:
+        monkeypatch.setattr(hookcache.metering, "Receipt", receipt_of)
+        with one.invocation("OCR", None):
+            return receipt_of(*told, **more)
+
+    monkeypatch.setattr(hookcache.metering, "Receipt", interrupted)
+    with one.invocation("OCR", None):
+        pass
+
+    assert [False, True] == [written["cold_start"] for written in receipts(capsys)]
+
+
 class EarlyMeter(Meter):
     """One that names its environment when it is made."""
 
@@ -161,3 +179,16 @@ def test_latency_is_split(rig):
     latency = {name: rig.last[name][0] for name in ("Latency", "BackendLatency", "LookupLatency")}
 
     assert {"Latency": 3000, "BackendLatency": 3000, "LookupLatency": 0} == pytest.approx(latency)
+
+
+@pytest.mark.parametrize("micros", [249, 493, 17])
+def test_times_are_told_in_whole_microseconds(rig, micros):
+    """P31, P56: the nearest, in every part. 249 are 248.99... to a computer, and cut off they would always tell too little."""
+    rig.backend.seconds = micros / 1e6
+    rig.dynamodb.before = lambda *_: rig.clock.advance(0.0001006)
+    rig.call(summarization_event())
+    total, backend, lookup = (rig.last[name][0] for name in ("Latency", "BackendLatency", "LookupLatency"))
+
+    assert micros / 1000 == backend
+    assert lookup > 0
+    assert [round(told, 3) for told in (total, lookup, total - backend)] == [total, lookup, lookup]
