@@ -1,10 +1,14 @@
 """The operator's orders where somebody damages, takes away or puts back what carries them, or nobody can read it."""
 
+import threading
+
 import pytest
 
 from fakes import CANARY, BackendRaised, answer, refusal, summarization_event
-from hookcache.control import identity_of
+from hookcache import control
+from hookcache.control import BackendIdentity, Standing, identity_of
 from hookcache.errors import BackendFailed
+from hookcache.orders import Orders
 from rig import metric
 
 EVENT = summarization_event("page")
@@ -171,6 +175,78 @@ class TestWhoTheBackendIs:
         rig.call(EVENT)
 
         assert (1, 2) == (asked, rig.backend.described)
+
+    def test_lambda_that_does_not_answer_holds_nobody_up(self, rig, monkeypatch):
+        """P18, P40: the bound is on the whole, and no timeout of a client's has to end it."""
+        monkeypatch.setattr(control, "DESCRIBE_SECONDS", 0.01)
+        answered = threading.Event()
+        monkeypatch.setattr(rig.backend, "get_function_configuration", lambda **_: answered.wait(60))
+        rig.call(EVENT)
+        waited_for = answered.is_set()
+        answered.set()
+
+        assert ("bypass", "backend_unknown", False) == (rig.last["outcome"], rig.last["reason"], waited_for)
+
+
+class TestAClockThatIsSetBack:
+    def test_hides_no_order(self, rig):
+        """P44, P50: what was looked at an hour from now was not looked at within the minute."""
+        rig.call(EVENT)
+        rig.second.cache.control.amend(lambda orders: orders.with_mode("*", "observe"))
+        rig.clock.set_back(3_600)
+        rig.call(EVENT)
+
+        assert "observe" == rig.last["outcome"]
+
+    @pytest.mark.parametrize("environment", ["first", "second"], ids=["resolved here", "resolved by another"])
+    def test_hides_no_deployment(self, rig, environment):
+        """P40: nor does what was resolved an hour from now say who answers today."""
+        rig.call(EVENT)
+        rig.backend.deploy(code="code-2")
+        rig.clock.set_back(3_600)
+        rig.call(EVENT, getattr(rig, environment))
+
+        assert ("miss", 2) == (rig.last["outcome"], rig.backend.described)
+
+    @pytest.mark.parametrize(("back", "outcome"), [(3_600, "bypass"), (0, "hit_memory")], ids=["promise", "control"])
+    def test_does_not_stretch_the_hour_of_the_last_known_identity(self, rig, back, outcome):
+        """P40: nobody can say how old it is; the control is a clock that goes on."""
+        rig.call(EVENT)
+        rig.clock.advance(61)
+        rig.backend.describe_error = refusal("TooManyRequestsException")
+        rig.clock.set_back(back)
+        rig.call(EVENT)
+
+        assert outcome == rig.last["outcome"]
+
+
+@pytest.mark.parametrize(
+    ("identity", "orders", "left_behind"),
+    [
+        (b"a", Orders(), False),
+        (b"a", Orders(modes={"OCR": "observe"}), False),
+        (b"a", Orders(not_before_ms={"Extraction": 7}, stale_before_ms={"Extraction": 7}), False),
+        (b"b", Orders(), True),
+        (b"a", Orders(generation="2"), True),
+        (b"a", Orders(not_before_ms={"OCR": 7}), True),
+        (b"a", Orders(stale_before_ms={"*": 7}), True),
+    ],
+)
+def test_what_was_judged_is_left_behind_with_what_can_no_longer_be_served(identity, orders, left_behind):
+    """P44, P59: another backend, generation or invalidation of the context; a mode or another context's changes nothing."""
+    before, after = Standing(BackendIdentity(b"a"), Orders()), Standing(BackendIdentity(identity), orders)
+
+    assert left_behind == (before.era("OCR") != after.era("OCR"))
+
+
+def test_orders_are_changed_as_they_stand(rig):
+    """P44: an eventual read could show those before, and the change would be refused at every try."""
+    rig.call(EVENT)
+    rig.dynamodb.calls.clear()
+    rig.first.cache.control.amend(lambda orders: orders.with_mode("*", "observe"))
+    rig.first.cache.control.orders()
+
+    assert [True, True] == [asked["ConsistentRead"] for name, asked in rig.dynamodb.calls if name == "get_item"]
 
 
 def test_orders_for_another_backend_are_none_here(rig):
