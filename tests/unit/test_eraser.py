@@ -10,7 +10,7 @@ import threading
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from fakes import CANARY, OVERFLOW_BUCKET, START_MS, FakeSecrets, ocr_event, refusal, token_answer
+from fakes import CANARY, OVERFLOW_BUCKET, START_MS, FakeContext, FakeSecrets, ocr_event, refusal, token_answer
 from hookcache import commands, eraser
 from hookcache.canonical import canonical_form
 from hookcache.entry import Fence
@@ -503,6 +503,34 @@ def test_an_erase_that_runs_out_of_time_says_so_and_goes_on_when_asked_again(rig
     assert [False, False, True] == [report["finished"] for report in reports]
     assert [1, 1, 1] == [report["entries"] for report in reports]
     assert [] == live(rig)
+
+
+def test_a_report_is_there_before_its_invocation_ends(rig, operator, monkeypatch):
+    """3.7: keys that take ten seconds each, and the wait for replicas behind them: what was done is told in any case."""
+    monkeypatch.setattr(eraser, "PARALLEL", 1)
+    for number in range(4):
+        rig.call(ocr_event(rig.image(PAGE), text=f"Prompt {number}."))
+
+    def slowly(operation, arguments):
+        if operation == "put_item" and "erased" in arguments["Item"]:
+            rig.clock.advance(9.9)
+
+    rig.dynamodb.before = slowly
+    context = FakeContext(rig.clock, seconds=22)
+    report = operator({"command": "erase", "images": [sha256(PAGE)]}, context)
+
+    assert (False, 2, 0) == (report["finished"], report["entries"], report["failed"])
+    assert context.get_remaining_time_in_millis() > 0
+
+
+def test_a_report_names_some_keys_and_counts_all(rig, operator, monkeypatch):
+    """3.7, P46: a report of ten thousand keys would fit into no reply."""
+    monkeypatch.setattr(commands, "LISTED", 2)
+    for number in range(3):
+        rig.call(ocr_event(rig.image(PAGE), text=f"Prompt {number}."))
+    report = erase(operator, PAGE)
+
+    assert (3, 3, 2) == (report["keys"], report["entries"], len(report["removed"]))
 
 
 @pytest.mark.parametrize(
