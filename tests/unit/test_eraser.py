@@ -224,6 +224,36 @@ def test_an_item_that_no_writer_of_ours_made_does_not_stop_an_erase(rig, operato
     assert [] == live(rig)
 
 
+def test_an_index_item_that_no_writer_of_ours_made_leads_nowhere(rig, operator):
+    """T5, P46: it stops no erase, and what it names instead of the key in its name is left in peace."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    rig.call(ocr_event(rig.image(b"page 2")))
+    short = CacheKey(b"short")
+    for index in rig.dynamodb.of_kind("INDEX#"):
+        for number, planted in enumerate(
+            [
+                *({"key": other["key"]} for other in rig.dynamodb.of_kind("INDEX#")),
+                {"key": {"B": short}, "kind": {"S": index_kind(short)}},
+                {"key": {"B": "text"}},
+                {"key": {"S": "text"}},
+            ]
+        ):
+            rig.dynamodb.plant({**index, "kind": {"S": f"INDEX#{number}"}, **planted})
+
+    reports = [erase(operator, page) for page in (PAGE, b"page 2")]
+
+    assert [(1, 1, 0)] * 2 == [(report["keys"], report["entries"], report["failed"]) for report in reports]
+    assert [] == live(rig)
+
+
+def test_index_items_leave_when_no_entry_can_need_them(rig):
+    """P46, P30: a day after the longest lifetime, and not a thousand times as late."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    days = {(int(item["ttl"]["N"]) - START_MS // 1000) / 86_400 for item in rig.dynamodb.of_kind("INDEX#")}
+
+    assert {31.0} == days
+
+
 def test_an_erase_reports_each_key_that_it_could_not_reach(rig, operator):
     """3.7: trouble with one key is told and hides no other; running the erase again finishes it."""
     for page in (PAGE, b"page 2"):
