@@ -125,7 +125,7 @@ class Eraser:
         try:
             entry = self._items.get(key, "ENTRY", consistent=True)
             stopped = self._is_in_flight(self._items.get(key, LEASE, consistent=True))
-            return self._report(key, entry, len(indexes), stopped)
+            return self._report(key, entry, len(_bodies(key, entry)), len(indexes), stopped)
         except TierUnavailable as unavailable:
             return Removed(self._keyer.shown(key), error=str(unavailable))
 
@@ -135,12 +135,13 @@ class Eraser:
             stopped = self._is_in_flight(self._readable_lease(key))
             entry = self._items.get(key, "ENTRY", consistent=True)
             fence, replaced = self._bury(key, body_of(key, entry))
-            left = self._delete_bodies(_bodies(key, entry) | _bodies(key, replaced))
+            bodies = _bodies(key, entry) | _bodies(key, replaced)
+            left = self._delete_bodies(bodies)
             # While a body is left the key must be found again, and its tombstone says which.
             forgotten = 0 if left else self._forget(key, indexes, fence)
         except (TierUnavailable, EraseFailed) as trouble:
             return Removed(self._keyer.shown(key), error=str(trouble))
-        return self._report(key, replaced or entry, forgotten, stopped, left)
+        return self._report(key, replaced or entry, len(bodies) - len(left), forgotten, stopped, left)
 
     def _bury(self, key: CacheKey, body: str | None) -> tuple[Fence, Item | None]:
         """Fence the lease and put the tombstone, which names the `body` to delete; gives its fence, and the item that it replaced."""
@@ -203,7 +204,7 @@ class Eraser:
             return 0
 
     def _report(
-        self, key: CacheKey, entry: Item | None, indexes: int, stopped: int, left: Collection[str] = ()
+        self, key: CacheKey, entry: Item | None, bodies: int, indexes: int, stopped: int, left: Collection[str] = ()
     ) -> Removed:
         shown = self._keyer.shown(key)
         error = (
@@ -214,16 +215,8 @@ class Eraser:
         if entry is None or "erased" in entry:
             state = "none" if entry is None else "erased_before"
             return Removed(shown, state, index_items=indexes, fetches_stopped=stopped, error=error)
-        return Removed(
-            shown,
-            "removed",
-            _whole(entry, "created_ms"),
-            _whole(entry, "stored_bytes"),
-            len(_bodies(key, entry)) - len(left),
-            indexes,
-            stopped,
-            error,
-        )
+        created_ms, stored_bytes = _whole(entry, "created_ms"), _whole(entry, "stored_bytes")
+        return Removed(shown, "removed", created_ms, stored_bytes, bodies, indexes, stopped, error)
 
 
 def _bodies(key: CacheKey, entry: Item | None) -> set[str]:

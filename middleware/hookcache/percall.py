@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import binascii
 import json
-import math
 import re
 from collections.abc import Mapping
 
@@ -85,7 +84,7 @@ def call_control(context: Any) -> CallControl:
     return CallControl(
         refresh=wishes.get("refresh") is True,
         bypass=wishes.get("bypass") is True,
-        max_age_seconds=float(age) if good_age and age is not None and math.isfinite(age) else None,
+        max_age_seconds=float(age) if good_age and age is not None else None,
         rollout=rollout if good_rollout else "",
         ignored=sum(not understood.get(name, False) for name in wishes),
     )

@@ -36,7 +36,6 @@ FALSE_ALARM, MISSED_ALARM = 0.001, 0.05
 """Chance that a context at its tolerated rate is distrusted, and that one at ten times that rate passes one round of tests."""
 DISTRUST_SECONDS = 3_600.0
 NEAR_WORDS = 0.9
-NEAR_FROM_WORDS = 10
 MOST_FIELDS = 20_000
 MOST_PATHS = 20
 MOST_CHARS = 200
@@ -150,11 +149,8 @@ def _near(was: Any, is_now: Any) -> bool:
     if not (isinstance(was, str) and isinstance(is_now, str)):
         return False
     old, new = (Counter(_WORD.findall(text.casefold())) for text in (was, is_now))
-    if old == new:
-        return True  # other case, spaces or punctuation
     figures = [{word: count for word, count in words.items() if _DIGIT.search(word)} for words in (old, new)]
-    longest = max(old.total(), new.total())
-    return figures[0] == figures[1] and longest >= NEAR_FROM_WORDS and (old & new).total() >= NEAR_WORDS * longest
+    return figures[0] == figures[1] and (old & new).total() >= NEAR_WORDS * max(old.total(), new.total())
 
 
 def _shown(path: tuple[str, ...]) -> str:

@@ -41,7 +41,35 @@ def function(rig: Any, service: Any, secrets: FakeSecrets | None = None, left: f
     )
 
 
+class TestDeadline:
+    @pytest.mark.parametrize(("seconds", "waits"), [(7.9, True), (8.0, False), (9.0, False)])
+    def test_no_wait_ends_with_the_invocation_or_after_it(self, rig, seconds, waits):
+        """P21: two of its ten seconds are for raising an error of our own; nothing is waited in vain."""
+        deadline = Deadline(10, rig.clock.elapsed, rig.clock.sleep)
+        if waits:
+            deadline.wait(seconds, "busy")
+        else:
+            with pytest.raises(errors.OutOfTimeError, match="only 8 s"):
+                deadline.wait(seconds, "busy")
+
+        assert ([seconds] if waits else []) == rig.clock.slept
+
+
 class TestRequest:
+    @pytest.mark.parametrize(("owner", "read"), [("123456789012", True), ("999999999999", False), (None, True)])
+    def test_an_image_is_read_from_its_owners_bucket(self, rig, owner, read):
+        """T8: the account that the host names, which S3 then holds the bucket to."""
+        rig.s3.owner = "123456789012"
+        given = event_of("OCR", ["Read.", image_block(rig.image(b"page"), owner=owner)])
+        with scripted(Says(completion())) as service:
+            if read:
+                function(rig, service)(given, None)
+            else:
+                with pytest.raises(errors.NoImageError, match="AccessDenied"):
+                    function(rig, service)(given, None)
+
+        assert int(read) == len(service.requests)
+
     def test_every_block_stands_in_its_place(self, rig):
         """Text, image, text keep their order; the image is a data URL of its own bytes and media type."""
         first, second = rig.image(b"page one"), rig.image(b"page two", kind="png")
@@ -148,6 +176,16 @@ class TestAnswer:
             "outputTokens": 20,
             "totalTokens": 1520,
             "cacheReadInputTokens": 1024,
+        }
+
+    def test_more_cached_tokens_than_there_were_leave_none_to_pay(self):
+        """P33: a number below zero would be refused by the wrapper, and charged back by a host."""
+        usage = {"prompt_tokens": 15, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 1024}}
+        assert answer_module.usage_of(usage) == {
+            "inputTokens": 0,
+            "outputTokens": 2,
+            "totalTokens": 17,
+            "cacheReadInputTokens": 15,
         }
 
     @pytest.mark.parametrize(

@@ -107,6 +107,33 @@ def test_what_the_period_would_have_cost_without_the_cache():
     assert sentence.endswith(f", {render.money(0.96 - charge)} after CloudWatch's charge for the metrics (estimate).")
 
 
+def test_what_was_refused_used_and_passed_over_is_told(tmp_path, capsys):
+    """P14, P31, P32, P56: each figure beside the money, and whether the receipts add up."""
+    first = {"time_ms": samples.START_MS, "refusal": "truncated"}
+    many = [
+        samples.receipt("miss", request_id="a", cold_start=True, **first),
+        samples.receipt("miss", request_id="b", **first),
+        samples.receipt("hit_table", request_id="c", units_charged={"pages": 3}),
+        samples.receipt("miss", request_id="d", schema=99),
+        samples.receipt("miss", request_id="e", time_ms=samples.START_MS + 86_400_000),
+    ]
+    (tmp_path / "function.log").write_text("\n".join(map(json.dumps, many)))
+    _, out, _ = run(capsys, str(tmp_path / "function.log"), "--until", "2026-10-02", "--json")
+    told = json.loads(out)
+    totals, reading = told["totals"], told["reading"]
+
+    assert (3, 1, {"truncated": 2}, {"pages": 3}, 3) == (
+        totals["receipts"],
+        totals["cold_starts"],
+        totals["refusals"],
+        totals["units_charged"],
+        totals["own_units"]["lambda_requests"],
+    )
+    assert (1, 1, True) == (reading["newer_schema"], reading["outside_the_period"], totals["counts_agree"])
+    broken = samples.receipt("miss", request_id="a") | {"Misses": [0.0]}
+    assert not summary([broken]).totals["counts_agree"]
+
+
 def test_observe_says_what_serving_would_have_saved():
     """P50, P57: of calls with an answer at hand, their cost; no savings are booked, and answers that differ are counted."""
     seen = {"mode": "observe", "Cost": 0.5}

@@ -1,10 +1,14 @@
 """The operator's orders where somebody damages, takes away or puts back what carries them, or nobody can read it."""
 
+import threading
+
 import pytest
 
 from fakes import CANARY, BackendRaised, answer, refusal, summarization_event
-from hookcache.control import identity_of
-from hookcache.errors import BackendFailed
+from hookcache import control
+from hookcache.control import BackendIdentity, Standing, identity_of
+from hookcache.errors import BackendFailed, TierUnavailable
+from hookcache.orders import Orders
 from rig import metric
 
 EVENT = summarization_event("page")
@@ -122,6 +126,33 @@ class TestOrdersThatWereNeverSeen:
         rig.call(EVENT, started)
         assert kept == len(rig.entries)
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "[]",
+            "{}",
+            '{"form": 2, "generation": null, "not_before_ms": {}, "modes": {}}',
+            '{"generation": null, "not_before_ms": 5, "modes": {}}',
+            '{"generation": null, "not_before_ms": {}, "modes": 5}',
+            '{"generation": null, "not_before_ms": {"*": null}, "modes": {}}',
+            '{"generation": null, "not_before_ms": {"*": Infinity}, "modes": {}}',
+        ],
+    )
+    def test_orders_of_another_form_are_none_that_are_known(self, rig, text):
+        """P44, P18: sealed by a version of ours that says more; what was kept may be what they invalidate."""
+        rig.call(EVENT)
+        rig.first.cache.control._write("orders", text)
+        rig.clock.advance(1)
+        rig.call(EVENT, rig.cold_start())
+
+        assert ("bypass", "orders_unreadable", 1) == (
+            rig.last["outcome"],
+            rig.last["reason"],
+            metric(rig.last, "CorruptEntries"),
+        )
+        assert (Orders(), True) == rig.first.cache.control.sealed_orders()
+
     def test_the_identity_is_not_told_before_they_are_known(self, rig):
         """P50: an order of `read_only` or `off` forbids that as well."""
         rig.call(EVENT)
@@ -171,6 +202,152 @@ class TestWhoTheBackendIs:
         rig.call(EVENT)
 
         assert (1, 2) == (asked, rig.backend.described)
+
+    @pytest.mark.parametrize(
+        ("status", "known"), [(None, True), ("Successful", True), ("InProgress", False), ("Failed", False)]
+    )
+    def test_a_backend_that_is_being_updated_is_nobody_yet(self, status, known):
+        """P40: the reply names the new code while the code before answers."""
+        told = CONFIGURATION | ({"LastUpdateStatus": status} if status else {})
+        if known:
+            assert identity_of(CONFIGURATION) == identity_of(told)
+        else:
+            with pytest.raises(ValueError, match="being updated"):
+                identity_of(told)
+
+    def test_what_another_resolved_is_good_for_the_rest_of_its_minute(self, rig):
+        """P40: or a deployment could go unseen for two of them."""
+        rig.call(EVENT)
+        rig.clock.advance(50)
+        rig.call(EVENT, rig.second)
+        rig.backend.deploy(code="code-2")
+        rig.clock.advance(11)
+        rig.call(EVENT, rig.second)
+
+        assert ("miss", 2) == (rig.last["outcome"], rig.backend.described)
+
+    @pytest.mark.parametrize(("seconds", "outcome"), [(3_500, "hit_table"), (3_700, "bypass")])
+    def test_what_another_resolved_within_the_hour_will_do_where_lambda_fails(self, rig, seconds, outcome):
+        """P40: also for an environment that never knew it itself."""
+        rig.call(EVENT)
+        rig.clock.advance(seconds)
+        rig.backend.describe_error = refusal("TooManyRequestsException")
+        rig.call(EVENT, rig.cold_start())
+
+        assert outcome == rig.last["outcome"]
+
+    @pytest.mark.parametrize("text", ["", "null", "[]", '["zz", "1", 3, 0]', '["00", "1", 3, null]', "{}"])
+    def test_an_identity_that_cannot_be_read_is_resolved_anew(self, rig, text):
+        """P18, P40: sealed by a version of ours that spelt it otherwise."""
+        rig.call(EVENT)
+        rig.first.cache.control._write("identity", text)
+        rig.call(EVENT, rig.cold_start())
+
+        assert ("hit_table", 2) == (rig.last["outcome"], rig.backend.described)
+
+    def test_the_table_is_asked_once_a_minute(self, rig):
+        """P40, P56: not once for each request."""
+        for _ in range(5):
+            rig.call(EVENT)
+            rig.clock.advance(5)
+
+        assert 1 == [asked["Key"]["kind"]["S"] for name, asked in rig.dynamodb.calls if name == "get_item"].count(
+            "CONTROL"
+        )
+
+    def test_lambda_that_does_not_answer_holds_nobody_up(self, rig, monkeypatch):
+        """P18, P40: the bound is on the whole, and no timeout of a client's has to end it."""
+        monkeypatch.setattr(control, "DESCRIBE_SECONDS", 0.01)
+        answered = threading.Event()
+        monkeypatch.setattr(rig.backend, "get_function_configuration", lambda **_: answered.wait(60))
+        rig.call(EVENT)
+        waited_for = answered.is_set()
+        answered.set()
+
+        assert ("bypass", "backend_unknown", False) == (rig.last["outcome"], rig.last["reason"], waited_for)
+
+
+class TestAClockThatIsSetBack:
+    def test_hides_no_order(self, rig):
+        """P44, P50: what was looked at an hour from now was not looked at within the minute."""
+        rig.call(EVENT)
+        rig.second.cache.control.amend(lambda orders: orders.with_mode("*", "observe"))
+        rig.clock.set_back(3_600)
+        rig.call(EVENT)
+
+        assert "observe" == rig.last["outcome"]
+
+    @pytest.mark.parametrize("environment", ["first", "second"], ids=["resolved here", "resolved by another"])
+    def test_hides_no_deployment(self, rig, environment):
+        """P40: nor does what was resolved an hour from now say who answers today."""
+        rig.call(EVENT)
+        rig.backend.deploy(code="code-2")
+        rig.clock.set_back(3_600)
+        rig.call(EVENT, getattr(rig, environment))
+
+        assert ("miss", 2) == (rig.last["outcome"], rig.backend.described)
+
+    @pytest.mark.parametrize(("back", "outcome"), [(3_600, "bypass"), (0, "hit_memory")], ids=["promise", "control"])
+    def test_does_not_stretch_the_hour_of_the_last_known_identity(self, rig, back, outcome):
+        """P40: nobody can say how old it is; the control is a clock that goes on."""
+        rig.call(EVENT)
+        rig.clock.advance(61)
+        rig.backend.describe_error = refusal("TooManyRequestsException")
+        rig.clock.set_back(back)
+        rig.call(EVENT)
+
+        assert outcome == rig.last["outcome"]
+
+
+@pytest.mark.parametrize(
+    ("identity", "orders", "left_behind"),
+    [
+        (b"a", Orders(), False),
+        (b"a", Orders(modes={"OCR": "observe"}), False),
+        (b"a", Orders(not_before_ms={"Extraction": 7}, stale_before_ms={"Extraction": 7}), False),
+        (b"b", Orders(), True),
+        (b"a", Orders(generation="2"), True),
+        (b"a", Orders(not_before_ms={"OCR": 7}), True),
+        (b"a", Orders(stale_before_ms={"*": 7}), True),
+    ],
+)
+def test_what_was_judged_is_left_behind_with_what_can_no_longer_be_served(identity, orders, left_behind):
+    """P44, P59: another backend, generation or invalidation of the context; a mode or another context's changes nothing."""
+    before, after = Standing(BackendIdentity(b"a"), Orders()), Standing(BackendIdentity(identity), orders)
+
+    assert left_behind == (before.era("OCR") != after.era("OCR"))
+
+
+def test_orders_are_changed_as_they_stand(rig):
+    """P44: an eventual read could show those before, and the change would be refused at every try."""
+    rig.call(EVENT)
+    rig.dynamodb.calls.clear()
+    rig.first.cache.control.amend(lambda orders: orders.with_mode("*", "observe"))
+    rig.first.cache.control.orders()
+
+    assert [True, True] == [asked["ConsistentRead"] for name, asked in rig.dynamodb.calls if name == "get_item"]
+
+
+@pytest.mark.parametrize(("others", "done"), [(4, True), (5, False)])
+def test_of_two_operators_neither_loses_an_order(rig, others, done):
+    """P44: whoever met another's change makes its own on top of it, or says that it is not made."""
+    rig.call(EVENT)
+    ours, theirs, left = rig.first.cache.control, rig.second.cache.control, list(range(others))
+
+    def meanwhile(operation, arguments):
+        if operation == "update_item" and left:
+            number, rig.dynamodb.before = left.pop(), lambda *_: None
+            theirs.amend(lambda orders: orders.invalidated("OCR", 1_000 - number).with_mode("OCR", "observe"))
+            rig.dynamodb.before = meanwhile
+
+    rig.dynamodb.before = meanwhile
+    if done:
+        told = ours.amend(lambda orders: orders.with_generation("2"))
+        assert Orders("2", {"OCR": 1_000}, {"OCR": "observe"}) == told == theirs.orders()
+    else:
+        with pytest.raises(TierUnavailable, match="run the command again"):
+            ours.amend(lambda orders: orders.with_generation("2"))
+        assert theirs.orders().generation is None
 
 
 def test_orders_for_another_backend_are_none_here(rig):

@@ -10,7 +10,7 @@ import threading
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from fakes import CANARY, OVERFLOW_BUCKET, START_MS, FakeSecrets, ocr_event, refusal, token_answer
+from fakes import CANARY, OVERFLOW_BUCKET, START_MS, FakeContext, FakeSecrets, ocr_event, refusal, token_answer
 from hookcache import commands, eraser
 from hookcache.canonical import canonical_form
 from hookcache.entry import Fence
@@ -181,9 +181,12 @@ def newer_entry(rig, item):
     return {**item, "fence": {"N": str(max(fences) + 1_000)}}
 
 
+@pytest.mark.parametrize("hidden", [False, True], ids=["told", "to be read"])
 @pytest.mark.parametrize(("times", "failed"), [(1, 0), (4, 0), (5, 1)])
-def test_an_entry_with_a_larger_fence_is_erased_above_it_at_most_five_times(rig, operator, times, failed):
+def test_an_entry_with_a_larger_fence_is_erased_above_it_at_most_five_times(rig, operator, times, failed, hidden):
     """3.7: an entry stored between fence and tombstone sends the erase back; the sixth time is the operator's."""
+    if hidden:
+        rig.dynamodb.misbehave(hide_old=True, operation="put_item", kind="ENTRY")
     rig.call(ocr_event(rig.image(PAGE)))
     (entry,) = rig.entries
     left = times
@@ -212,16 +215,111 @@ def test_a_tombstone_whose_reply_was_lost_is_recognised(rig, operator):
     assert [] == live(rig)
 
 
+@pytest.mark.parametrize("change", [{"fence": {"S": "huge"}}, {"fence": {"N": "1.5"}}], ids=["a text", "no whole one"])
 @pytest.mark.parametrize("kind", ["ENTRY", "LEASE"])
-def test_an_item_that_no_writer_of_ours_made_does_not_stop_an_erase(rig, operator, kind):
+def test_an_item_that_no_writer_of_ours_made_does_not_stop_an_erase(rig, operator, kind, change):
     """T5, S25: a fence that is a text can be neither compared nor replaced; the erase removes its item."""
     rig.call(ocr_event(rig.image(PAGE)))
     (item,) = rig.dynamodb.of_kind(kind)
-    rig.dynamodb.plant({**item, "fence": {"S": "huge"}})
+    rig.dynamodb.plant({**item, **change})
     report = erase(operator, PAGE)
 
     assert 0 == report["failed"]
     assert [] == live(rig)
+
+
+def test_an_index_item_that_no_writer_of_ours_made_leads_nowhere(rig, operator):
+    """T5, P46: it stops no erase, and what it names instead of the key in its name is left in peace."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    rig.call(ocr_event(rig.image(b"page 2")))
+    short = CacheKey(b"short")
+    for index in rig.dynamodb.of_kind("INDEX#"):
+        for number, planted in enumerate(
+            [
+                *({"key": other["key"]} for other in rig.dynamodb.of_kind("INDEX#")),
+                {"key": {"B": short}, "kind": {"S": index_kind(short)}},
+                {"key": {"B": "text"}},
+                {"key": {"S": "text"}},
+            ]
+        ):
+            rig.dynamodb.plant({**index, "kind": {"S": f"INDEX#{number}"}, **planted})
+
+    reports = [erase(operator, page) for page in (PAGE, b"page 2")]
+
+    assert [(1, 1, 0)] * 2 == [(report["keys"], report["entries"], report["failed"]) for report in reports]
+    assert [] == live(rig)
+
+
+def test_index_items_leave_when_no_entry_can_need_them(rig):
+    """P46, P30: a day after the longest lifetime, and not a thousand times as late."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    days = {(int(item["ttl"]["N"]) - START_MS // 1000) / 86_400 for item in rig.dynamodb.of_kind("INDEX#")}
+
+    assert {31.0} == days
+
+
+def test_an_erase_tells_what_each_key_was(rig, operator):
+    """P46: kept and when, or erased before, or never kept; no fetch was stopped where none was in flight."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    (entry,) = rig.entries
+    begun = {"created_ms": rig.clock.now_ms(), "stored_bytes": int(entry["stored_bytes"]["N"])}
+    rig.clock.advance(5)
+    index = rig.dynamodb.of_kind("INDEX#")
+    told = [erase(operator, PAGE, dry_run=True), erase(operator, PAGE)]
+    for item in index:
+        rig.dynamodb.plant(item)
+    told.append(erase(operator, PAGE))
+    rig.backend.replies = [token_answer("cut") | {"stopReason": "max_tokens"}]
+    rig.call(ocr_event(rig.image(b"page 2")))
+    told.append(erase(operator, b"page 2"))
+    nothing = {"created_ms": 0, "stored_bytes": 0}
+
+    assert [{"entry": "removed", **begun}] * 2 + [
+        {"entry": "erased_before", **nothing},
+        {"entry": "none", **nothing},
+    ] == [{name: report["removed"][0][name] for name in ("entry", *begun)} for report in told]
+    assert [1, 1, 0, 0] == [report["entries"] for report in told]
+    assert [(0, "")] * 4 == [(report["fetches_stopped"], report["removed"][0]["error"]) for report in told]
+
+
+def test_damaged_figures_and_a_missing_index_item_stop_no_erase(rig, operator):
+    """T5, P46: what its writer said of an entry is told where it can be read; one index is enough to find it."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    (entry,) = rig.entries
+    rig.dynamodb.plant({**entry, "created_ms": {"N": "1.5"}, "stored_bytes": {"S": "many"}})
+    found = rig.dynamodb.of_kind("INDEX#")
+    keyer = rig.first.cache._keyer
+    own = keyer.shown_index(keyer.shown(CacheKey(entry["pk"]["B"])))
+    for item in found:
+        if item["pk"]["B"] == own:
+            del rig.dynamodb.items[own, item["kind"]["S"]]
+        else:
+            rig.dynamodb.plant({name: value for name, value in item.items() if name != "ttl"})
+    report = erase(operator, PAGE)
+
+    assert (1, 1, 0, 0) == tuple(report[name] for name in ("keys", "entries", "failed", "bytes"))
+    assert [] == live(rig)
+
+
+def test_a_large_body_without_its_bucket_is_told_of(rig):
+    """P46, P49: an operator whose settings name no bucket cannot delete it, and must hear so."""
+    rig.backend.handler = lambda event: token_answer(os.urandom(400_000).hex())
+    rig.call(ocr_event(rig.image(PAGE)))
+    with operator_of(rig, HOOKCACHE_OVERFLOW_BUCKET="") as operator:
+        report = erase(operator, PAGE)
+
+    assert (1, 1, 0, []) == (report["entries"], report["failed"], report["overflow_objects"], live(rig))
+    assert "bucket's lifecycle" in report["removed"][0]["error"]
+
+
+def test_a_tombstone_stays_for_a_day(rig, operator):
+    """P13, 3.8: longer than any fetch that could store over it, and not for ever."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    rig.clock.advance(100)
+    erase(operator, PAGE)
+    (tombstone,) = rig.entries
+
+    assert 86_400 == int(tombstone["ttl"]["N"]) - (START_MS // 1000 + 100)
 
 
 def test_an_erase_reports_each_key_that_it_could_not_reach(rig, operator):
@@ -230,6 +328,7 @@ def test_an_erase_reports_each_key_that_it_could_not_reach(rig, operator):
         rig.call(ocr_event(rig.image(page)))
     rig.dynamodb.misbehave(refusal("ThrottlingException"), operation="update_item", kind="LEASE", times=1)
     first, second = erase(operator, PAGE, b"page 2"), erase(operator, PAGE, b"page 2")
+    assert "ThrottlingException" in {each["error"] for each in first["removed"]}
 
     assert (2, 1, 1) == (first["keys"], first["entries"], first["failed"])
     assert (1, 1, 0) == (second["keys"], second["entries"], second["failed"])
@@ -347,22 +446,24 @@ def test_an_answer_stays_to_be_found_whatever_lifetimes_were_in_force_meanwhile(
     assert "hit_table" == rig.last["outcome"]
 
 
-def test_an_erase_reads_whatever_was_written_and_page_by_page(rig, operator):
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_an_erase_reads_whatever_was_written_and_page_by_page(rig, operator, dry_run):
     """P13, P46: a fetch that began a moment ago is in the index, but an eventual read might not show it; nor would a first page."""
     for number in range(3):
         rig.call(ocr_event(rig.image(PAGE), text=f"Prompt {number}."))
     query = rig.dynamodb.query
     rig.dynamodb.query = lambda **asked: query(**asked, Limit=1)
     rig.dynamodb.calls.clear()
-    report = erase(operator, PAGE)
+    report = erase(operator, PAGE, dry_run=dry_run)
     reads = [asked["ConsistentRead"] for name, asked in rig.dynamodb.calls if name in {"get_item", "query"}]
 
-    assert (3, 0, []) == (report["entries"], report["failed"], live(rig))
+    assert (3, 0, 3 * dry_run) == (report["entries"], report["failed"], len(live(rig)))
     assert len(reads) > 3
     assert {True} == set(reads)
 
 
-def test_the_body_that_was_seen_and_the_one_that_was_replaced_both_go(rig, operator):
+@pytest.mark.parametrize("deletes", [True, False], ids=["deleted", "not to be deleted"])
+def test_the_body_that_was_seen_and_the_one_that_was_replaced_both_go(rig, operator, monkeypatch, deletes):
     """P46, P49: the entry was stored anew between look and tombstone, and its writer could not delete the body before."""
     rig.backend.handler = lambda event: token_answer(os.urandom(400_000).hex())
     rig.call(ocr_event(rig.image(PAGE)))
@@ -374,9 +475,17 @@ def test_the_body_that_was_seen_and_the_one_that_was_replaced_both_go(rig, opera
             rig.dynamodb.plant({**entry, "overflow": {"S": f"{name}-anew"}})
 
     rig.dynamodb.before = stored_anew
+    if not deletes:
+        monkeypatch.setattr(rig.s3, "delete_object", lambda **_: 1 / 0)
     report = erase(operator, PAGE)
 
-    assert (0, []) == (report["failed"], rig.s3.names(OVERFLOW_BUCKET))
+    deleted = 2 if deletes else 0
+    assert (1, deleted, 2 - deleted) == (
+        report["entries"],
+        report["overflow_objects"],
+        len(rig.s3.names(OVERFLOW_BUCKET)),
+    )
+    assert (not deletes, 2 * deletes) == (report["failed"], report["index_items"]), "what is left must be found again"
 
 
 def test_one_key_after_another_is_tried_however_many_failed(rig, operator, monkeypatch):
@@ -503,6 +612,35 @@ def test_an_erase_that_runs_out_of_time_says_so_and_goes_on_when_asked_again(rig
     assert [False, False, True] == [report["finished"] for report in reports]
     assert [1, 1, 1] == [report["entries"] for report in reports]
     assert [] == live(rig)
+
+
+@pytest.mark.parametrize(("seconds", "erased"), [(22, 2), (21, 1)])
+def test_a_report_is_there_before_its_invocation_ends(rig, operator, monkeypatch, seconds, erased):
+    """3.7: keys that take ten seconds each, and the wait for replicas behind them: what was done is told in any case."""
+    monkeypatch.setattr(eraser, "PARALLEL", 1)
+    for number in range(4):
+        rig.call(ocr_event(rig.image(PAGE), text=f"Prompt {number}."))
+
+    def slowly(operation, arguments):
+        if operation == "put_item" and "erased" in arguments["Item"]:
+            rig.clock.advance(9.9)
+
+    rig.dynamodb.before = slowly
+    context = FakeContext(rig.clock, seconds=seconds)
+    report = operator({"command": "erase", "images": [sha256(PAGE)]}, context)
+
+    assert (False, erased, 0) == (report["finished"], report["entries"], report["failed"])
+    assert context.get_remaining_time_in_millis() > 0
+
+
+def test_a_report_names_some_keys_and_counts_all(rig, operator, monkeypatch):
+    """3.7, P46: a report of ten thousand keys would fit into no reply."""
+    monkeypatch.setattr(commands, "LISTED", 2)
+    for number in range(3):
+        rig.call(ocr_event(rig.image(PAGE), text=f"Prompt {number}."))
+    report = erase(operator, PAGE)
+
+    assert (3, 3, 2) == (report["keys"], report["entries"], len(report["removed"]))
 
 
 @pytest.mark.parametrize(

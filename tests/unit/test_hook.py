@@ -606,18 +606,30 @@ class TestTable:
 
         assert rig.dynamodb.faulted
 
-    def test_an_error_of_our_own_is_told_by_its_type(self, rig, monkeypatch):
-        """P18, P31: the backend answers; docs/operations.md sends who sees `internal` to `error_type`."""
+    @pytest.mark.parametrize(
+        ("step", "told"),
+        [
+            ("prepare", ("bypass", "internal", "")),
+            ("recall", ("bypass", "internal", "")),
+            ("flights.board", ("bypass", "internal", "")),
+            ("index", ("miss", "absent", "not_indexed")),
+            ("keep", ("miss", "absent", "store_failed")),
+        ],
+    )
+    def test_an_error_of_our_own_is_told_by_its_type(self, rig, monkeypatch, step, told):
+        """P18, P20, P31: wherever it is, the backend answers; docs/operations.md sends who sees `internal` to `error_type`."""
 
-        def broken(*_):
+        def broken(*_, **__):
             raise ZeroDivisionError
 
-        monkeypatch.setattr(rig.first.cache, "prepare", broken)
+        *inside, name = step.split(".")
+        monkeypatch.setattr(rig.first.cache.flights if inside else rig.first.cache, name, broken)
         rig.call(ocr_event())
 
-        assert ("bypass", "internal", "ZeroDivisionError") == tuple(
-            rig.last[name] for name in ("outcome", "reason", "error_type")
+        assert (*told, "ZeroDivisionError") == tuple(
+            rig.last[name] for name in ("outcome", "reason", "refusal", "error_type")
         )
+        assert ([], 1) == (rig.entries, len(rig.backend.calls))
 
     def test_a_dead_table_is_not_asked_for_ever(self, rig):
         """P19, F1: after three failures the breaker is open; then at most one probe a second."""

@@ -1,14 +1,17 @@
 """Page images: which are read, what they amount to, and that nothing half-read ever counts."""
 
 import hashlib
+import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
-from fakes import ACCOUNT, BUCKET, FakeClock, FakeS3
+from fakes import ACCOUNT, BUCKET, FakeClock, FakeS3, ocr_event
+from hookcache import images
 from hookcache.errors import Unkeyable
-from hookcache.images import CHUNK_BYTES, IMAGE_BYTES, ImageReader
+from hookcache.images import CHUNK_BYTES, IMAGE_BYTES, ImageReader, account_of
 from hookcache.outcome import Reason
 from hookcache.request import ImageRef
 from hookcache.spending import Spending
@@ -162,6 +165,59 @@ class TestUnreadable:
 
         assert desk.refused(*references) is Reason.IMAGE_UNREADABLE
 
+    @pytest.mark.parametrize(("count", "most"), [(1, CHUNK_BYTES), (4, CHUNK_BYTES), (8, 98_304), (100, 24_576)])
+    def test_of_many_images_less_is_held_of_each(self, desk, monkeypatch, count, most):
+        """P30, G2: of all that are read at once no more than 768 KB; equal references are one image."""
+        held = []
+        monkeypatch.setattr(desk.reader, "_digest_of", lambda *read: held.append(read[-1]))
+        references = [desk.put(b"page", str(number)) for number in range(count)]
+        desk.reader.digest([*references, *references])
+
+        assert [most] * count == held
+
+    @pytest.mark.parametrize("way", ["", "cut", "oversized"])
+    def test_what_was_opened_is_closed(self, desk, monkeypatch, way):
+        """P30: also of an image that is read no further; its connection would be lost otherwise."""
+        closed, get_object = [], desk.s3.get_object
+
+        def watched(**asked):
+            reply = get_object(**asked)
+            body, close = reply["Body"], reply["Body"].close
+            reply["Body"] = SimpleNamespace(readinto=body.readinto, close=lambda: closed.append(close()))
+            return reply
+
+        monkeypatch.setattr(desk.s3, "get_object", watched)
+        reference = desk.put(b"page")
+        if way:
+            desk.s3.misbehave(way)
+            desk.refused(reference)
+        else:
+            desk.reader.digest([reference])
+
+        assert [None] == closed
+
+    def test_who_still_reads_is_told_that_nobody_waits(self, desk):
+        """P30, P42: one unreadable image ends the reading of all, long before their time is over."""
+        one, other = desk.put(b"page", "1"), desk.put(b"page", "2")
+        begun, refused, ended, told = threading.Event(), threading.Event(), threading.Event(), []
+
+        def ask(image, over):
+            if image == one:
+                begun.wait(60)
+                raise Unkeyable(Reason.IMAGE_UNREADABLE)
+            told.append(over())
+            begun.set()
+            refused.wait(60)
+            told.append(over())
+            ended.set()
+
+        with pytest.raises(Unkeyable):
+            desk.reader._for_each([one, other], ask, 10)
+        refused.set()
+        ended.wait(60)
+
+        assert [False, True] == told
+
 
 class TestAllowList:
     @pytest.mark.parametrize(
@@ -202,7 +258,8 @@ class TestAllowList:
             "page\0.jpeg",
             "page\n.jpeg",
             "page\x7f.jpeg",
-            "x" * 1_024,
+            "x" * 1_009,
+            "ä" * 505,
             "\ud83d.jpeg",
         ],
         ids=ascii,
@@ -213,7 +270,8 @@ class TestAllowList:
         assert [] == desk.s3.calls
 
     @pytest.mark.parametrize(
-        "name", ["%2e%2e%2fpage.jpeg", "a#b", "a?versionId=1", "a b", "p\u0430ge.jpeg", "..page", "x" * 1_007]
+        "name",
+        ["%2e%2e%2fpage.jpeg", "a#b", "a?versionId=1", "a b", "p\u0430ge.jpeg", "..page", "x" * 1_008, "ä" * 504],
     )
     def test_a_name_is_taken_as_it_is_written(self, desk, name):
         """B13: nothing is decoded or normalised; `%2e` is three letters, `#` and `?` belong to the name."""
@@ -257,7 +315,9 @@ class TestOwner:
         """T8, B12: the host's word if it is an account, else our own account."""
         desk.reader.digest([desk.put(b"page", owner=told)], account)
 
-        assert expected == desk.s3.calls[-1][1].get("ExpectedBucketOwner")
+        (_, asked) = desk.s3.calls[-1]
+        assert ({"ExpectedBucketOwner"} if expected else set()) == asked.keys() - {"Bucket", "Key"}
+        assert expected == asked.get("ExpectedBucketOwner")
 
     def test_a_bucket_of_another_account_is_not_read(self, desk):
         """P42, B12: wrong owner."""
@@ -265,6 +325,30 @@ class TestOwner:
         desk.s3.owner = "999999999999"
 
         assert desk.refused(reference, account=ACCOUNT) is Reason.IMAGE_UNREADABLE
+
+    @pytest.mark.parametrize(
+        ("arn", "account"),
+        [
+            (f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:wrapper", ACCOUNT),
+            (f"arn:aws-us-gov:lambda:us-gov-west-1:{ACCOUNT}:function:wrapper:live", ACCOUNT),
+            ("arn:aws:lambda:us-east-1:1234:function:wrapper", None),
+            (f"arn:aws:iam:us-east-1:{ACCOUNT}:function:wrapper", None),
+            ("wrapper", None),
+            (None, None),
+        ],
+    )
+    def test_our_own_account_is_that_of_the_function_that_was_invoked(self, arn, account):
+        """T8: none where it cannot be read."""
+        assert account == account_of(SimpleNamespace(invoked_function_arn=arn))
+        assert account_of(None) is None
+
+    def test_the_hook_names_its_own_account(self, rig):
+        """T8, B12: a bucket that somebody else owns meanwhile is neither digested nor asked about."""
+        event = ocr_event(rig.image(b"page"))
+        rig.s3.owner = "999999999999"
+        rig.call(event)
+
+        assert ("bypass", "image_unreadable") == (rig.last["outcome"], rig.last["reason"])
 
 
 class TestUnchanged:
@@ -310,3 +394,24 @@ class TestUnchanged:
         desk.s3.misbehave(way)
 
         assert not desk.reader.unchanged([reference], digests)
+
+    def test_an_image_that_is_asked_about_for_too_long_counts_as_changed(self, desk, monkeypatch):
+        """P15, P42: the answer is there and waits for this."""
+        reference = desk.put(b"page")
+        digests = desk.reader.digest([reference])
+        monkeypatch.setattr(images, "CHECK_SECONDS", 0.01)
+        told = threading.Event()
+        monkeypatch.setattr(desk.s3, "before", lambda *_: told.wait(60))
+        unchanged = desk.reader.unchanged([reference], digests)
+        told.set()
+
+        assert not unchanged
+
+    def test_each_look_is_counted(self, desk):
+        """P56: S3 charges it like a read."""
+        reference = desk.put(b"page")
+        digests = desk.reader.digest([reference])
+        desk.spending.take()
+        desk.reader.unchanged([reference], digests)
+
+        assert {"s3_requests": 1} == desk.spending.take()

@@ -1,12 +1,15 @@
 """Control of a single call by its client context, and the marks that break loops."""
 
+import functools
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 
 from fakes import client_context, client_context_of
-from hookcache.percall import MAX_AGE_LIMIT_SECONDS, CallControl, call_control, hops, onward, says_more
+from hookcache.errors import LoopDetected
+from hookcache.percall import MAX_AGE_LIMIT_SECONDS, CallControl, call_control, hops, onward, refuse_loop, says_more
 
 
 def told(wishes):
@@ -41,6 +44,11 @@ def test_wishes_that_are_understood():
     assert CallControl(True, False, 60.0, "blue-2", 0) == call_control(context)
 
 
+def test_no_age_at_all_is_an_age():
+    """P51: zero seconds, which is none that was kept."""
+    assert CallControl(max_age_seconds=0.0) == call_control(told({"max_age_seconds": 0}))
+
+
 def test_wishes_may_come_as_text():
     """P51: mobile SDKs send strings; so may a caller."""
     assert CallControl(bypass=True) == call_control(told(json.dumps({"bypass": True})))
@@ -61,6 +69,7 @@ def test_wishes_may_come_as_text():
         {"rollout": "a/b"},
         {"rollout": "x" * 65},
         {"rollout": "blue\n"},
+        {"rollout": 7},
         {"namespace": "tenant-b"},
         {"generation": "7"},
         {"mode": "off"},
@@ -86,6 +95,11 @@ def test_one_bad_wish_leaves_the_good_ones():
     )
 
     assert CallControl(True, False, float(MAX_AGE_LIMIT_SECONDS), "", 2) == control
+
+
+CIRCLE: dict[str, object] = {}
+CIRCLE["x"] = CIRCLE
+DEEP = functools.reduce(lambda inner, _: {"x": inner}, range(100_000), {})
 
 
 class TestHops:
@@ -117,7 +131,7 @@ class TestHops:
 
     @pytest.mark.parametrize(
         ("size", "marks"),
-        [(10, "first,second"), (2_630, "first,second"), (2_636, "second"), (2_643, None), (2_665, None)],
+        [(10, "first,second"), (2_630, "first,second"), (2_636, "second"), (2_643, None), (2_666, None)],
     )
     def test_what_the_caller_says_goes_on_whole_and_the_marks_as_far_as_there_is_room(self, size, marks):
         """F40, P5: 3,583 bytes of base64 at most. A backend may answer by what is said there, and by no mark."""
@@ -129,12 +143,41 @@ class TestHops:
             said | ({"hookcache_hops": marks} if marks else {}) == client_context_of({"ClientContext": sent})["custom"]
         )
 
-    @pytest.mark.parametrize("said", [{"x": "y" * 100_000}, {"x": object()}], ids=["too long", "no JSON"])
+    @pytest.mark.parametrize(
+        "said",
+        [{"x": "y" * 100_000}, {"x": "y" * 2_667}, {"x": object()}, CIRCLE, DEEP],
+        ids=["too long", "a byte too long", "no JSON", "a circle", "deep"],
+    )
     def test_what_no_caller_can_have_sent_is_left_out(self, said):
         """F40, P18: the call is made, under our mark."""
         sent = onward(SimpleNamespace(client_context={"custom": said}), "GENAIIDP-cache")
 
         assert {"hookcache_hops": "GENAIIDP-cache"} == client_context_of({"ClientContext": sent})["custom"]
+
+    @pytest.mark.parametrize("said", ["ä" * 1_200, "\n" * 1_200], ids=["umlauts", "lines"])
+    def test_what_fits_is_not_made_longer_than_the_caller_spelt_it(self, said):
+        """P5, P51: spelt otherwise it would no longer fit, and be left out; line breaks are no base64."""
+        sent = onward(SimpleNamespace(client_context={"custom": {"x": said}}), "m")
+
+        assert {"x": said, "hookcache_hops": "m"} == client_context_of({"ClientContext": sent})["custom"]
+        assert sent == sent.strip()
+
+    @pytest.mark.parametrize(("mark", "loops"), [("first", True), ("third", False), ("", False)])
+    def test_a_call_that_came_through_us_goes_no_further(self, mark, loops):
+        """F40: and without a mark of ours no loop can be seen."""
+        context = SimpleNamespace(client_context={"custom": {"hookcache_hops": "first,second"}})
+        with pytest.raises(LoopDetected) if loops else nullcontext():
+            refuse_loop(context, mark)
+
+    def test_every_member_of_a_client_goes_on(self):
+        """P2, P5: a backend may answer by any of those that the runtime knows, or that its JSON had."""
+        names = ("installation_id", "app_title", "app_version_name", "app_version_code", "app_package_name")
+        client = {name: f"its {name}" for name in names}
+        for spelt in (client, SimpleNamespace(**client)):
+            sent = onward(SimpleNamespace(client_context={"client": spelt}), "m")
+            assert client == client_context_of({"ClientContext": sent})["client"]
+        sent = onward(SimpleNamespace(client_context={"client": {"locale": "de"}}), "m")
+        assert {"locale": "de"} == client_context_of({"ClientContext": sent})["client"]
 
     @pytest.mark.parametrize("text", ["Zürich 10 €", "half a character: \ud800"])
     def test_other_members_of_the_client_context_go_on_as_well(self, text):
@@ -183,11 +226,13 @@ SILENT = {"hookcache": {"refresh": True}, "hookcache_hops": "a", "hookcache_stre
         ({"client_context": {"custom": {"hookcaches": 1}}}, True),
         ({"client_context": {"custom": "de"}}, True),
         ({"client_context": SimpleNamespace(custom={}, env={"locale": "de_DE"})}, True),
+        ({"client_context": SimpleNamespace(custom=None, env=None, client=None)}, False),
+        ({"client_context": SimpleNamespace(custom=None, client=SimpleNamespace(app_title="reader"))}, True),
         ({"client_context": {"client": {"app_title": "reader"}}}, True),
         ({"identity": SimpleNamespace(cognito_identity_id="eu-west-1:1")}, True),
         ({"tenant_id": "tenant-b"}, True),
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_what_else_a_caller_says_by_which_a_backend_may_answer(told, more):
     """P2: it is in no key. Marks of ours and of tracers, new with each call, are nothing that an answer goes by."""

@@ -39,9 +39,10 @@ def test_units_are_charged_at_their_own_price():
 @pytest.mark.parametrize("unit", ["pages", "inputtokens", "inputToken", "savedInputTokens", "cacheWriteInputTokens"])
 def test_a_unit_without_a_price_is_unpriced(unit):
     """P55, S50: counted by unit, never 0, never a neighbour's price."""
-    total, unpriced = prices().total({"inputTokens": 1, unit: 7})
+    for count in (7, 1, 0.5):
+        total, unpriced = prices().total({"inputTokens": 1, unit: count})
 
-    assert (Decimal("8.0E-7"), {unit: 7}) == (total, unpriced)
+        assert (Decimal("8.0E-7"), {unit: count}) == (total, unpriced)
 
 
 @pytest.mark.parametrize("row", ["", "bedrock/nov", "bedrock/nova-pro", "nova", "BEDROCK/NOVA"])
@@ -150,6 +151,31 @@ def test_a_table_that_hangs_is_waited_for_as_long_as_there_is_time(hanging, seco
     assert (asked, False) == (hanging.asked, hanging.waited_out)
     hanging.free.set()
     assert (Decimal("4.0E-6"), {}) == prices.total({"inputTokens": 5})
+
+
+def test_a_table_that_hangs_for_its_whole_time_is_left_alone_for_a_while(hanging, monkeypatch):
+    """P34: each answer would wait for it anew."""
+    monkeypatch.setattr("hookcache.prices.LOAD_SECONDS", 0.01)
+    prices = Prices("bedrock/nova", hanging, FakeClock())
+    for _ in range(3):
+        prices.total({"inputTokens": 5})
+
+    assert 1 == hanging.asked
+
+
+def test_a_table_that_is_refused_is_left_alone_for_a_while_however_little_time_there_was():
+    """P34: it was not for want of time."""
+    asked = []
+
+    def denied():
+        asked.append(1)
+        raise PermissionError
+
+    prices = Prices("bedrock/nova", denied, FakeClock())
+    for _ in range(3):
+        prices.total({"inputTokens": 5}, 1.0)
+
+    assert [1] == asked
 
 
 def test_a_table_that_comes_late_is_kept(hanging):
@@ -270,6 +296,14 @@ def test_a_table_may_lie_in_a_file_in_s3_or_in_a_parameter(tmp_path):
     for reference in (f"s3://{BUCKET}/config/prices.yaml", "ssm:/hookcache/prices", str(file)):
         table = table_from(reference, lambda: s3, lambda: secrets)
         assert Decimal("0.004") == table.price("lambda_hook/GENAIIDP-cache-mistral", "pages")
+
+
+def test_a_table_may_lie_in_a_parameter_that_is_encrypted():
+    """P55: without being asked to, the store gives the ciphertext."""
+    store = FakeSecrets()
+    store.get_parameter = lambda **asked: {"Parameter": {"Value": TEXT if asked.get("WithDecryption") else "AQICAHh"}}
+
+    assert table_from("ssm:prices", FakeS3, lambda: store).rows
 
 
 def test_the_estimate_of_every_hit_is_the_sum_of_its_units():

@@ -1,11 +1,13 @@
 """The HMAC secret: without it nothing is ever keyed."""
 
+import threading
+
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from fakes import SECRET_ARN, FakeSecrets, refusal
 from hookcache.key import Secrets
-from hookcache.secret import RETRY_SECONDS, SecretSource, from_secrets_manager
+from hookcache.secret import RETRY_SECONDS, SecretSource, every_version, from_secrets_manager
 
 
 class Stored:
@@ -82,3 +84,46 @@ def test_a_binary_secret_will_do(clock):
     source = SecretSource(from_secrets_manager(Binary, SECRET_ARN), clock)
 
     assert Secrets.derive(b"00ff") == source.get()
+
+
+@pytest.mark.parametrize(
+    ("before", "texts"),
+    [
+        ("the one before", ["top secret", "the one before"]),
+        ("top secret", ["top secret"]),
+        (" ", ["top secret"]),
+        (refusal("ResourceNotFoundException"), ["top secret"]),
+        (refusal("AccessDeniedException"), None),
+        (EndpointConnectionError(endpoint_url="x"), None),
+    ],
+    ids=["rotated", "the same", "blank", "never rotated", "not to be read", "out of reach"],
+)
+def test_every_version_is_had_or_its_absence_is_told(stored, monkeypatch, before, texts):
+    """T14, P46: an erase that passed over the secret before would leave what was kept under it, and say that it is done."""
+
+    def read(**asked):
+        assert SECRET_ARN == asked.pop("SecretId")
+        if not asked:
+            return {"SecretString": "top secret"}
+        assert {"VersionStage": "AWSPREVIOUS"} == asked
+        if isinstance(before, Exception):
+            raise before
+        return {"SecretString": before}
+
+    monkeypatch.setattr(stored.secrets, "get_secret_value", read)
+    if texts is None:
+        with pytest.raises(type(before)):
+            every_version(lambda: stored.secrets, SECRET_ARN)
+    else:
+        assert texts == every_version(lambda: stored.secrets, SECRET_ARN)
+
+
+def test_a_secret_that_is_not_told_in_time_is_none(stored, monkeypatch):
+    """P18, F30: the bound is on the whole, name resolution included."""
+    monkeypatch.setattr("hookcache.secret.READ_SECONDS", 0.01)
+    told = threading.Event()
+    monkeypatch.setattr(stored.source, "_read", lambda: str(told.wait(60)))
+    had = stored.source.get()
+    told.set()
+
+    assert had is None

@@ -52,6 +52,24 @@ class TestComparison:
         assert found(answer(PAGE), new) == finding
 
     @pytest.mark.parametrize(
+        ("words", "others", "finding"),
+        [
+            (9, 0, Finding.DRIFT),
+            (9, 1, Finding.FALSE_HIT),
+            (10, 1, Finding.DRIFT),
+            (19, 2, Finding.FALSE_HIT),
+            (20, 2, Finding.DRIFT),
+            (20, 3, Finding.FALSE_HIT),
+        ],
+    )
+    @pytest.mark.parametrize("longer", [0, 1], ids=["other words", "words more"])
+    def test_nine_words_of_ten_say_the_same(self, words, others, finding, longer):
+        """P59: by the longer text; case and punctuation are no words."""
+        text = ["word"] * (words - others)
+        kept = " ".join(text + ["this"] * others * (not longer))
+        assert found(answer(kept), answer(" ".join(text + ["that"] * others).upper() + ".")) is finding
+
+    @pytest.mark.parametrize(
         ("change", "finding"),
         [
             (lambda blocks: blocks["Blocks"][1].update(Text="Reading 17.30"), Finding.FALSE_HIT),
@@ -106,6 +124,18 @@ class TestComparison:
         comparison = compare(json.dumps(answer("a" * 300)).encode(), answer("b" * 300))
 
         assert [[len(value) for value in pair] for pair in comparison.shown("content")["values"]] == [[200, 200]]
+
+    def test_a_receipt_names_some_differences_and_counts_all(self):
+        """P59: the receipt is one line of the log, whatever the answers hold."""
+        comparison = compare(json.dumps(json_answer([0] * 30)).encode(), json_answer([1] * 30))
+        shown = comparison.shown("content")
+
+        assert (30, 20, 20) == (shown["differing"], len(shown["paths"]), len(shown["values"]))
+
+    def test_two_answers_are_compared_so_far_and_no_further(self, monkeypatch):
+        """P59, P30: the caller waits for it."""
+        monkeypatch.setattr("hookcache.truth.MOST_FIELDS", 3)
+        assert 3 == compare(json.dumps(json_answer([0] * 9)).encode(), json_answer([0] * 9)).fields
 
 
 def hit(context="OCR", mode=Mode.ON, era="now", **rules):
