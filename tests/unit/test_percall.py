@@ -181,13 +181,16 @@ SILENT = {"hookcache": {"refresh": True}, "hookcache_hops": "a", "hookcache_stre
         ({"client_context": {"custom": {"language": "de"}}}, True),
         ({"client_context": SimpleNamespace(custom=SILENT | {"language": "de"})}, True),
         ({"client_context": {"custom": {"hookcaches": 1}}}, True),
+        ({"client_context": {"custom": {"temperature": 0}}}, True),
+        ({"client_context": {"custom": {"brief": False}}}, True),
+        ({"client_context": {"custom": {"client": ""}, "client": {"app_title": "reader"}}}, True),
         ({"client_context": {"custom": "de"}}, True),
         ({"client_context": SimpleNamespace(custom={}, env={"locale": "de_DE"})}, True),
         ({"client_context": {"client": {"app_title": "reader"}}}, True),
         ({"identity": SimpleNamespace(cognito_identity_id="eu-west-1:1")}, True),
         ({"tenant_id": "tenant-b"}, True),
     ],
-    ids=range(14),
+    ids=range(17),
 )
 def test_what_else_a_caller_says_by_which_a_backend_may_answer(told, more):
     """P2: it is in no key. Marks of ours and of tracers, new with each call, are nothing that an answer goes by."""
