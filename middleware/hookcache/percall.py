@@ -147,13 +147,15 @@ def onward(context: Any, mark: str) -> str:
     Source: AWS Lambda API Reference, "Invoke", `ClientContext`: up to 3,583 bytes of base64; the runtime's `ClientContext` and
     `Client` for the names of members.
     """
-    told = _members(getattr(context, "client_context", None), ("client", "env"))
+    told = _members(getattr(context, "client_context", None), ("client", "env", "custom"))
     if told.get("client"):
         told["client"] = _members(told["client"], _CLIENT)
     custom = {name: value for name, value in _custom(context).items() if name not in {MEMBER, HOPS}}
+    whole = told.get("custom")
+    other = whole if whole and not isinstance(whole, Mapping) else None  # a text or a list has no room for marks at all
     alone = json.dumps({"custom": {HOPS: mark}}).encode()
     for marks in ([*hops(context)[-MAX_HOPS:], mark], [mark], []):
-        marked = custom | ({HOPS: ",".join(marks)} if marks else {})
+        marked = other or custom | ({HOPS: ",".join(marks)} if marks else {})
         try:
             text = json.dumps(told | {"custom": marked}, ensure_ascii=False, separators=(",", ":"))
         except (TypeError, ValueError, RecursionError):  # no JSON, so nobody sent it

@@ -147,6 +147,14 @@ class TestHops:
         expected = {"env": {"tenant": text}, "client": {"app_title": text}, "custom": {"hookcache_hops": "m"}}
         assert expected == client_context_of({"ClientContext": sent})
 
+    @pytest.mark.parametrize("custom", ["de", ["de"], 1])
+    @pytest.mark.parametrize("kind", [dict, SimpleNamespace], ids=["mapping", "object"])
+    def test_a_custom_member_that_is_no_object_goes_on_as_it_is(self, custom, kind):
+        """P2, P5: the call is bypassed for it, and the backend got our mark in its place."""
+        sent = onward(SimpleNamespace(client_context=kind(custom=custom)), "m")
+
+        assert {"custom": custom} == client_context_of({"ClientContext": sent})
+
     def test_marks_do_not_grow_without_bound(self):
         """F40, T9: the latest 16 and ours."""
         context = SimpleNamespace(client_context={"custom": {"hookcache_hops": [str(n) for n in range(100)]}})
