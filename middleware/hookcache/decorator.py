@@ -14,12 +14,13 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
+from weakref import WeakValueDictionary
 
 from hookcache.assembly import in_process
 from hookcache.errors import ConfigurationError
 from hookcache.hints import Any, TypeVar, overload
 from hookcache.log import warn
-from hookcache.package import identity_of_package
+from hookcache.package import called_in_the_end, identity_of_package
 from hookcache.settings import PREFIX, Settings
 
 CACHED = "hookcache_cached"
@@ -53,8 +54,8 @@ def cached(handler: Handler | None = None, /, *, name: str = "", environ: Mappin
         A handler of the same type, or a decorator when called without one.
 
     Raises:
-        ConfigurationError: at decoration, which is at cold start: a setting is missing or wrong (P52), or the handler is
-            an `async def` or a generator, whose call gives no answer.
+        ConfigurationError: at decoration, which is at cold start: a setting is missing or wrong (P52), another handler
+            has the same name, or this one is an `async def` or a generator, whose call gives no answer.
 
     Promises: those of the wrapper; the backend identity is the digest of this function's own package (P40).
     """
@@ -78,7 +79,9 @@ def _cached(handler: Callable[[Any, Any], Any], name: str, environ: Mapping[str,
         )
     # Settings of one's own are no environment: what chooses the answers is the process's all the same (P40).
     whole = {variable: value for variable, value in os.environ.items() if not variable.startswith(PREFIX)} | {**environ}
-    hook = in_process(handler, identity_of_package(handler, whole, name), whole)
+    identity = identity_of_package(handler, whole, name)
+    _refuse_twin(handler, identity.digest)
+    hook = in_process(handler, identity, whole)
 
     warned = False
 
@@ -93,6 +96,7 @@ def _cached(handler: Callable[[Any, Any], Any], name: str, environ: Mapping[str,
         return hook(event, context)
 
     setattr(answered_from_cache, CACHED, True)
+    _decorated[identity.digest] = answered_from_cache
     return answered_from_cache
 
 
@@ -102,3 +106,30 @@ def _answers_later(handler: Any) -> bool:
         handler = handler.func
     code = getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)
     return bool(getattr(code, "co_flags", 0) & _NOT_AT_ONCE)
+
+
+_decorated: WeakValueDictionary[bytes, Callable[[Any, Any], Any]] = WeakValueDictionary()
+"""By identity; what nobody can call any more is not in it."""
+
+
+def _refuse_twin(handler: Callable[[Any, Any], Any], identity: bytes) -> None:
+    """
+    Two handlers of one identity would share answers (P2): those that decorators made of one function, or that got one name.
+
+    Raises:
+        ConfigurationError: another one has this identity, is in use, and is not the same handler from an earlier import.
+    """
+    if _is_twin(handler, _decorated.get(identity)):
+        raise ConfigurationError(
+            "another handler is cached under the same name, and both would share answers; "
+            'give each a name of its own: @hookcache.cached(name="...")'
+        )
+
+
+def _is_twin(handler: Any, decorated: Any) -> bool:
+    if decorated is None or decorated.__wrapped__ is handler:
+        return False
+    one, other = called_in_the_end(handler), called_in_the_end(decorated)
+    if getattr(one, "__qualname__", None) != getattr(other, "__qualname__", None):
+        return True
+    return getattr(one, "__code__", type(one)) is getattr(other, "__code__", type(other))  # an import makes it anew

@@ -141,11 +141,16 @@ def _folders(handler: Callable[..., Any], environ: Mapping[str, str], layers: Pa
     return folders
 
 
-def _module_of(handler: Any) -> Any:
+def called_in_the_end(handler: Any) -> Any:
+    """The function, method or object that a handler is made of, through `functools.wraps` and partials."""
     target = _innermost(handler)
-    while isinstance(target, functools.partial):  # whose own is `functools`
+    while isinstance(target, functools.partial):
         target = _innermost(target.func)
-    return sys.modules.get(target.__module__)
+    return target
+
+
+def _module_of(handler: Any) -> Any:
+    return sys.modules.get(called_in_the_end(handler).__module__)
 
 
 def _files(top: Path) -> Iterator[tuple[str, str]]:

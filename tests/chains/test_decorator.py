@@ -259,6 +259,66 @@ def test_a_handler_that_is_not_run_by_its_call_is_refused(handler, context):
     assert REPLY == hookcache.cached(environ=SETTINGS)(at_once)({}, context)
 
 
+def with_model(model, handler):
+    """As a decorator of somebody's that chooses a model."""
+
+    @functools.wraps(handler)
+    def handled(event, context):
+        return handler(event, context) | {"model": model}
+
+    return handled
+
+
+def under_one_name(name):
+    one, other = Instance(), Instance()
+    return {
+        "made of one function": (with_model("a", plain_handler), with_model("b", plain_handler), ""),
+        "named alike": (plain_handler, Instance().handle, name),
+        "one name, two closures": (closure("a"), closure("b"), name),
+        "one name, two objects": (one, other, name),
+        "one name, two methods": (one.handle, other.handle, name),
+        "one name, two partials": (functools.partial(plain_handler), functools.partial(plain_handler), name),
+    }
+
+
+@pytest.mark.parametrize("pair", under_one_name(""))
+def test_two_handlers_under_one_name_are_refused(pair, context, capsys):
+    """P1, P2: they would share answers; named apart, or once the first is gone, both are taken."""
+    one, other, name = under_one_name(f"reader of {pair}")[pair]
+    first = hookcache.cached(environ=SETTINGS, name=name)(one)
+    with pytest.raises(ConfigurationError, match="another handler is cached under the same name"):
+        hookcache.cached(environ=SETTINGS, name=name)(other)
+
+    second = hookcache.cached(environ=SETTINGS, name="a name of its own")(other)
+    assert [one({}, context), other({}, context)] == [first({}, context), second({}, context)]
+
+    del first
+    assert hookcache.cached(environ=SETTINGS, name=name)(other)
+
+
+def test_a_handler_is_decorated_again_whenever_its_module_is_imported_again(tmp_path, monkeypatch):
+    """It is the same one: a reload under development, with or without a change, stops nothing; nor does the same handler twice."""
+    (tmp_path / "reloaded_handlers.py").write_text(
+        "import functools, hookcache\n"
+        "def named(handler):\n"
+        "    return functools.wraps(handler)(lambda event, context: handler(event, context))\n"
+        "@hookcache.cached\n@named\n"
+        "def first(event, context): return {}\n"
+        '@hookcache.cached(name="other")\n'
+        "def second(event, context): return {}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    module = importlib.import_module("reloaded_handlers")
+    before = module.first, module.second
+    again = importlib.reload(module)
+
+    assert before != (again.first, again.second)
+    assert hookcache.cached(before[0].__wrapped__)
+    del sys.modules["reloaded_handlers"]
+
+
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
