@@ -140,7 +140,8 @@ class BedrockFunction:
                 max_tokens=self._max_tokens,
                 fields=self._fields,
             )
-        event = {**event, "inferenceConfig": chosen(numbers_of(event), self._sampling)}
+        numbers = chosen(numbers_of(event), self._sampling)  # refuses an event that is no object, too
+        event = {**event, "inferenceConfig": numbers}
         if self._shape == "chat":
             return chat_request(event, self._model, {"model": None, **self._fields}, fetch)
         return filled(self._template, event, fetch, self._fields)

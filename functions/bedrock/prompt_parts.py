@@ -6,7 +6,7 @@ from typing import Any
 
 from backend_errors import BadRequestError
 from page_images import PageImage
-from prompt_blocks import CACHEPOINT, is_image, messages_of
+from prompt_blocks import CACHEPOINT, blocks_of, is_image, messages_of
 
 MOST_CACHE_POINTS = 4  # of one request, as Bedrock documents
 
@@ -54,7 +54,7 @@ def prompt_of(
     Bedrock takes the last stay: they cover the longest prefixes.
     """
     messages = messages_of(event)
-    contents = [event.get("system") or (), *(message.get("content") or () for message in messages)]
+    contents = [blocks_of(event, "system"), *(blocks_of(message, "content") for message in messages)]
     lists = [_sensible(parts_of(blocks, fetch)) for blocks in contents]
     kept = sum(isinstance(part, CachePoint) for parts in lists for part in parts)
     surplus = max(0, kept - MOST_CACHE_POINTS) if cache_points else kept

@@ -21,7 +21,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from ocr_engines import OcrEngine, Page, choose_engine
-from ocr_reply import reply
+from ocr_reply import listed, reply
 
 MAX_DELAY_SECONDS = 900.0  # what Lambda grants at most
 
@@ -91,10 +91,10 @@ class OcrFunction:
 
 
 def _images(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The image blocks of all messages, in reading order."""
-    for message in event.get("messages") or ():
-        for block in message.get("content") or ():
-            if isinstance(block.get("image"), dict):
+    """The image blocks of all messages, in reading order; what is no message or block holds none."""
+    for message in listed(event, "messages"):
+        for block in listed(message, "content"):
+            if isinstance(block, dict) and isinstance(block.get("image"), dict):
                 yield block["image"]
 
 

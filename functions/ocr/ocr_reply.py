@@ -83,8 +83,14 @@ def _geometry(page: Page, left: float, top: float, right: float, bottom: float) 
 
 def _texts(event: dict[str, Any]) -> Iterator[str]:
     """Every text of the request: the system's and the user's."""
-    contents = [event.get("system") or (), *(message.get("content") or () for message in event.get("messages") or ())]
+    contents = [listed(event, "system"), *(listed(message, "content") for message in listed(event, "messages"))]
     for content in contents:
         for block in content:
             if isinstance(block, dict) and isinstance(block.get("text"), str):
                 yield block["text"]
+
+
+def listed(holder: Any, name: str) -> list[Any]:
+    """The list of this name in an object; empty where there is none, as in an event that the host does not send."""
+    told = holder.get(name) if isinstance(holder, dict) else None
+    return told if isinstance(told, list) else []

@@ -32,6 +32,8 @@ from urllib3.exceptions import HTTPError
 CONNECT_SECONDS = 10
 IMAGE_SECONDS = 30
 PROSE_CHARACTERS = 300
+# A member of another kind than the service's model says is met by botocore's parser in many ways.
+_ODD_REPLIES = (ResponseParserError, TypeError, AttributeError, LookupError, ValueError, OverflowError)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 _FAMILIES: Mapping[str, type[BackendError]] = {
     "ThrottlingException": ServiceThrottledError,
@@ -148,13 +150,13 @@ class AwsService:
             raise BadRequestError(
                 f"{self.name} takes no such request: check the numbers in the host's configuration of this step"
             ) from None
-        except ResponseParserError:
-            raise BadAnswerError(f"{self.name} sent a reply that cannot be parsed: is something between us?") from None
         except (BotoCoreError, HTTPError, OSError) as error:
             raise ServiceFailedError(
                 f"{self.name} cannot be reached or broke off ({type(error).__name__}): check this function's network, "
                 "region and credentials"
             ) from None
+        except _ODD_REPLIES:
+            raise BadAnswerError(f"{self.name} sent a reply that cannot be parsed: is something between us?") from None
 
     def _translated(self, error: ClientError) -> BackendError:
         told = error.response.get("Error", {})

@@ -4,7 +4,7 @@ Why a backend gave no answer, as one tree that says what to do about it.
     BackendError
     ├── SettingsError           a setting is missing or malformed: correct it; raised when the function starts
     ├── NoImageError            the request or the bucket holds no image to read: rights, or the host's prompt
-    ├── BadRequestError         the request holds what this backend cannot send: the host's configuration
+    ├── BadRequestError         the request is none of the host's, or holds what this backend cannot send: its configuration
     ├── ServiceRefusedError     the service says that the request or the key is wrong: asking again does not help
     ├── ServiceThrottledError   the service asks for patience, and longer than this invocation has
     ├── ServiceFailedError      the service fails or cannot be reached, or its job failed

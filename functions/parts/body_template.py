@@ -15,7 +15,7 @@ from typing import Any
 
 from backend_errors import BadAnswerError, BadRequestError, SettingsError
 from page_images import PageImage
-from prompt_blocks import is_image, messages_of, numbers_of, text_of
+from prompt_blocks import blocks_of, is_image, messages_of, numbers_of, text_of
 
 NUMBERS = {"$TEMPERATURE": "temperature", "$TOP_P": "topP", "$TOP_K": "topK", "$MAX_TOKENS": "maxTokens"}
 WORDS = frozenset({"$PROMPT", "$SYSTEM", "$USER", "$IMAGES", "$IMAGE_URLS", *NUMBERS})
@@ -83,12 +83,12 @@ def filled(
     user: list[str] = []
     images: list[PageImage] = []
     for message in messages_of(event):
-        for block in message.get("content") or ():
+        for block in blocks_of(message, "content"):
             if is_image(block):
                 images.append(fetch(block["image"]))
             else:
                 user.append(text_of(block))
-    system = [text_of(block) for block in event.get("system") or ()]
+    system = [text_of(block) for block in blocks_of(event, "system")]
     words = words_in(template)
     if images and not words & {"$IMAGES", "$IMAGE_URLS"}:
         raise BadRequestError("the request has images and the body template has no place for them: add $IMAGES")

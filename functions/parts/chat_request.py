@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from page_images import PageImage
-from prompt_blocks import is_image, messages_of, numbers_of, text_of
+from prompt_blocks import blocks_of, is_image, messages_of, numbers_of, text_of
 
 NUMBERS = {"temperature": "temperature", "topP": "top_p", "topK": "top_k", "maxTokens": "max_tokens"}
 
@@ -28,11 +28,11 @@ def chat_request(
         NoImageError: from `fetch`.
     """
     messages = []
-    system = "\n\n".join(filter(None, (text_of(block) for block in event.get("system") or ())))
+    system = "\n\n".join(filter(None, (text_of(block) for block in blocks_of(event, "system"))))
     if system:
         messages.append({"role": "system", "content": system})
     for message in messages_of(event):
-        parts = [_part(block, fetch) for block in message.get("content") or ()]
+        parts = [_part(block, fetch) for block in blocks_of(message, "content")]
         messages.append({"role": message.get("role", "user"), "content": [part for part in parts if part]})
     numbers = numbers_of(event)
     body = {"model": model, "messages": messages}

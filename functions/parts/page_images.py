@@ -8,7 +8,7 @@ from aws_errors import code_of, may_pass
 from backend_errors import NoImageError, OutOfTimeError, ServiceFailedError
 from botocore.exceptions import BotoCoreError, ClientError
 from deadline import Deadline, within
-from prompt_blocks import is_image, messages_of, text_of
+from prompt_blocks import blocks_of, is_image, messages_of, text_of
 
 FORMATS = ("jpeg", "png", "gif", "webp")  # Converse names; each is also the name after `image/` in a media type
 
@@ -33,7 +33,7 @@ def require_images(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         BadRequestError: there are no messages, or a block is neither text nor image.
         NoImageError: there is no image.
     """
-    blocks = [block for message in messages_of(event) for block in message.get("content") or ()]
+    blocks = [block for message in messages_of(event) for block in blocks_of(message, "content")]
     for block in blocks:
         if not is_image(block):
             text_of(block)  # refuses another kind, which may be a page of its own
@@ -51,7 +51,7 @@ def fetch(s3: Any, image: Mapping[str, Any]) -> PageImage:
         s3: a boto3 S3 client.
 
     Raises:
-        NoImageError: no S3 location, an unknown format, denied, gone or empty; the message names the remedy.
+        NoImageError: no S3 location, an unknown format or owner, denied, gone or empty; the message names the remedy.
         ServiceFailedError: S3 is busy, failing or out of reach, or broke off: a later attempt may get the image, and no
             `negative_errors` may hold it back.
     """
@@ -59,7 +59,10 @@ def fetch(s3: Any, image: Mapping[str, Any]) -> PageImage:
     if image.get("format") not in FORMATS:
         raise NoImageError(f"an image is of an unknown format: send {', '.join(FORMATS)}")
     location = image["source"]["s3Location"]
-    owner = {"ExpectedBucketOwner": location["bucketOwner"]} if location.get("bucketOwner") else {}
+    account = location.get("bucketOwner")
+    if account and not (isinstance(account, str) and account.isascii()):  # the SDK fails at it in a way of its own
+        raise NoImageError("an image's bucketOwner is no account's number: check what the host sends")
+    owner = {"ExpectedBucketOwner": account} if account else {}
     try:
         answer = s3.get_object(Bucket=bucket, Key=key, **owner)
         data = bytes(answer["Body"].read())
@@ -108,9 +111,14 @@ def address(image: Mapping[str, Any]) -> str:
     location = source.get("s3Location") if isinstance(source, dict) else None
     told = str(location.get("uri", "")) if isinstance(location, dict) else ""
     bucket, key = bucket_and_key(told)
-    if not bucket or not key.strip("/"):
+    if not bucket or not key.strip("/") or not _utf8(told):
         raise NoImageError("an image came without its S3 location: check that the host can write to its working bucket")
     return told
+
+
+def _utf8(told: str) -> bool:
+    """Half a character, which JSON may spell, has no form in any key of S3."""
+    return told == told.encode("utf-8", "ignore").decode()
 
 
 def bucket_and_key(uri: str) -> tuple[str, str]:

@@ -219,7 +219,7 @@ class Service:
             return float(told)
         try:
             return max(0.0, parsedate_to_datetime(told).timestamp() - self.now())
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return 0.0
 
     def _json(self, reply: Reply) -> Any:

@@ -97,7 +97,8 @@ class SageMakerFunction:
 
     def _body(self, event: Mapping[str, Any], deadline: Deadline) -> dict[str, Any]:
         fetch = fetcher(self._s3, deadline)
-        event = {**event, "inferenceConfig": chosen(numbers_of(event), self._sampling)}
+        numbers = chosen(numbers_of(event), self._sampling)  # refuses an event that is no object, too
+        event = {**event, "inferenceConfig": numbers}
         match self._shape:
             case "chat":
                 return chat_request(event, self._name, {"model": self._name or None, **self._fields}, fetch)

@@ -13,7 +13,7 @@ from typing import Any
 from backend_errors import BadAnswerError, ServiceFailedError
 from body_template import STOPS
 from page_images import PageImage
-from prompt_blocks import is_image, messages_of, numbers_of, text_of
+from prompt_blocks import blocks_of, is_image, messages_of, numbers_of, text_of
 
 NUMBERS = {"temperature": "temperature", "topP": "top_p", "topK": "top_k", "maxTokens": "max_new_tokens"}
 
@@ -32,9 +32,9 @@ def generate_body(
         BadRequestError: a block that is neither text nor image.
         NoImageError: from `fetch`.
     """
-    pieces = [text_of(block) for block in event.get("system") or ()]
+    pieces = [text_of(block) for block in blocks_of(event, "system")]
     for message in messages_of(event):
-        pieces += [_piece(block, fetch) for block in message.get("content") or ()]
+        pieces += [_piece(block, fetch) for block in blocks_of(message, "content")]
     numbers = numbers_of(event)
     parameters: dict[str, Any] = {"return_full_text": False, "details": True}
     if numbers.get("temperature") == 0:

@@ -31,7 +31,7 @@ from backend_errors import BadAnswerError, SettingsError
 from backend_settings import choice, flag, number
 from deadline import Deadline
 from page_images import address, fetcher, require_images
-from prompt_blocks import is_image, messages_of, text_of
+from prompt_blocks import blocks_of, is_image, messages_of, text_of
 from sagemaker_endpoint import Endpoint
 from tensors import MEDIA_TYPE, Tensors
 
@@ -110,9 +110,9 @@ class TritonFunction:
 
 def _prompt_of(event: Mapping[str, Any]) -> str:
     """All texts of the request; blocks of other kinds are refused."""
-    texts = [text_of(block) for block in event.get("system") or ()]
+    texts = [text_of(block) for block in blocks_of(event, "system")]
     for message in messages_of(event):
-        texts += [text_of(block) for block in message.get("content") or () if not is_image(block)]
+        texts += [text_of(block) for block in blocks_of(message, "content") if not is_image(block)]
     return "\n\n".join(filter(None, texts))
 
 

@@ -31,6 +31,9 @@ _MORE_IS_SAID = (
     'object: handler = hookcache.cached(name="reader")(Reader().handle)'
 )
 
+_NOT_AT_ONCE = 0x20 | 0x80 | 0x200
+"""Of a code's flags: generator, coroutine, asynchronous generator. Source: Python, `inspect`, "Code Objects Bit Flags"."""
+
 Handler = TypeVar("Handler", bound=Callable[[Any, Any], Any])
 
 
@@ -51,8 +54,8 @@ def cached(handler: Handler | None = None, /, *, name: str = "", environ: Mappin
         A handler of the same type, or a decorator when called without one.
 
     Raises:
-        ConfigurationError: at decoration, which is at cold start: a setting is missing or wrong (P52), or another handler
-            has the same name.
+        ConfigurationError: at decoration, which is at cold start: a setting is missing or wrong (P52), another handler
+            has the same name, or this one is an `async def` or a generator, whose call gives no answer.
 
     Promises: those of the wrapper; the backend identity is the digest of this function's own package (P40).
     """
@@ -69,6 +72,11 @@ def _cached(handler: Callable[[Any, Any], Any], name: str, environ: Mapping[str,
         # Both would have one identity, so one key: the inner would wait for the lease that the outer holds (P28).
         warn(environ, "the handler is answered from the cache already; it is not cached a second time")
         return handler
+    if _answers_later(handler):
+        raise ConfigurationError(
+            "the handler is an async def or a generator, which Lambda's Python runtime does not run; "
+            "cache a function that gives the answer, for example by asyncio.run"
+        )
     # Settings of one's own are no environment: what chooses the answers is the process's all the same (P40).
     whole = {variable: value for variable, value in os.environ.items() if not variable.startswith(PREFIX)} | {**environ}
     identity = identity_of_package(handler, whole, name)
@@ -90,6 +98,14 @@ def _cached(handler: Callable[[Any, Any], Any], name: str, environ: Mapping[str,
     setattr(answered_from_cache, CACHED, True)
     _decorated[identity.digest] = answered_from_cache
     return answered_from_cache
+
+
+def _answers_later(handler: Any) -> bool:
+    """True for what must be awaited or iterated. Below a decorator nothing is looked for: it may run what it wraps."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    code = getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)
+    return bool(getattr(code, "co_flags", 0) & _NOT_AT_ONCE)
 
 
 _decorated: WeakValueDictionary[bytes, Callable[[Any, Any], Any]] = WeakValueDictionary()

@@ -28,6 +28,7 @@ _SAYS_NOTHING = re.compile(
     r"hookcache(_hops|_stream)?|w3c|traceparent|tracestate|baggage|b3|x-b3-.*|x-amzn-trace-id|sentry-trace|_datadog|x-datadog-.*",
     re.IGNORECASE,
 )
+_EMPTY: tuple[Any, ...] = (None, "", {}, [])
 _CLIENT = ("installation_id", "app_title", "app_version_name", "app_version_code", "app_package_name")
 _MOST_BYTES = 2_685  # whose base64 has 3,580
 _MARK = re.compile(r"[A-Za-z0-9_-]{1,64}")  # a function's name: what is none was written by somebody else
@@ -107,11 +108,11 @@ def says_more(context: Any) -> bool:
     else:
         told = {name: getattr(client_context, name, None) for name in ("custom", "client", "env")}
     custom = told.pop("custom", None)
-    if isinstance(custom, Mapping):
-        told |= custom
-    elif custom:
+    if custom and not isinstance(custom, Mapping):
         return True
-    return any(value and not _SAYS_NOTHING.fullmatch(str(name)) for name, value in told.items())
+    # Not as one: a member of `custom` may be called `client`. Nothing is what is empty; 0 and false are a caller's choice.
+    members = [*told.items(), *(custom.items() if custom else ())]
+    return any(value not in _EMPTY and not _SAYS_NOTHING.fullmatch(str(name)) for name, value in members)
 
 
 def hops(context: Any) -> tuple[str, ...]:
@@ -145,13 +146,15 @@ def onward(context: Any, mark: str) -> str:
     Source: AWS Lambda API Reference, "Invoke", `ClientContext`: up to 3,583 bytes of base64; the runtime's `ClientContext` and
     `Client` for the names of members.
     """
-    told = _members(getattr(context, "client_context", None), ("client", "env"))
+    told = _members(getattr(context, "client_context", None), ("client", "env", "custom"))
     if told.get("client"):
         told["client"] = _members(told["client"], _CLIENT)
     custom = {name: value for name, value in _custom(context).items() if name not in {MEMBER, HOPS}}
+    whole = told.get("custom")
+    other = whole if whole and not isinstance(whole, Mapping) else None  # a text or a list has no room for marks at all
     alone = json.dumps({"custom": {HOPS: mark}}).encode()
     for marks in ([*hops(context)[-MAX_HOPS:], mark], [mark], []):
-        marked = custom | ({HOPS: ",".join(marks)} if marks else {})
+        marked = other or custom | ({HOPS: ",".join(marks)} if marks else {})
         try:
             text = json.dumps(told | {"custom": marked}, ensure_ascii=False, separators=(",", ":"))
         except (TypeError, ValueError, RecursionError):  # no JSON, so nobody sent it

@@ -321,6 +321,16 @@ class TestRetries:
             made(ocr_event(rig.image(b"p")), None)
         assert 7 <= rig.clock.slept[0] <= 8.01
 
+    @pytest.mark.parametrize(
+        "told", ["soon", "Mon, 21 Sep 99999999999 13:33:27 GMT", "Mon, 21 Sep 2026 13:33:27 +99999999999"]
+    )
+    def test_a_time_that_cannot_be_read_is_none(self, rig, told):
+        """The pause is our own then; a number that no date holds once ended the call."""
+        with scripted(Says({}, 429, {"Retry-After": told}), Says(completion())) as service:
+            function(rig, service)(ocr_event(rig.image(b"p")), None)
+        assert len(service.requests) == 2
+        assert rig.clock.slept[0] <= 1
+
     def test_no_wait_goes_past_the_deadline(self, rig):
         """P21: raised at once, while the function can still say why; nothing was waited."""
         with (

@@ -1,5 +1,6 @@
 """The decorator by itself: with arguments, without settings, and with handlers that are no plain functions."""
 
+import asyncio
 import functools
 import importlib
 import json
@@ -9,6 +10,7 @@ import sys
 
 import pytest
 from awslambdaric import bootstrap
+from awslambdaric.lambda_runtime_marshaller import to_json
 from ways import Chain
 
 import hookcache
@@ -217,6 +219,44 @@ def test_a_handler_that_shares_its_name_with_others_must_be_named(handler, conte
         hookcache.cached(environ=SETTINGS)(handler)
 
     assert "read" in json.dumps(hookcache.cached(environ=SETTINGS, name="reader")(handler)({}, context))
+
+
+async def later(event, context):
+    return REPLY
+
+
+def one_by_one(event, context):
+    yield REPLY
+
+
+class Later:
+    async def __call__(self, event, context):
+        return REPLY
+
+    async def handle(self, event, context):
+        return REPLY
+
+
+@functools.wraps(later)
+def at_once(event, context):
+    return asyncio.run(later(event, context))
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [later, one_by_one, functools.partial(later), Later(), Later().handle],
+    ids=["async", "generator", "partial", "instance", "method"],
+)
+def test_a_handler_that_is_not_run_by_its_call_is_refused(handler, context):
+    """P52: Lambda's runtime cannot post what it gives, and no answer was ever kept; the control runs it within its call."""
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        to_json(given := handler({}, context))
+    getattr(given, "close", lambda: None)()
+
+    with pytest.raises(ConfigurationError, match=r"asyncio\.run"):
+        hookcache.cached(environ=SETTINGS, name="reader")(handler)
+
+    assert REPLY == hookcache.cached(environ=SETTINGS)(at_once)({}, context)
 
 
 def with_model(model, handler):

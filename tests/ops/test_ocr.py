@@ -207,7 +207,11 @@ class TestUnreadable:
 
         assert answer["usage"]["pages"] == 1
 
-    @pytest.mark.parametrize("request_", [{}, {"messages": []}, event()], ids=["empty", "no message", "no image"])
+    @pytest.mark.parametrize(
+        "request_",
+        [{}, {"messages": []}, event(), None, {"messages": ["x"]}, {"messages": 1}, {"messages": [{"content": ["x"]}]}],
+        ids=["empty", "no message", "no image", "null", "text message", "number", "text block"],
+    )
     def test_a_request_without_image_raises(self, request_):
         with pytest.raises(app.UnreadableImageError, match="DOCUMENT_IMAGE"):
             function(OneLine(), Bucket())(request_, None)

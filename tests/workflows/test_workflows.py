@@ -52,9 +52,16 @@ def unguarded(machine: dict[str, Any], *, caught: bool = False) -> list[str]:
 
 
 THROTTLES = frozenset(
-    {"BackendThrottled", "ServiceThrottledError", "ThrottlingException", "Lambda.TooManyRequestsException"}
+    {
+        *("BackendThrottled", "Lambda.TooManyRequestsException", "ServiceThrottledError"),
+        *("ServiceUnavailableException", "ServiceUnavailable"),
+        *re.findall(r'"(\w+)": ServiceThrottledError', (ROOT / "functions" / "parts" / "aws_service.py").read_text()),
+    }
 )
-"""The wrapper's word for a backend whose concurrency is used up, its backends' words for a busy service, and Lambda's own."""
+"""
+The wrapper's word for a backend whose concurrency is used up, Lambda's own, and the backends' for a busy service: their own, and
+what AWS's services call a 503 (Bedrock, SageMaker) or a throttle, which leaves under its own name.
+"""
 
 
 def hasty(machine: dict[str, Any]) -> int:

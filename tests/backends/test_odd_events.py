@@ -1,0 +1,139 @@
+"""Events that the host does not send: each backend refuses them by a type that `negative_errors` can name, and asks nobody."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from aws_backends import ENVIRONMENT, Clients, Left, Recorder, event, image
+from scripted_service import load_function
+
+from hookcache_ops.backends.converse_server import ConverseServer
+from hookcache_ops.backends.serving import Reply
+
+MODEL = {"TARGET_MODEL_ID": "us.amazon.nova-pro-v1:0"}
+ENDPOINT = {"SAGEMAKER_ENDPOINT_NAME": "page-reader"}
+SERVER = {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "OPENAI_MODEL": "m", "MAX_RETRIES": "0"}
+OWN_BODY = {"BODY_TEMPLATE": '{"p": "$PROMPT", "i": "$IMAGES"}', "ANSWER_PATHS": "text=a"}
+KINDS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "converse": ("bedrock", "BedrockFunction", MODEL),
+    "anthropic": ("bedrock", "BedrockFunction", {**MODEL, "BEDROCK_API": "invoke"}),
+    "chat": ("sagemaker", "SageMakerFunction", ENDPOINT),
+    "generate": ("sagemaker", "SageMakerFunction", {**ENDPOINT, "REQUEST_SHAPE": "generate"}),
+    "template": ("sagemaker", "SageMakerFunction", {**ENDPOINT, **OWN_BODY, "REQUEST_SHAPE": "template"}),
+    "triton": ("triton", "TritonFunction", {**ENDPOINT, "TRITON_PROMPT": "prompt"}),
+    "openai": ("openai", "OpenAiFunction", SERVER),
+    "chandra": ("chandra", "ChandraFunction", {"CHANDRA_API_URL": "http://127.0.0.1:1", "MAX_RETRIES": "0"}),
+}
+ODD = (None, 1, "x", [1], ["x"], [None], [[]], {"a": 1}, True, [{"text": None}], [{"image": "x"}])
+IMAGES_ALONE = {"triton", "chandra"}
+PLACES: dict[str, tuple[Any, ...]] = {
+    "event": (),
+    "messages": ("messages",),
+    "message": ("messages", 0),
+    "content": ("messages", 0, "content"),
+    "block": ("messages", 0, "content", 0),
+    "text": ("messages", 0, "content", 0, "text"),
+    "image": ("messages", 0, "content", 1, "image"),
+    "source": ("messages", 0, "content", 1, "image", "source"),
+    "location": ("messages", 0, "content", 1, "image", "source", "s3Location"),
+    "uri": ("messages", 0, "content", 1, "image", "source", "s3Location", "uri"),
+    "system": ("system",),
+    "numbers": ("inferenceConfig",),
+    "temperature": ("inferenceConfig", "temperature"),
+}
+SOUND = {
+    ("text", "'x'"),
+    ("system", "None"),
+    ("numbers", "None"),
+    ("numbers", "{'a': 1}"),
+    ("temperature", "None"),
+    ("temperature", "1"),
+}
+HALF = "s3://working/\ud83d"
+
+
+def altered(place: tuple[Any, ...], value: Any) -> Any:
+    """A good event with `value` at one place of it."""
+    whole = {"event": event("Read.", image(), system=["You read."])}
+    *way, last = ("event", *place)
+    part: Any = whole
+    for step in way:
+        part = part[step]
+    part[last] = deepcopy(value)
+    return whole["event"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def backend(request: Any) -> Any:
+    """Kind, function, the client that notes what a service was asked, errors."""
+    folder, name, settings = KINDS[request.param]
+    app = load_function(folder, **ENVIRONMENT, **settings)
+    client = Recorder({})
+    return request.param, getattr(app, name)(settings, client), client, app.module_backend_errors
+
+
+def is_unread(kind: str, place: str) -> bool:
+    """Backends that read images alone have no use for the rest."""
+    return kind in IMAGES_ALONE and (place in {"numbers", "temperature"} or (kind == "chandra" and place == "system"))
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_odd_event_is_refused_under_a_name_of_ours(backend, place):
+    """A TypeError would be asked for eight times, whatever `negative_errors` lists; here nothing is asked even once."""
+    kind, function, client, errors = backend
+    if is_unread(kind, place):
+        pytest.skip("not read here")
+    for value in (value for value in ODD if (place, repr(value)) not in SOUND):
+        client.asked.clear()
+        with pytest.raises((errors.BadRequestError, errors.NoImageError)):
+            function(altered(PLACES[place], value), Left())
+        assert client.asked == []
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 10**400, "0.5", True], ids=str)
+def test_what_is_no_number_is_not_sent(backend, number):
+    """JSON has no NaN, and the SDK fails at an integer that no float reaches."""
+    kind, function, _client, errors = backend
+    if kind in IMAGES_ALONE:
+        pytest.skip("sends no numbers")
+    with pytest.raises(errors.BadRequestError, match="temperature is no number"):
+        function(event(temperature=number), Left())
+
+
+def test_a_block_of_two_kinds_loses_neither(backend):
+    """The text beside the image was left out in silence; null beside it, as some libraries write, says nothing."""
+    kind, function, client, errors = backend
+    client.asked.clear()
+    with pytest.raises(errors.BadRequestError, match="two kinds"):
+        function(event({**image(), "text": "Read only the total."}), Left())
+    assert client.asked == []
+    with pytest.raises(errors.BackendError) as asked:
+        function(event({**image(), "text": None}), Left())
+    assert not isinstance(asked.value, errors.BadRequestError), kind
+
+
+@pytest.mark.parametrize(("member", "value"), [("uri", HALF), ("bucketOwner", HALF), ("bucketOwner", 1)])
+def test_an_image_that_nobody_can_name_is_no_image(backend, member, value):
+    """Half a character fits into no key and no header."""
+    _kind, function, _client, errors = backend
+    page = image()
+    page["image"]["source"]["s3Location"][member] = value
+    with pytest.raises(errors.NoImageError):
+        function(event(page), Left())
+
+
+@pytest.mark.parametrize(
+    "reply", [{"output": []}, {"output": {"message": {"content": [1]}}}, {"usage": {"inputTokens": "x"}}]
+)
+def test_a_reply_of_another_shape_is_a_bad_answer(reply):
+    """botocore's own parser fails at it, with an AttributeError, a TypeError or a ValueError."""
+    app = load_function("bedrock", **ENVIRONMENT, **MODEL)
+
+    class Odd(ConverseServer):
+        def answer(self, request: Any) -> Reply:
+            return Reply.of_json(reply)
+
+    with Odd() as server, pytest.raises(app.module_backend_errors.BadAnswerError):
+        app.BedrockFunction(MODEL, Clients(server.url))(event(), Left())
