@@ -7,7 +7,7 @@ import io
 import json
 
 import pytest
-from botocore.exceptions import ProfileNotFound
+from botocore.exceptions import ClientError, NoCredentialsError, ProfileNotFound
 from PIL import Image, ImageDraw
 
 from fakes import event_of, extraction_event, image_block, ocr_event
@@ -288,6 +288,24 @@ class TestDeployed:
         rig.clients.secrets.error = ProfileNotFound(profile="gone")
         with pytest.raises(DeployedError, match="login has expired"):
             look_up(ocr_event(), settings | {"HOOKCACHE_SECRET_ARN": arn}, "", rig.clients, rig.clock)
+
+    def test_a_login_that_is_missing_is_no_verdict_on_the_function(self, rig):
+        """Neither `table_down` nor `backend_unknown`: the deployed function may be as well as ever."""
+        event = ocr_event(rig.image(b"page"))
+        rig.clients.backend.describe_error = NoCredentialsError()
+        with pytest.raises(DeployedError, match=r"backend cannot be looked up: .*AWS_PROFILE"):
+            look_up(event, rig.settings, "", rig.clients, rig.clock)
+        rig.dynamodb.misbehave(NoCredentialsError())
+        for identity in ("auto", "pinned"):
+            with pytest.raises(DeployedError, match=r"NoCredentialsError\); set AWS_PROFILE"):
+                look_up(event, rig.settings | {"HOOKCACHE_IDENTITY": identity}, "", rig.clients, rig.clock)
+
+    def test_a_backend_that_is_not_there_is_one(self, rig):
+        """The function cannot look it up either."""
+        refusal = {"Error": {"Code": "ResourceNotFoundException", "Message": "Function not found"}}
+        rig.clients.backend.describe_error = ClientError(refusal, "GetFunctionConfiguration")
+        verdict = look_up(ocr_event(rig.image(b"page")), rig.settings, "", rig.clients, rig.clock)
+        assert (verdict.outcome, verdict.reason) == ("bypass", "backend_unknown")
 
     @pytest.mark.parametrize("missing", ["HOOKCACHE_TABLE", "HOOKCACHE_BACKEND"])
     def test_without_what_it_needs_it_says_what_to_give(self, rig, missing):

@@ -30,7 +30,7 @@ _CURES = (
                 "UnrecognizedClient",
                 "InvalidClientTokenId",
                 "security token",
-                "specify a region",
+                *("specify a region", "NoRegion"),
             ),
             *("SSO", "from sso", "TokenRetrieval", "config profile", "ProfileNotFound"),
         ),
