@@ -26,6 +26,7 @@ from hookcache.references import with_references
 from hookcache.request import parse
 from hookcache.spending import Spending
 from hookcache_ops import invalidate
+from hookcache_ops.output import counted
 from hookcache_ops.reach import SLICE_SECONDS, Reach, ReachError, Through, add_reach_arguments, reach_of
 
 EXAMPLE = """examples:
@@ -150,7 +151,7 @@ def _erase(args: argparse.Namespace, command: Mapping[str, Any], reach: Reach) -
             given_up |= not report["finished"]
             del parts[0]
         if parts:
-            told = f"hookcache erase: {whole['keys']:,} keys so far, {whole['failed']:,} failed"
+            told = f"hookcache erase: {counted(whole['keys'], 'key')} so far, {whole['failed']:,} failed"
             print(told, file=sys.stderr, flush=True)
     return _finish(args, whole | {"finished": not given_up})
 
@@ -217,11 +218,11 @@ def _text(report: Mapping[str, Any]) -> str:
         return "Nothing is kept of it. (A page counts by its bytes: give the file that the host sent.)"
     dry_run = report["dry_run"]
     parts = [
-        _count(report["keys"], "key"),
-        f"{_count(report['entries'], 'entry', 'entries')} of {report['bytes']:,} bytes",
-        _count(report["overflow_objects"], "large body", "large bodies"),
-        _count(report["index_items"], "index item"),
-        f"{_count(report['fetches_stopped'], 'fetch', 'fetches')} in flight",
+        counted(report["keys"], "key"),
+        f"{counted(report['entries'], 'entry', 'entries')} of {report['bytes']:,} bytes",
+        counted(report["overflow_objects"], "large body", "large bodies"),
+        counted(report["index_items"], "index item"),
+        f"{counted(report['fetches_stopped'], 'fetch', 'fetches')} in flight",
     ]
     lines = [
         "Would be erased:" if dry_run else "Erased:" if report["finished"] else "Erased so far:",
@@ -247,10 +248,6 @@ def _row(removed: Mapping[str, Any], *, dry_run: bool) -> str:
         "kept" if dry_run and removed["entry"] == "removed" else removed["entry"].replace("_", " ")
     )
     return f"{removed['key_id']}  {made:25}  {removed['stored_bytes']:>5,}  {state}"
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _image_digest(name: str) -> str:

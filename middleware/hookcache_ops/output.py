@@ -1,4 +1,4 @@
-"""A file that a command writes: whole under its name, or not at all, so that an earlier one stays when this one fails."""
+"""What commands write: a file, whole under its name or not at all, so that an earlier one stays when this one fails; progress; counts."""
 
 from __future__ import annotations
 
@@ -55,6 +55,11 @@ def living_line(text: str = "") -> None:
     """Progress on a terminal, in the place of the line before; empty takes it away, or what is said next would stand behind it."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 key`, `2 keys`; `many` where an s does not do."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _mode_of(target: Path) -> int:
