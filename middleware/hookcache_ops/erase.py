@@ -36,7 +36,8 @@ EXAMPLE = """examples:
   hookcache erase --key-id 9cad8744072ba47c --function GENAIIDP-cache-ocr
   hookcache erase --context OCR --before 2026-11-01T08:00Z --function GENAIIDP-cache-ocr
 
-Memory of running environments follows within HOOKCACHE_MEMORY_SECONDS (300 s unless you set it).
+Memory of running environments follows within HOOKCACHE_MEMORY_SECONDS (300 s unless you set it). Where nothing is kept of it
+there is nothing to do, exit status 0; a script reads `keys` in --json.
 """
 SHOWN = 20
 PART = 200

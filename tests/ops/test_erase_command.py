@@ -148,6 +148,8 @@ def test_nothing_found_is_said_and_is_no_failure(operator, page, capsys):
     """An erasure that was done before, or of a page that was never cached, is done."""
     assert 0 == erase_with(reach_to(operator), "--image", page, "--yes")
     assert "Nothing is kept of it" in capsys.readouterr().out
+    assert 0 == erase_with(reach_to(operator), "--image", page, "--yes", "--json")
+    assert 0 == json.loads(capsys.readouterr().out)["keys"]
 
 
 def test_a_dry_run_asks_for_nothing_else(page, capsys):
