@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import io
 import json
+import os
+import threading
 
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError, ProfileNotFound
@@ -410,6 +413,30 @@ class TestCommand:
 
         assert 2 == status
         assert remedy in line
+
+    def test_a_pipe_is_read_once(self, rig, tmp_path, capsys):
+        """`<(zcat log.gz)` was said to hold no receipts, for the look at it had taken them; an event in one is had whole."""
+        for text in ("a page", "another"):
+            rig.call(event_of("OCR", [text]))
+        other = tmp_path / "other.json"
+        other.write_text(json.dumps(event_of("OCR", ["other"])))
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        for text, arguments, status in (
+            (rig.stdout.text, [], 2),
+            (json.dumps(event_of("OCR", ["one"])), [str(other)], 0),
+        ):
+            writer = threading.Thread(target=pipe.write_text, args=(text,), daemon=True)
+            writer.start()
+            assert status == main(["explain", str(pipe), *arguments])
+            writer.join()
+        assert "give it through standard input" in capsys.readouterr().err
+
+    def test_payloads_that_hold_nothing_of_the_log_are_told(self, tmp_path, capsys):
+        """Packed, or of another log: silence would pass for the texts having nothing to show."""
+        (tmp_path / "beside").write_bytes(gzip.compress(b"{}"))
+        assert {} == payloads([str(tmp_path / "beside")], ["1"])
+        assert "no event of these requests in" in capsys.readouterr().err
 
     def test_a_log_without_receipts_is_status_1(self, tmp_path, capsys):
         """Nothing to explain is a finding, and the remedy is named."""
