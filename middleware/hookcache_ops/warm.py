@@ -40,6 +40,7 @@ from hookcache.sealer import INLINE_BYTES
 from hookcache.settings import Settings
 from hookcache.truth import TruthCheck
 from hookcache.value import replace
+from hookcache_ops.ledger.render import money
 from hookcache_ops.output import counted
 from hookcache_ops.pairs import Pair, PairError, check_sources, read_pairs
 from hookcache_ops.reach import ReachError, patient_assembly, require_wrapper, variables_for
@@ -298,7 +299,7 @@ def _show(warmed: Warmed, args: argparse.Namespace) -> None:
         for reason, count in reasons.most_common():
             print(f"  {count:,} {title}: {reason}")
     about = "about " if args.dry_run else ""
-    print(f"{about}{warmed.write_units:,.0f} write units, {about}{warmed.cost:.4f} USD at the table's prices")
+    print(f"{about}{warmed.write_units:,.0f} write units, {about}{money(float(warmed.cost))} at the table's prices")
 
 
 def _complain(text: str) -> int:

@@ -481,6 +481,7 @@ def settings_variables(rig):
         ("AccessDeniedException", "you need dynamodb:Scan"),
         ("ExpiredTokenException", "or log in"),
         ("ThrottlingException", "wait a moment"),
+        ("ResourceNotFoundException", "whether it is still there"),
     ],
 )
 def test_a_refused_scan_names_its_own_remedy(code, remedy, old, tmp_path, capsys, monkeypatch):

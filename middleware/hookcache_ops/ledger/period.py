@@ -36,6 +36,7 @@ _CURES = (
         ),
         "set AWS_PROFILE and AWS_REGION, or log in",
     ),
+    (("ResourceNotFound", "NoSuchBucket"), "check the name and AWS_REGION, and whether it is still there"),
     (("Throttl", "TooManyRequests", "LimitExceeded", "Rate exceeded"), "wait a moment and try again"),
     (
         (
