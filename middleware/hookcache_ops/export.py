@@ -23,7 +23,7 @@ from hookcache.overflow import Overflow
 from hookcache.settings import Settings
 from hookcache.spending import Spending
 from hookcache_ops.ledger.period import cure, told_by
-from hookcache_ops.output import counted, living_line
+from hookcache_ops.output import counted, living_line, unwritten
 from hookcache_ops.reach import ReachError, variables_for
 from hookcache_ops.transfer import ExportFile, TransferError, check_place
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         remedy = cure(told_by(error), "you need dynamodb:Scan on the table and s3:GetObject on the overflow bucket")
         return _complain(f"{told_by(error)}; {remedy}: the same command goes on where it stopped", 1)
     except OSError as error:
-        return _complain(f"{args.output}: {error.strerror or error}; choose a folder that exists and may be written", 2)
+        return _complain(f"{args.output}: {unwritten(error)}", 2)
     except KeyboardInterrupt:
         return _complain("interrupted; run the same command again, it goes on where it stopped", 1)
     figures = {"entries": file.entries, "resumed_after": resumed, "file": str(file.path)}

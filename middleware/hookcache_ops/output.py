@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -48,8 +49,15 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
         if part is not None:
             part.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise SourceError(f"{path}: {error.strerror}; choose a folder that exists and may be written") from error
+            raise SourceError(f"{path}: {unwritten(error)}") from error
         raise
+
+
+def unwritten(error: OSError) -> str:
+    """Why something cannot be written, and the remedy."""
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    remedy = "make room there, or name another place" if full else "choose a folder that exists and may be written"
+    return f"{error.strerror or error}; {remedy}"
 
 
 def living_line(text: str = "") -> None:

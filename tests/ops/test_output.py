@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hookcache_ops.ledger.period import SourceError
+from hookcache_ops.local.log import FunctionLog
 from hookcache_ops.output import living_line, terminal_width, whole_file
 
 
@@ -34,7 +35,7 @@ def test_what_is_cut_short_leaves_nothing_behind(tmp_path, trouble):
 
 def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path):
     with (
-        pytest.raises(SourceError, match=r"page.html: No space.*; choose a folder"),
+        pytest.raises(SourceError, match=r"page.html: No space.*; make room there"),
         whole_file(tmp_path / "page.html"),
     ):
         raise OSError(28, "No space left on device")
@@ -116,3 +117,13 @@ def test_the_living_line_does_not_wrap(monkeypatch, capsys):
     living_line("x" * 100)
     living_line()
     assert capsys.readouterr().err == f"\r\033[K{'x' * 59}\r\033[K"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_function_of_the_local_aws_goes_on_without_room_for_its_log():
+    """Each line of it was a traceback before the command's own word."""
+    log = FunctionLog(Path("/dev/full"))
+    for line in ("one", "two"):
+        log.write(line)
+    log.close()
+    assert ("one", "two") == log.lines()
