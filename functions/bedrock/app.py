@@ -30,7 +30,7 @@ import boto3
 from anthropic_body import anthropic_answer, anthropic_body, guarded
 from aws_service import AwsService, s3_client
 from backend_errors import BadAnswerError, SettingsError
-from backend_settings import choice, flag, json_object, number, text
+from backend_settings import choice, flag, json_object, text, whole
 from body_template import answer_at, check_template, filled, paths_of
 from chat_answer import converse_answer as chat_answer
 from chat_request import chat_request
@@ -79,7 +79,7 @@ class BedrockFunction:
         self._sampling = choice(environment, "SAMPLING", CHOICES)
         self._fields = json_object(environment, "MODEL_FIELDS")
         self._blank_pages = flag(environment, "BLANK_PAGES")
-        self._max_tokens = int(number(environment, "INVOKE_MAX_TOKENS", 4096, 1, 1_000_000))
+        self._max_tokens = whole(environment, "INVOKE_MAX_TOKENS", 4096, 1, 1_000_000)
         self._shape = choice(environment, "INVOKE_SHAPE", ("anthropic", "chat", "template"))
         self._template, self._paths = json_object(environment, "BODY_TEMPLATE"), {}
         self._ask = {"converse": self._converse, "invoke": self._invoke}[

@@ -25,7 +25,7 @@ import boto3
 from api_key import SECRET_SECONDS, ApiKey
 from aws_service import config, s3_client
 from backend_errors import OutOfTimeError, ServiceRefusedError
-from backend_settings import address, choice, number
+from backend_settings import address, choice, number, whole
 from chandra_jobs import FORMATS, MODES, answer, check_url, form, result_of
 from deadline import Deadline
 from page_images import fetcher, require_images
@@ -58,7 +58,7 @@ class ChandraFunction:
         self._format = choice(environment, "OUTPUT_FORMAT", FORMATS)
         self._mode = choice(environment, "CONVERSION_MODE", MODES)
         self._poll_seconds = number(environment, "POLL_INTERVAL", 3, 0.05, 60)
-        self._polls = int(number(environment, "MAX_POLL_ATTEMPTS", 60, 1, 900))
+        self._polls = whole(environment, "MAX_POLL_ATTEMPTS", 60, 1, 900)
         self._service = Service.of("Chandra", environment, 60)
         self._clients, self._deadline = clients, deadline
         self._key = ApiKey(

@@ -30,6 +30,14 @@ def number(environment: Mapping[str, str], name: str, default: float, least: flo
     return value
 
 
+def whole(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    """A whole number from `least` to `most`, `60.0` among them; `default` where it is not set."""
+    value = number(environment, name, default, least, most)
+    if value != int(value):
+        raise SettingsError(f"{name} must be a whole number from {least:g} to {most:g}")
+    return int(value)
+
+
 def choice(environment: Mapping[str, str], name: str, allowed: Sequence[str]) -> str:
     """One of `allowed`; the first of them where it is not set."""
     value = environment.get(name, "").strip() or allowed[0]

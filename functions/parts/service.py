@@ -26,7 +26,7 @@ from backend_errors import (
     ServiceRefusedError,
     ServiceThrottledError,
 )
-from backend_settings import number
+from backend_settings import number, whole
 from deadline import Deadline, within
 from idle import Idle
 
@@ -107,12 +107,10 @@ class Service:
         Raises:
             SettingsError: one of them is wrong.
         """
-        times, base_seconds = (
-            number(environment, "MAX_RETRIES", 4, 0, 10),
-            number(environment, "RETRY_BASE_DELAY", 1, 0, 30),
-        )
+        times = whole(environment, "MAX_RETRIES", 4, 0, 10)
+        base_seconds = number(environment, "RETRY_BASE_DELAY", 1, 0, 30)
         seconds = number(environment, "REQUEST_TIMEOUT", request_seconds, 1, 900)
-        return cls(name, seconds, Retries(int(times), base_seconds), time.time)
+        return cls(name, seconds, Retries(times, base_seconds), time.time)
 
     def call(self, method: str, url: str, headers: Mapping[str, str], deadline: Deadline, **body: Any) -> Any:
         """

@@ -8,7 +8,8 @@ The operator's commands to a deployed cache, as JSON in and JSON out: the same f
     {"command": "show"}
 
 `images` and `forms` are SHA-256 digests in hex of page images and of canonical forms. A digest from outside is believed
-here, unlike anywhere else (P4): it can only remove. So no content travels to an erase, and none comes back.
+here, unlike anywhere else (P4): it can only remove. So no content travels to an erase, and none comes back. The report
+has in `nothing_of` what was named and not found: a page counts by its bytes, and the file may be another.
 
 Everything is done under the secret in force and under the one before it (docs/adr/0005). A command that cannot be done is
 answered with `error`, one line that says what to do, and `fault`: `command` or `cache`.
@@ -188,15 +189,24 @@ class Commands:
     def _erase(self, command: Erase, deadline: Deadline) -> dict[str, Any]:
         if not (command.images or command.forms or command.key_ids):
             raise CommandRefused("nothing to erase was named; give images, forms or key_ids")
-        removed = _Tally()
-        finished = all(self._erase_within(reach, command, deadline, removed) for reach in self._reaches())
+        removed, missed = _Tally(), dict.fromkeys((*command.images, *command.forms, *command.key_ids))
+        finished = all(self._erase_within(reach, command, deadline, removed, missed) for reach in self._reaches())
         if removed.count and not command.dry_run:
             self._clock.sleep(SETTLE_SECONDS)
-        return {"dry_run": command.dry_run, "finished": finished, **removed.report()}
+        # Where time ran out not every secret was looked under, and nobody knows of what nothing is kept.
+        told = {"dry_run": command.dry_run, "finished": finished, "nothing_of": list(missed) if finished else []}
+        return told | removed.report()
 
-    def _erase_within(self, reach: _Reach, command: Erase, deadline: Deadline, removed: _Tally) -> bool:
-        """Erase what is kept under one secret; False if time ran out first."""
-        found = reach.eraser.find(_indexes(reach.keyer, command))
+    def _erase_within(
+        self, reach: _Reach, command: Erase, deadline: Deadline, removed: _Tally, missed: dict[str, None]
+    ) -> bool:
+        """Erase what is kept under one secret, and strike it from `missed`; False if time ran out first."""
+        named = _indexes(reach.keyer, command)
+        found = reach.eraser.find(index for _, index in named)
+        seen = {index for indexes in found.values() for index in indexes}
+        for name, index in named:
+            if index in seen:
+                missed.pop(name, None)
         left = len(found)
         for some in reach.eraser.erase(found, dry_run=command.dry_run):
             for each in some:
@@ -261,11 +271,12 @@ def _parsed(event: Any) -> Command:
         raise CommandRefused(f"{where}: {problem['msg']}") from None
 
 
-def _indexes(keyer: Keyer, command: Erase) -> list[bytes]:
+def _indexes(keyer: Keyer, command: Erase) -> list[tuple[str, bytes]]:
+    """What the command names, each with the index that it is found under."""
     return [
-        *(keyer.image_index(bytes.fromhex(digest)) for digest in command.images),
-        *(keyer.form_index(bytes.fromhex(digest)) for digest in command.forms),
-        *(keyer.shown_index(shown) for shown in command.key_ids),
+        *((digest, keyer.image_index(bytes.fromhex(digest))) for digest in command.images),
+        *((digest, keyer.form_index(bytes.fromhex(digest))) for digest in command.forms),
+        *((shown, keyer.shown_index(shown)) for shown in command.key_ids),
     ]
 
 

@@ -16,7 +16,7 @@ import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from hookcache import __version__
 
@@ -130,7 +130,9 @@ def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMAN
     _open_streams()
     try:
         parser, called = _parser(arguments, tuple(commands))
-        args = parser.parse_args(arguments)
+        args, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            getattr(args, "parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")
         if called is None:
             parser.print_help()
             return 0
@@ -193,11 +195,18 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as commands do, and not beneath ten lines of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def _parser(
     arguments: Sequence[str], commands: Sequence[Command]
 ) -> tuple[argparse.ArgumentParser, Callable[[argparse.Namespace], int] | None]:
     """The parser with the arguments of the command that is called, and that command's `run`."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="hookcache",
         description="Tools around hookcache, a caching and metering layer in front of LambdaHook functions.",
         epilog="example:\n  hookcache demo\n\n`hookcache COMMAND --help` shows a command's own options and an example.",
@@ -217,6 +226,7 @@ def _parser(
         if command.name == name:
             module = cast("CommandModule", importlib.import_module(command.module))
             module.add_arguments(own)
+            own.set_defaults(parser=own)
             called = module.run
     return parser, called
 

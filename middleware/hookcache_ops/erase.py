@@ -26,6 +26,7 @@ from hookcache.references import with_references
 from hookcache.request import parse
 from hookcache.spending import Spending
 from hookcache_ops import invalidate
+from hookcache_ops.output import counted
 from hookcache_ops.reach import SLICE_SECONDS, Reach, ReachError, Through, add_reach_arguments, reach_of
 
 EXAMPLE = """examples:
@@ -35,7 +36,8 @@ EXAMPLE = """examples:
   hookcache erase --key-id 9cad8744072ba47c --function GENAIIDP-cache-ocr
   hookcache erase --context OCR --before 2026-11-01T08:00Z --function GENAIIDP-cache-ocr
 
-Memory of running environments follows within HOOKCACHE_MEMORY_SECONDS (300 s unless you set it).
+Memory of running environments follows within HOOKCACHE_MEMORY_SECONDS (300 s unless you set it). Where nothing is kept of it
+there is nothing to do, exit status 0; a script reads `nothing_of` in --json.
 """
 SHOWN = 20
 PART = 200
@@ -114,7 +116,7 @@ def carry_out(args: argparse.Namespace, command: Mapping[str, Any], reach: Reach
         try:
             report: dict[str, Any] = {}
             for part in _parts(command):
-                seen = reach.ask({**part, "dry_run": True})
+                seen = _asked(args, command, reach, {**part, "dry_run": True})
                 if "error" in seen:
                     return _failed(seen)
                 report = _together(report, seen)
@@ -131,10 +133,10 @@ def carry_out(args: argparse.Namespace, command: Mapping[str, Any], reach: Reach
 def _erase(args: argparse.Namespace, command: Mapping[str, Any], reach: Reach) -> int:
     """Ask part by part until nothing is left; a long erase comes back now and then, and is asked to go on."""
     whole: dict[str, Any] = {}
-    parts, given_up = _parts(command), False
+    parts, given_up, again = _parts(command), False, False
     while parts:
         try:
-            report = reach.ask({**parts[0], "dry_run": False})
+            report = _asked(args, command, reach, {**parts[0], "dry_run": False})
         except KeyboardInterrupt:
             _show(args, whole)
             print(f"hookcache erase: interrupted; {_under_way(reach)}", file=sys.stderr)
@@ -145,14 +147,30 @@ def _erase(args: argparse.Namespace, command: Mapping[str, Any], reach: Reach) -
         if "error" in report:
             _show(args, whole)
             return _failed(report)
-        whole = _together(whole, report)
+        # In a second round what the first has erased is not found either.
+        whole = _together(whole, {**report, "nothing_of": []} if again else report)
+        again = True
         if report["finished"] or report["keys"] == report["failed"]:
             given_up |= not report["finished"]
             del parts[0]
+            again = False
         if parts:
-            told = f"hookcache erase: {whole['keys']:,} keys so far, {whole['failed']:,} failed"
+            told = f"hookcache erase: {counted(whole['keys'], 'key')} so far, {whole['failed']:,} failed"
             print(told, file=sys.stderr, flush=True)
     return _finish(args, whole | {"finished": not given_up})
+
+
+def _asked(
+    args: argparse.Namespace, command: Mapping[str, Any], reach: Reach, part: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The report, in which what nothing is kept of bears the name that was given."""
+    report = reach.ask(part)
+    if "error" in report:
+        return report
+    digests = [*command["images"], *command["forms"], *command["key_ids"]]
+    given = dict(zip(digests, [*args.image, *args.event, *args.key_id], strict=True))
+    # An erase function of an older release does not say.
+    return {**report, "nothing_of": [given.get(each, each) for each in report.get("nothing_of", ())]}
 
 
 def _parts(command: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -180,7 +198,9 @@ def _together(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, An
         return dict(then)
     summed = {name: first[name] + then[name] for name in TOTALS}
     finished = first["finished"] and then["finished"]
-    return {**then, **summed, "finished": finished, "removed": [*first["removed"], *then["removed"]][:LISTED]}
+    lists = {"nothing_of": [*first["nothing_of"], *then["nothing_of"]]}
+    lists["removed"] = [*first["removed"], *then["removed"]][:LISTED]
+    return {**then, **summed, "finished": finished, **lists}
 
 
 def _show(args: argparse.Namespace, report: Mapping[str, Any]) -> None:
@@ -217,11 +237,11 @@ def _text(report: Mapping[str, Any]) -> str:
         return "Nothing is kept of it. (A page counts by its bytes: give the file that the host sent.)"
     dry_run = report["dry_run"]
     parts = [
-        _count(report["keys"], "key"),
-        f"{_count(report['entries'], 'entry', 'entries')} of {report['bytes']:,} bytes",
-        _count(report["overflow_objects"], "large body", "large bodies"),
-        _count(report["index_items"], "index item"),
-        f"{_count(report['fetches_stopped'], 'fetch', 'fetches')} in flight",
+        counted(report["keys"], "key"),
+        f"{counted(report['entries'], 'entry', 'entries')} of {report['bytes']:,} bytes",
+        counted(report["overflow_objects"], "large body", "large bodies"),
+        counted(report["index_items"], "index item"),
+        f"{counted(report['fetches_stopped'], 'fetch', 'fetches')} in flight",
     ]
     lines = [
         "Would be erased:" if dry_run else "Erased:" if report["finished"] else "Erased so far:",
@@ -234,6 +254,9 @@ def _text(report: Mapping[str, Any]) -> str:
         lines.append(f"... and {report['keys'] - SHOWN:,} more (--json lists up to {LISTED:,})")
     if report["failed"]:
         lines.append(f"{report['failed']:,} failed: run the same command again.")
+    if missed := report["nothing_of"]:
+        more = f" and {len(missed) - SHOWN:,} more (--json lists them)" if len(missed) > SHOWN else ""
+        lines.append(f"Nothing is kept of {', '.join(missed[:SHOWN])}{more}.")
     return "\n".join(lines)
 
 
@@ -247,10 +270,6 @@ def _row(removed: Mapping[str, Any], *, dry_run: bool) -> str:
         "kept" if dry_run and removed["entry"] == "removed" else removed["entry"].replace("_", " ")
     )
     return f"{removed['key_id']}  {made:25}  {removed['stored_bytes']:>5,}  {state}"
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _image_digest(name: str) -> str:

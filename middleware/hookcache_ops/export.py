@@ -23,7 +23,7 @@ from hookcache.overflow import Overflow
 from hookcache.settings import Settings
 from hookcache.spending import Spending
 from hookcache_ops.ledger.period import cure, told_by
-from hookcache_ops.output import living_line
+from hookcache_ops.output import counted, living_line, unwritten
 from hookcache_ops.reach import ReachError, variables_for
 from hookcache_ops.transfer import ExportFile, TransferError, check_place
 
@@ -57,12 +57,12 @@ def run(args: argparse.Namespace) -> int:
         remedy = cure(told_by(error), "you need dynamodb:Scan on the table and s3:GetObject on the overflow bucket")
         return _complain(f"{told_by(error)}; {remedy}: the same command goes on where it stopped", 1)
     except OSError as error:
-        return _complain(f"{args.output}: {error.strerror or error}; choose a folder that exists and may be written", 2)
+        return _complain(f"{args.output}: {unwritten(error)}", 2)
     except KeyboardInterrupt:
         return _complain("interrupted; run the same command again, it goes on where it stopped", 1)
     figures = {"entries": file.entries, "resumed_after": resumed, "file": str(file.path)}
     earlier = f", {resumed:,} of them written by the run that was cut short" if resumed else ""
-    print(json.dumps(figures) if args.json else f"{file.entries:,} entries in {file.path}{earlier}")
+    print(json.dumps(figures) if args.json else f"{counted(file.entries, 'entry', 'entries')} in {file.path}{earlier}")
     return 0
 
 
@@ -96,7 +96,7 @@ def _write(settings: Settings, file: ExportFile, clients: Any, overflow: Overflo
         )
         alive = [item for item in reply["Items"] if not _is_over(item, now_seconds)]
         file.add([(item, _body(item, overflow)) for item in alive], reply.get("LastEvaluatedKey"))
-        living_line(f"hookcache export: {file.entries:,} entries")
+        living_line(f"hookcache export: {counted(file.entries, 'entry', 'entries')}")
     file.finish()
 
 

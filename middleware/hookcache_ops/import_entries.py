@@ -37,7 +37,7 @@ from hookcache.settings import Settings
 from hookcache.table import Found, TableTier
 from hookcache.value import replace
 from hookcache_ops.ledger.period import cure, told_by
-from hookcache_ops.output import living_line
+from hookcache_ops.output import counted, living_line
 from hookcache_ops.reach import ReachError, patient_assembly, require_wrapper, variables_for
 from hookcache_ops.transfer import Export, TransferError, read_export
 
@@ -175,7 +175,7 @@ def transfer(export: Export, old: Side, new: Side, counts: Counter[str], rollout
         for item, body in export:
             orders = orders or [control.orders() for control in old.controls]
             counts[_ending(item, body, orders, old, new, ("", *rollouts))] += 1
-            living_line(f"hookcache import: {counts.total():,} entries")
+            living_line(f"hookcache import: {counted(counts.total(), 'entry', 'entries')}")
     finally:
         living_line()
 

@@ -1,8 +1,10 @@
-"""A file that a command writes: whole under its name, or not at all, so that an earlier one stays when this one fails."""
+"""What commands write: a file, whole under its name or not at all, so that an earlier one stays when this one fails; progress; widths; counts."""
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -47,14 +49,37 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
         if part is not None:
             part.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise SourceError(f"{path}: {error.strerror}; choose a folder that exists and may be written") from error
+            raise SourceError(f"{path}: {unwritten(error)}") from error
         raise
 
 
+def unwritten(error: OSError) -> str:
+    """Why something cannot be written, and the remedy."""
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    remedy = "make room there, or name another place" if full else "choose a folder that exists and may be written"
+    return f"{error.strerror or error}; {remedy}"
+
+
 def living_line(text: str = "") -> None:
-    """Progress on a terminal, in the place of the line before; empty takes it away, or what is said next would stand behind it."""
+    """
+    Progress on a terminal, in the place of the line before; empty takes it away, or what is said next would stand behind it.
+
+    It is cut to the terminal: a line that wraps would stay there in part.
+    """
     if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+        print(f"\r\033[K{text[: max(40, shutil.get_terminal_size().columns) - 1]}", end="", file=sys.stderr, flush=True)
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that is printed to (one that does not know says 0, and has 80); None where it is a file or a pipe."""
+    if not sys.stdout.isatty():
+        return None
+    return max(40, shutil.get_terminal_size().columns)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 key`, `2 keys`; `many` where an s does not do."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _mode_of(target: Path) -> int:

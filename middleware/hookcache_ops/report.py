@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from hookcache_ops.ledger import render, render_html
 from hookcache_ops.ledger.book import Ledger, fill
 from hookcache_ops.ledger.period import parse_period
 from hookcache_ops.ledger.summary import BY, Report, summarise
-from hookcache_ops.output import whole_file
+from hookcache_ops.output import living_line, terminal_width, whole_file
 from hookcache_ops.receipts import Reading, SourceError, default_sources, read_receipts
 
 if TYPE_CHECKING:
@@ -92,7 +91,8 @@ def progress_to_terminal(command: str) -> Callable[[Reading], None]:
     def show(reading: Reading) -> None:
         nonlocal shown
         if reading.done:
-            print("\r\033[K" if terminal and shown > begun else "", end="", file=sys.stderr, flush=True)
+            if shown > begun:
+                living_line()
             return
         now = time.monotonic()
         if now - shown < (0.5 if terminal else 10):
@@ -100,16 +100,12 @@ def progress_to_terminal(command: str) -> Callable[[Reading], None]:
         shown = now
         rate = reading.lines / max(now - begun, 1e-9)
         text = f"hookcache {command}: {reading.lines:,} lines, {reading.receipts:,} receipts, {rate:,.0f} lines/s, {reading.sources[-1]}"
-        print(f"\r\033[K{text}" if terminal else text, end="" if terminal else "\n", file=sys.stderr, flush=True)
+        if terminal:
+            living_line(text)
+        else:
+            print(text, file=sys.stderr, flush=True)
 
     return show
-
-
-def _terminal_width(output: str | None) -> int | None:
-    """None where the text goes into a file or a pipe."""
-    if output is not None or not sys.stdout.isatty():
-        return None
-    return max(40, shutil.get_terminal_size().columns)
 
 
 def _format(report: Report, form: str, output: str | None) -> str:
@@ -117,7 +113,9 @@ def _format(report: Report, form: str, output: str | None) -> str:
         return json.dumps(report.to_json(), indent=2) + "\n"
     if form == "csv":
         return render.to_csv(report)
-    return render_html.to_html(report) if form == "html" else render.text(report, _terminal_width(output))
+    if form == "html":
+        return render_html.to_html(report)
+    return render.text(report, terminal_width() if output is None else None)
 
 
 def _write(text: str, output: str | None) -> None:

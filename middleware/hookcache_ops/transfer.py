@@ -120,6 +120,8 @@ def check_place(path: Path) -> None:
     """
     if path.is_dir():
         raise TransferError(f"{path}: a folder; name the file in it")
+    if path.exists() and not path.is_file():  # its end would be to be replaced by the export
+        raise TransferError(f"{path}: a device or a pipe, where no export goes on that was cut short; name a file")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise TransferError(f"{path}: cannot be written; choose a folder that exists and may be written")
 

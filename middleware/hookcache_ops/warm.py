@@ -28,24 +28,24 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from hookcache.backend import Answer, spelt
 from hookcache.cache import Cache
-from hookcache.clock import Clock, Deadline, EpochMillis
+from hookcache.clock import Clock, Deadline
 from hookcache.codec import ZLIB_LEVEL
 from hookcache.commands import OperatorClients
-from hookcache.errors import BackendError, ConfigurationError, TierUnavailable
+from hookcache.errors import BackendError, ConfigurationError
 from hookcache.hook import CachingHook
-from hookcache.items import Items
-from hookcache.lookup import Lookup
 from hookcache.metering import Meter
 from hookcache.outcome import Reason
-from hookcache.policy import Bypass, Mode, Rules
-from hookcache.receipt import Receipt
+from hookcache.policy import Mode
 from hookcache.sealer import INLINE_BYTES
 from hookcache.settings import Settings
 from hookcache.truth import TruthCheck
 from hookcache.value import replace
+from hookcache_ops.ledger.render import money
+from hookcache_ops.output import counted
 from hookcache_ops.pairs import Pair, PairError, check_sources, read_pairs
 from hookcache_ops.reach import ReachError, patient_assembly, require_wrapper, variables_for
 from hookcache_ops.warm_clients import WarmClients
+from hookcache_ops.warm_dated import Dated
 
 EXAMPLE = """examples:
   hookcache warm pairs.jsonl --function GENAIIDP-cache-ocr --dry-run
@@ -101,6 +101,7 @@ class Warmed:
             "pairs": self.pairs,
             "kept": self.kept,
             "known": self.known,
+            "unpriced": self.unpriced,
             "refused": dict(self.refused),
             "bypassed": dict(self.bypassed),
             "write_units": round(self.write_units, 1),
@@ -151,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
     _show(warmed, args)
     if warmed.unpriced:
         _complain(
-            f"{warmed.unpriced:,} of those kept have no price, and will never say what they save: the table that "
+            f"{counted(warmed.unpriced, 'answer')} kept without a price, so no hit there will say what it saved: the table that "
             "HOOKCACHE_PRICES names must be there for you as well, with their units in the row of HOOKCACHE_PRICE_AS; "
             "--dry-run tells so before"
         )
@@ -262,57 +263,7 @@ class Warmer:
 
     def _cache(self, deadline: Deadline) -> Cache | None:  # noqa: ARG002 - nobody waits for it
         cache = self._assembly.cache()
-        return None if cache is None else _Dated(cache, self._pair, self._assembly.items)  # type: ignore[return-value] # the same methods
-
-
-class _Dated:
-    """
-    The cache, but that a fetch began when the recorded answer was given: so long ago its entry was made.
-
-    An order for a mode is as little for this run as the settings' own mode: under `observe` every answer would be written
-    once more, under `read_only` none. `off` alone holds (`_mode`), and was then answered with a bypass.
-    """
-
-    def __init__(self, cache: Cache, pair: Pair | None, items: Items) -> None:
-        self._cache, self._pair, self._items = cache, pair, items
-
-    def prepare(self, event: Any, context: Any, rules: Rules, receipt: Receipt, *arguments: Any) -> Any:
-        lookup = self._cache.prepare(event, context, rules, receipt, *arguments)
-        if not isinstance(lookup, Lookup):
-            return lookup
-        lookup.mode = lookup.rules.mode
-        if self._pair is not None and self._pair.time_ms is not None:
-            now, lookup.began_ms = lookup.began_ms, EpochMillis(min(lookup.began_ms, self._pair.time_ms))
-            if now - lookup.began_ms >= lookup.rules.fresh_seconds * 1000:
-                return Bypass(Reason.EXPIRED)
-            standing, context = lookup.standing, lookup.request.context
-            forbidden_ms = max(standing.orders.not_before(context), standing.orders.stale_before(context))
-            if standing.orders_known and lookup.began_ms < forbidden_ms:
-                return Bypass(Reason.INVALIDATED)  # it would be written at each run, and never served
-        forbidden = self._erased(lookup, receipt)
-        return lookup if forbidden is None else Bypass(forbidden)
-
-    def _erased(self, lookup: Lookup, receipt: Receipt) -> Reason | None:
-        """
-        Was the answer erased since it was given (P13)? Its fetch seems to begin now, so that the tombstone would let it pass.
-
-        What is kept is remembered by this look, and costs no second one.
-        """
-        self._cache.recall(lookup, receipt, again=True)
-        if lookup.miss in {Reason.THROTTLED, Reason.TABLE_DOWN}:
-            return Reason.TABLE_DOWN  # nobody knows
-        if lookup.miss is not Reason.ERASED:
-            return None
-        try:
-            item = self._items.get(lookup.key, "ENTRY", consistent=True) or {}
-        except TierUnavailable:
-            return Reason.TABLE_DOWN
-        given_ms = self._pair.time_ms if self._pair is not None and self._pair.dated else None
-        since = given_ms is not None and "fence" in item and given_ms > int(item["fence"]["N"])
-        return None if since else Reason.ERASED
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cache, name)
+        return None if cache is None else Dated(cache, self._pair, self._assembly.items)  # type: ignore[return-value] # the same methods
 
 
 class _Context:
@@ -343,12 +294,12 @@ def _show(warmed: Warmed, args: argparse.Namespace) -> None:
         print(json.dumps(warmed.to_json(), indent=2))
         return
     would = "would be kept" if args.dry_run else "kept"
-    print(f"{warmed.pairs:,} pairs: {warmed.kept:,} {would}, {warmed.known:,} known already")
+    print(f"{counted(warmed.pairs, 'pair')}: {warmed.kept:,} {would}, {warmed.known:,} known already")
     for title, reasons in (("refused", warmed.refused), ("bypassed", warmed.bypassed)):
         for reason, count in reasons.most_common():
             print(f"  {count:,} {title}: {reason}")
     about = "about " if args.dry_run else ""
-    print(f"{about}{warmed.write_units:,.0f} write units, {about}{warmed.cost:.4f} USD at the table's prices")
+    print(f"{about}{warmed.write_units:,.0f} write units, {about}{money(float(warmed.cost))} at the table's prices")
 
 
 def _complain(text: str) -> int:

@@ -523,6 +523,7 @@ class TestInvoke:
         ({"SAMPLING": "top_p"}, "SAMPLING"),
         ({"MODEL_FIELDS": "[]"}, "MODEL_FIELDS"),
         ({"REQUEST_TIMEOUT": "900"}, "REQUEST_TIMEOUT"),
+        ({"INVOKE_MAX_TOKENS": "4096.5"}, "INVOKE_MAX_TOKENS"),
         ({"BEDROCK_API": "invoke", "INVOKE_SHAPE": "template"}, "BODY_TEMPLATE"),
         ({"BEDROCK_API": "invoke", "INVOKE_SHAPE": "template", "BODY_TEMPLATE": '{"p": "$PROMT"}'}, "PROMT"),
         ({"BEDROCK_API": "invoke", "INVOKE_SHAPE": "template", "BODY_TEMPLATE": '{"p": "$PROMPT"}'}, "ANSWER_PATHS"),

@@ -254,6 +254,7 @@ def test_nothing_confidential_is_logged(rig, caplog):
         ("CONVERSION_MODE", "best"),
         ("POLL_INTERVAL", "0"),
         ("MAX_POLL_ATTEMPTS", "0"),
+        ("MAX_POLL_ATTEMPTS", "2.5"),
     ],
 )
 def test_a_wrong_setting_stops_the_function_at_its_start_and_is_named(rig, name, value):

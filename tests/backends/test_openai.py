@@ -494,6 +494,7 @@ class TestSettings:
             ("BLANK_PAGES", "yes"),
             ("REQUEST_TIMEOUT", "soon"),
             ("MAX_RETRIES", "11"),
+            ("MAX_RETRIES", "2.5"),
             ("RETRY_BASE_DELAY", "nan"),
         ],
     )

@@ -86,12 +86,17 @@ class TestCommands:
         assert main([], REGISTRY) == 0
         assert "usage: hookcache" in capsys.readouterr().out
 
-    @pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["greet"], ["greet", "a", "b"]])
-    def test_bad_arguments_are_status_2_and_one_line_after_the_usage(self, greet, capsys, arguments):
+    @pytest.mark.parametrize(
+        ("arguments", "whose"),
+        [(["nonsense"], ""), (["--nonsense"], ""), (["greet"], " greet"), (["greet", "a", "b"], " greet")],
+    )
+    def test_bad_arguments_are_status_2_and_one_line_that_names_the_command(self, greet, capsys, arguments, whose):
         with pytest.raises(SystemExit) as ended:
             main(arguments, REGISTRY)
         assert ended.value.code == 2
-        assert "hookcache" in capsys.readouterr().err.splitlines()[-1]
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"hookcache{whose}: ")
+        assert line.endswith(f"; see hookcache{whose} --help")
 
     @pytest.mark.parametrize("default", [None, "us-east-1"])
     @pytest.mark.parametrize("told", ["eu-west-1", "", None])

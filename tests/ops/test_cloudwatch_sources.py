@@ -161,7 +161,7 @@ def test_the_metrics_of_a_namespace_give_the_counts_and_money_of_the_log(account
 
 @pytest.mark.parametrize(
     ("source", "said"),
-    [("logs:/hookcache-gone", "check name, region and the right logs:FilterLogEvents"),
+    [("logs:/hookcache-gone", "check the name and AWS_REGION, and whether it is still there"),
      ("metrics:Other/Namespace", "check namespace and region, or read the log with logs:GROUP")],
 )  # fmt: skip
 def test_what_is_not_there_is_one_line_with_the_remedy(source, said, log_file, capsys, tmp_path):

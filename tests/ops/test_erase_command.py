@@ -148,6 +148,8 @@ def test_nothing_found_is_said_and_is_no_failure(operator, page, capsys):
     """An erasure that was done before, or of a page that was never cached, is done."""
     assert 0 == erase_with(reach_to(operator), "--image", page, "--yes")
     assert "Nothing is kept of it" in capsys.readouterr().out
+    assert 0 == erase_with(reach_to(operator), "--image", page, "--yes", "--json")
+    assert 0 == json.loads(capsys.readouterr().out)["keys"]
 
 
 def test_a_dry_run_asks_for_nothing_else(page, capsys):
@@ -169,6 +171,29 @@ def test_a_long_erase_is_asked_to_go_on_until_it_is_done(page, capsys):
 
     assert (6, 6) == (json.loads(captured.out)["keys"], len(json.loads(captured.out)["removed"]))
     assert "5 keys so far" in captured.err
+
+
+@pytest.mark.parametrize("how", [["--yes"], ["--dry-run"]])
+def test_the_page_of_which_nothing_is_kept_is_named(rig, operator, page, tmp_path, capsys, how):
+    """Among others that are erased it would pass for erased: a page that was rendered anew is another."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    other = tmp_path / "anew.jpeg"
+    other.write_bytes(b"rendered anew")
+    named = ["--image", str(other), "--image", page, "--key-id", "0" * 16]
+    assert 0 == erase_with(reach_to(operator), *named, "--dry-run", "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert 0 == erase_with(reach_to(operator), *named, *how)
+
+    assert [str(other), "0" * 16] == told["nothing_of"]
+    assert f"Nothing is kept of {other}, {'0' * 16}.\n" in capsys.readouterr().out
+
+
+def test_what_an_earlier_round_erased_is_not_told_as_never_kept(page, capsys):
+    """The second round finds nothing of it; an erase function of an older release does not say what it did not find."""
+    unfound = [hashlib.sha256(PAGE).hexdigest()]
+    reach = Recorder(report(2, finished=False), report(0, nothing_of=unfound))
+    assert 0 == erase_with(reach, "--image", page, "--yes", "--json")
+    assert [] == json.loads(capsys.readouterr().out)["nothing_of"]
 
 
 def test_an_erase_that_gets_nowhere_ends(page, capsys):

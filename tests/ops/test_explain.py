@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import io
 import json
+import os
+import threading
 
 import pytest
-from botocore.exceptions import ProfileNotFound
+from botocore.exceptions import ClientError, NoCredentialsError, ProfileNotFound
 from PIL import Image, ImageDraw
 
 from fakes import event_of, extraction_event, image_block, ocr_event
@@ -289,6 +292,24 @@ class TestDeployed:
         with pytest.raises(DeployedError, match="login has expired"):
             look_up(ocr_event(), settings | {"HOOKCACHE_SECRET_ARN": arn}, "", rig.clients, rig.clock)
 
+    def test_a_login_that_is_missing_is_no_verdict_on_the_function(self, rig):
+        """Neither `table_down` nor `backend_unknown`: the deployed function may be as well as ever."""
+        event = ocr_event(rig.image(b"page"))
+        rig.clients.backend.describe_error = NoCredentialsError()
+        with pytest.raises(DeployedError, match=r"backend cannot be looked up: .*AWS_PROFILE"):
+            look_up(event, rig.settings, "", rig.clients, rig.clock)
+        rig.dynamodb.misbehave(NoCredentialsError())
+        for identity in ("auto", "pinned"):
+            with pytest.raises(DeployedError, match=r"NoCredentialsError\); set AWS_PROFILE"):
+                look_up(event, rig.settings | {"HOOKCACHE_IDENTITY": identity}, "", rig.clients, rig.clock)
+
+    def test_a_backend_that_is_not_there_is_one(self, rig):
+        """The function cannot look it up either."""
+        refusal = {"Error": {"Code": "ResourceNotFoundException", "Message": "Function not found"}}
+        rig.clients.backend.describe_error = ClientError(refusal, "GetFunctionConfiguration")
+        verdict = look_up(ocr_event(rig.image(b"page")), rig.settings, "", rig.clients, rig.clock)
+        assert (verdict.outcome, verdict.reason) == ("bypass", "backend_unknown")
+
     @pytest.mark.parametrize("missing", ["HOOKCACHE_TABLE", "HOOKCACHE_BACKEND"])
     def test_without_what_it_needs_it_says_what_to_give(self, rig, missing):
         """Bad input: one line with the remedy."""
@@ -392,6 +413,30 @@ class TestCommand:
 
         assert 2 == status
         assert remedy in line
+
+    def test_a_pipe_is_read_once(self, rig, tmp_path, capsys):
+        """`<(zcat log.gz)` was said to hold no receipts, for the look at it had taken them; an event in one is had whole."""
+        for text in ("a page", "another"):
+            rig.call(event_of("OCR", [text]))
+        other = tmp_path / "other.json"
+        other.write_text(json.dumps(event_of("OCR", ["other"])))
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        for text, arguments, status in (
+            (rig.stdout.text, [], 2),
+            (json.dumps(event_of("OCR", ["one"])), [str(other)], 0),
+        ):
+            writer = threading.Thread(target=pipe.write_text, args=(text,), daemon=True)
+            writer.start()
+            assert status == main(["explain", str(pipe), *arguments])
+            writer.join()
+        assert "give it through standard input" in capsys.readouterr().err
+
+    def test_payloads_that_hold_nothing_of_the_log_are_told(self, tmp_path, capsys):
+        """Packed, or of another log: silence would pass for the texts having nothing to show."""
+        (tmp_path / "beside").write_bytes(gzip.compress(b"{}"))
+        assert {} == payloads([str(tmp_path / "beside")], ["1"])
+        assert "no event of these requests in" in capsys.readouterr().err
 
     def test_a_log_without_receipts_is_status_1(self, tmp_path, capsys):
         """Nothing to explain is a finding, and the remedy is named."""

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hookcache_ops.ledger.period import SourceError
-from hookcache_ops.output import whole_file
+from hookcache_ops.local.log import FunctionLog
+from hookcache_ops.output import living_line, terminal_width, whole_file
 
 
 def test_an_earlier_file_stays_until_the_new_one_is_whole(tmp_path):
@@ -34,7 +35,7 @@ def test_what_is_cut_short_leaves_nothing_behind(tmp_path, trouble):
 
 def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path):
     with (
-        pytest.raises(SourceError, match=r"page.html: No space.*; choose a folder"),
+        pytest.raises(SourceError, match=r"page.html: No space.*; make room there"),
         whole_file(tmp_path / "page.html"),
     ):
         raise OSError(28, "No space left on device")
@@ -93,3 +94,36 @@ def test_half_a_character_is_written_as_json_escapes_it(tmp_path):
     with whole_file(tmp_path / "page") as file:
         file.write('"cut \ud83d"')
     assert json.loads((tmp_path / "page").read_text(encoding="utf-8")) == "cut \ud83d"
+
+
+@pytest.mark.parametrize(("told", "width"), [((60, 24), 60), ((0, 0), 80), ((9, 24), 40)])
+def test_a_terminal_has_a_width_whatever_it_says_of_itself(monkeypatch, told, width):
+    """One without a size, as under `docker exec -t`, says 0, at which nothing would be printed at all."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("os.get_terminal_size", lambda *_: os.terminal_size(told))
+    assert terminal_width() == width
+
+
+def test_a_file_or_a_pipe_has_no_width(monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False)
+    assert terminal_width() is None
+
+
+def test_the_living_line_does_not_wrap(monkeypatch, capsys):
+    """What wraps onto another line is not taken away with the first."""
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    living_line("x" * 100)
+    living_line()
+    assert capsys.readouterr().err == f"\r\033[K{'x' * 59}\r\033[K"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_function_of_the_local_aws_goes_on_without_room_for_its_log():
+    """Each line of it was a traceback before the command's own word."""
+    log = FunctionLog(Path("/dev/full"))
+    for line in ("one", "two"):
+        log.write(line)
+    log.close()
+    assert ("one", "two") == log.lines()

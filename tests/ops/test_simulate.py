@@ -20,6 +20,7 @@ from fakes import event_of, image_block, ocr_event
 from figures import record
 from hookcache_ops import cli
 from hookcache_ops.receipts import Reading, read_receipts
+from hookcache_ops.simulate import render
 from hookcache_ops.simulate.environments import Environments
 from hookcache_ops.simulate.progress import ReplayProgress
 from hookcache_ops.simulate.sampling import SPAN, Sample, error_95
@@ -571,6 +572,44 @@ def test_replays_show_how_far_they_are(monkeypatch, terminal, seconds, told):
 
     assert told == re.findall(r"░ +(\d+%)", shown)
     assert screen.getvalue().endswith("\r\033[K") == terminal
+
+
+def test_an_interrupted_replay_takes_its_line_away(tmp_path, capsys, monkeypatch):
+    """`Interrupted.` stood behind half a bar."""
+    taken = []
+    monkeypatch.setattr(ReplayProgress, "close", lambda _: taken.append(True))
+    monkeypatch.setattr("hookcache_ops.simulate.curve", _interrupted)
+
+    assert 1 == cli.main(["simulate", str(write_log(list(LOGS["memory"](200)), tmp_path / "log"))])
+    assert [True] == taken
+    assert "Interrupted.\n" == capsys.readouterr().err
+
+
+def _interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("width", "missing"),
+    [
+        (118, []),
+        (80, ["collapsed", "table", "memory", "mean", "p50"]),
+        (60, ["collapsed", "table", "memory", "mean", "p50", "p99", "net savings"]),
+        (40, [name for name in render.COLUMNS if name not in {"hit ratio", "gain"}]),
+    ],
+)
+def test_a_narrow_terminal_gets_fewer_columns_and_no_broken_line(tmp_path, capsys, monkeypatch, width, missing):
+    """As in the report: what counts least is left out, the rest stands whole; hit ratio and gain stand always."""
+    monkeypatch.setattr("hookcache_ops.simulate.terminal_width", lambda: width)
+    assert 0 == cli.main(["simulate", str(write_log(list(LOGS["freshness"](400)), tmp_path / "log"))])
+    lines = capsys.readouterr().out.splitlines()
+    heads = next(line for line in lines if line.startswith("scenario"))
+
+    assert max(map(len, lines)) <= width
+    assert "…" not in "".join(lines)
+    assert [title for title in render.COLUMNS if f" {title}" not in heads] == [
+        title for title in render.COLUMNS if title in missing
+    ]
 
 
 def _write_many(path: Path, count: int) -> None:

@@ -375,6 +375,7 @@ def test_bad_input_is_one_line_and_status_2(arguments, remedy, monkeypatch, caps
         (["warm", "{here}", "--function", "X"], "put each beside its"),
         (["export", "-o", "{here}", "--function", "X"], "name the file in it"),
         (["export", "-o", "{here}/no/x", "--function", "X"], "choose a folder that exists"),
+        (["export", "-o", "/dev/null", "--function", "X"], "a device or a pipe"),
         (["import", "{here}/missing", "--from-function", "X", "--function", "Y"], "give the file of an export"),
         (["import", "{here}/cut", "--from-function", "X", "--function", "Y"], "is no finished export"),
     ],
@@ -480,6 +481,7 @@ def settings_variables(rig):
         ("AccessDeniedException", "you need dynamodb:Scan"),
         ("ExpiredTokenException", "or log in"),
         ("ThrottlingException", "wait a moment"),
+        ("ResourceNotFoundException", "whether it is still there"),
     ],
 )
 def test_a_refused_scan_names_its_own_remedy(code, remedy, old, tmp_path, capsys, monkeypatch):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import threading
+from decimal import Decimal
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -498,8 +499,28 @@ class TestCommand:
 
         assert main(["warm", pairs(3), "--rate", "1e6"]) == 0
         captured = capsys.readouterr()
-        assert "3 of those kept have no price" in captured.err
+        assert "3 answers kept without a price" in captured.err
         assert captured.err.count("\n") == 1
+
+    def test_json_has_every_figure_that_the_text_has(self, pairs, capsys, monkeypatch):
+        """A script must see that what was kept will never say what it saves."""
+
+        class Unpricing(Bypassing):
+            def fill(self, pair, warmed):
+                warmed.kept += 1
+                warmed.unpriced += 1
+                warmed.cost += Decimal("0.00001")
+                return super().fill(pair, warmed)
+
+        monkeypatch.setattr(warm, "Warmer", lambda *_, **__: Unpricing([""] * 3))
+
+        assert main(["warm", pairs(1), "--rate", "1e6", "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["unpriced"], told["cost"]) == (1, 0.00001)
+        assert main(["warm", pairs(1), "--rate", "1e6"]) == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith("1 pair: 1 kept")
+        assert "$0.000010 at" in shown  # and not 0.0000
 
     def test_a_spell_of_it_is_passed_over(self, pairs, capsys, monkeypatch):
         """P18: nine in a row, one that is kept, nine again; and other bypasses without end."""

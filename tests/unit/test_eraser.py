@@ -732,6 +732,20 @@ def test_an_erase_reaches_what_was_kept_under_the_secret_before(rotating, operat
     assert [] == live(rotating)
 
 
+def test_what_nothing_is_kept_of_is_named(rotating, operator):
+    """P46: of two pages one may be another file than the host sent; kept under the secret before is kept as well."""
+    for page in (PAGE, b"page 2"):
+        rotating.call(ocr_event(rotating.image(page)))
+    rotating.secrets.rotate("the second secret, long enough")
+    rotating.call(ocr_event(rotating.image(PAGE)), rotating.cold_start())
+    looked = erase(operator, PAGE, b"page 2", b"another", dry_run=True)
+    report = erase(operator, PAGE, b"page 2", b"another", key_ids=["0" * 16])
+
+    assert [sha256(b"another")] == looked["nothing_of"]
+    assert [sha256(b"another"), "0" * 16] == report["nothing_of"]
+    assert [sha256(PAGE)] == erase(operator, PAGE)["nothing_of"]
+
+
 def test_orders_reach_environments_that_still_run_with_the_secret_before(rotating, operator):
     """T14, P44: an invalidation after a rotation holds under both key ids."""
     event = ocr_event(rotating.image(PAGE))

@@ -26,6 +26,7 @@ from hookcache_ops.explain.losses import Losses
 from hookcache_ops.explain.nearest import nearest
 from hookcache_ops.explain.traced import Trace, differences
 from hookcache_ops.ledger.period import parse_period
+from hookcache_ops.output import terminal_width
 from hookcache_ops.receipts import Receipt, SourceError, default_sources
 from hookcache_ops.report import add_source_arguments, progress_to_terminal
 
@@ -204,7 +205,7 @@ def _log(args: argparse.Namespace, sources: Sequence[str]) -> int:
     if args.json:
         print(json.dumps(screen.as_json(losses, found, needed), indent=2))
         return 0
-    width = min(120, os.get_terminal_size().columns) if sys.stdout.isatty() else 100
+    width = min(120, terminal_width() or 100)
     sys.stdout.write(screen.as_text(losses, found, needed, sources, _from_payloads(args, found), width))
     return 0
 

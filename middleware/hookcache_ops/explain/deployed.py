@@ -26,6 +26,7 @@ from hookcache.request import metered_context
 from hookcache.settings import Settings
 from hookcache.spending import Spending
 from hookcache.value import replace
+from hookcache_ops.ledger.period import cure, told_by
 from hookcache_ops.reach import patient_assembly
 
 
@@ -79,12 +80,12 @@ def look_up(
     except ConfigurationError as error:
         raise DeployedError(str(error)) from None
     except HookCacheError as error:
-        raise DeployedError(f"the cache cannot be asked ({error}); check the region and your rights") from None
+        remedy = cure(str(error), "check the region and your rights on its table")
+        raise DeployedError(f"the cache cannot be asked ({error}); {remedy}") from None
     except (ClientError, BotoCoreError) as error:
-        code = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
-        raise DeployedError(
-            f"AWS cannot be asked ({code or type(error).__name__}); check AWS_PROFILE and rights"
-        ) from None
+        told = told_by(error)
+        remedy = cure(told, "you need lambda:GetFunctionConfiguration on it")
+        raise DeployedError(f"the backend cannot be looked up: {told}; {remedy}") from None
 
 
 def _verdict(event: Mapping[str, Any], assembly: Assembly, settings: Settings) -> Verdict:
@@ -98,11 +99,16 @@ def _verdict(event: Mapping[str, Any], assembly: Assembly, settings: Settings) -
     wanted = settings.rules(step)
     # Read only: a look from outside must not write who the backend is, nor obey a mode that serves nothing.
     rules = replace(wanted, mode=Mode.READ_ONLY, trace=True)
-    ordered = cache.control.now(share=False).orders.mode(step)
-    # Where the settings say `off`, no order is read (P50).
-    mode = wanted.mode.value if wanted.mode is Mode.OFF or ordered is None else ordered
+    if wanted.mode is Mode.OFF:  # no order is read (P50)
+        return Verdict("bypass", "mode_off", step, wanted.mode.value)
+    # The hook's own code goes on without a table or a backend; here it would pass the caller's login off as the function's.
+    cache.control.sealed_orders()
+    standing = cache.control.now(share=False)
+    mode = standing.orders.mode(step) or wanted.mode.value
     if mode == Mode.OFF.value:
         return Verdict("bypass", "mode_off", step, mode)
+    if standing.identity is None:
+        _look_up_backend(assembly)
     receipt = Receipt(step, "", "")
     try:
         lookup = cache.prepare(event, None, rules, receipt)
@@ -126,6 +132,15 @@ def _verdict(event: Mapping[str, Any], assembly: Assembly, settings: Settings) -
         memory_seconds=settings.memory_seconds,
         **told,
     )
+
+
+def _look_up_backend(assembly: Assembly) -> None:
+    """Raises what keeps the caller from it; what would keep anybody from it is left to the verdict."""
+    try:
+        assembly.clients.lambda_control().get_function_configuration(FunctionName=assembly.settings.backend)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+            raise
 
 
 def _others(assembly: Assembly, settings: Settings, form_sha256: bytes, key: bytes) -> int | None:

@@ -38,7 +38,8 @@ def given(name: str) -> Given:
     if path.is_dir() or path.stat().st_size > WHOLE_BYTES:
         return Given(name, "log", {})
     try:
-        text = path.read_bytes().decode("utf-8-sig", "replace")  # editors of Windows begin a file with a mark
+        with path.open("rb") as file:
+            text = file.read(WHOLE_BYTES).decode("utf-8-sig", "replace")  # editors of Windows begin a file with a mark
     except OSError as error:
         raise InputError(f"{name}: {error.strerror or error}; give a file that can be read") from None
     event = _event(text)
@@ -47,7 +48,11 @@ def given(name: str) -> Given:
     records = [record for line in text.splitlines() for record in records_in(line) if "outcome" in record]
     if not records:
         records = [record for record in records_in(text) if "outcome" in record]
-    return Given(name, "receipt", records[0]) if len(records) == 1 else Given(name, "log", {})
+    if len(records) == 1:
+        return Given(name, "receipt", records[0])
+    if text and not path.is_file():  # what the look took would be missing from the log
+        raise InputError(f"{name}: a log in a pipe; give it through standard input, or as a file")
+    return Given(name, "log", {})
 
 
 def _event(text: str) -> Mapping[str, Any] | None:
@@ -74,6 +79,11 @@ def payloads(sources: Sequence[str], wanted: Iterable[str]) -> dict[str, Mapping
                         found[pair[0]] = pair[1]
         except OSError as error:
             raise InputError(f"--payloads {source}: {error.strerror or error}; give JSON lines of events") from None
+    if ids and sources and not found:
+        print(
+            f"hookcache explain: no event of these requests in {', '.join(sources)}; a line has request_id and event, unpacked",
+            file=sys.stderr,
+        )
     return found
 
 
@@ -121,7 +131,8 @@ class Images:
         try:
             body: bytes = self._client().get_object(Bucket=bucket, Key=key)["Body"].read()
         except Exception as trouble:  # whatever it is: the texts can still be compared
-            print(f"hookcache explain: images cannot be read from S3 ({type(trouble).__name__})", file=sys.stderr)
+            told = type(trouble).__name__
+            print(f"hookcache explain: images cannot be read from S3 ({told}); give --images DIR", file=sys.stderr)
             self._down = True
             return None
         return body

@@ -30,12 +30,13 @@ _CURES = (
                 "UnrecognizedClient",
                 "InvalidClientTokenId",
                 "security token",
-                "specify a region",
+                *("specify a region", "NoRegion"),
             ),
             *("SSO", "from sso", "TokenRetrieval", "config profile", "ProfileNotFound"),
         ),
         "set AWS_PROFILE and AWS_REGION, or log in",
     ),
+    (("ResourceNotFound", "NoSuchBucket"), "check the name and AWS_REGION, and whether it is still there"),
     (("Throttl", "TooManyRequests", "LimitExceeded", "Rate exceeded"), "wait a moment and try again"),
     (
         (

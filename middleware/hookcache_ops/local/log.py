@@ -29,10 +29,14 @@ class FunctionLog:
         self._lines.append(line)
         if self.path is None:
             return
-        if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("a", encoding="utf-8", newline="\n", buffering=1)
-        self._file.write(line + "\n")
+        try:
+            if self._file is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self.path.open("a", encoding="utf-8", newline="\n", buffering=1)
+            self._file.write(line + "\n")
+        except OSError:  # no room: the lines in memory serve, and the function's answer does not hang on its log
+            self.close()
+            self.path = None
 
     def lines(self) -> tuple[str, ...]:
         """All lines so far, oldest first."""
@@ -42,9 +46,10 @@ class FunctionLog:
                 return tuple(self._lines)
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):
+                file.close()
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hookcache.errors import ConfigurationError
 from hookcache.prices import Prices, PriceTable
 from hookcache_ops.ledger.period import parse_period
-from hookcache_ops.output import whole_file
+from hookcache_ops.output import terminal_width, whole_file
 from hookcache_ops.receipts import SourceError, default_sources
 from hookcache_ops.report import add_source_arguments, progress_to_terminal
 from hookcache_ops.simulate import page, render
@@ -112,11 +112,11 @@ def run(args: argparse.Namespace) -> int:
         if args.output:
             with whole_file(Path(args.output)) as file:
                 file.write(page.build(*shown))
-        print(json.dumps(render.to_json(*shown), indent=2) if args.json else render.text(*shown), end="")
         if args.json:
-            print()
-        elif args.output:
-            print(f"Page: {args.output}")
+            print(json.dumps(render.to_json(*shown), indent=2))
+        else:
+            print(render.text(*shown, terminal_width()), end="")
+            print(f"Page: {args.output}\n" if args.output else "", end="")
     except SourceError as error:
         print(f"hookcache simulate: {error}", file=sys.stderr)
         return 2
@@ -187,9 +187,11 @@ def _scenarios(base: Deployed, log: Log, args: argparse.Namespace, wished: list[
 def _replay(base: Deployed, scenarios: list[Scenario], log: Log, args: argparse.Namespace) -> tuple[Verdict, list[Any]]:
     sizes = sorted({*usual_sizes(base.scenario, log), *(args.memory_bytes or ())})
     progress = ReplayProgress(len(log.in_time) * (1 + len(scenarios) + len(sizes)))
-    verdict = compare(base, scenarios, log, progress.on)
-    points = curve(base, log, sizes, lambda done: progress.on("memory curve", done))
-    progress.close()
+    try:
+        verdict = compare(base, scenarios, log, progress.on)
+        points = curve(base, log, sizes, lambda done: progress.on("memory curve", done))
+    finally:
+        progress.close()
     return verdict, points
 
 

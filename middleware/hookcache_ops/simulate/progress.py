@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+from hookcache_ops.output import living_line
+
 WIDTH = 24
 
 
@@ -33,13 +35,11 @@ class ReplayProgress:
         bar = "█" * round(WIDTH * share) + "░" * (WIDTH - round(WIDTH * share))
         text = f"hookcache simulate: {bar} {share:4.0%}, {left:,.0f} s left, {name}"
         self._drawn = True
-        print(
-            f"\r\033[K{text}" if self._terminal else text,
-            end="" if self._terminal else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
+        if self._terminal:
+            living_line(text)
+        else:
+            print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        if self._drawn and self._terminal:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        if self._drawn:
+            living_line()

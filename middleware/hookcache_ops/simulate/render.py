@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from hookcache.outcome import Outcome
@@ -26,6 +27,10 @@ SCHEMA = 1
 AGREES = 0.02
 _TIERS = (("memory", Outcome.HIT_MEMORY), ("table", Outcome.HIT_TABLE), ("collapsed", Outcome.COLLAPSED))
 COLUMNS = ("hit ratio", *(name for name, _ in _TIERS), "backend calls", "net savings", "gain", "mean", "p50", "p99")
+SPARED = ("collapsed", "table", "memory", "mean", "p50", "p99", "net savings", "backend calls")
+"""What a terminal too narrow for all columns does without, first ones first; the page and JSON have all."""
+BESIDE_BARS = 55
+"""Columns that the curve needs beside its bars."""
 
 
 def to_json(verdict: Verdict, log: Log, points: Sequence[Point], base: Deployed) -> dict[str, Any]:
@@ -248,37 +253,45 @@ def _about_sample(log: Log, base: Deployed) -> str:
     )
 
 
-def text(verdict: Verdict, log: Log, points: Sequence[Point], base: Deployed) -> str:
-    """For a terminal; plain characters where the output is no terminal."""
+def text(verdict: Verdict, log: Log, points: Sequence[Point], base: Deployed, width: int | None = None) -> str:
+    """Plain characters, for a terminal of this width; without one, as for a file, nothing is broken over lines."""
     out = io.StringIO()
-    console = Console(file=out, width=150, highlight=False, emoji=False, markup=False)
-    console.print(headline(verdict) + "\n", soft_wrap=True)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("scenario", overflow="fold")
-    for title in COLUMNS:
-        table.add_column(title, justify="right", no_wrap=True)
-    for name, cells in rows(verdict, log):
-        table.add_row(name, *cells)
-    console.print(table)
+    console = Console(file=out, width=width or 1_000, highlight=False, emoji=False, markup=False)
+    console.print(headline(verdict) + "\n")
+    console.print(_scenarios(rows(verdict, log), console))
     if points:
         console.print("\nMemory tier: the share of look-ups that it does not answer, by size of each environment's")
-        console.print(_curve_table(points, verdict.deployed.scenario.settings.memory_bytes))
-    console.print("\n" + "\n".join(notes(verdict, log, base)), soft_wrap=True)
+        console.print(_curve_table(points, verdict.deployed.scenario.settings.memory_bytes, console.width))
+    console.print("\n" + "\n".join(notes(verdict, log, base)))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
-def _curve_table(points: Sequence[Point], deployed: int) -> Table:
+def _scenarios(lines: Sequence[tuple[str, list[str]]], console: Console) -> Table:
+    """With as many columns as fit."""
+    unbounded = console.options.update(max_width=1_000)
+    for number in range(len(SPARED) + 1):
+        table = Table(box=None, pad_edge=False)
+        table.add_column("scenario", overflow="fold")
+        kept = [at for at, title in enumerate(COLUMNS) if title not in SPARED[:number]]
+        for at in kept:
+            table.add_column(COLUMNS[at], justify="right", no_wrap=True)
+        for name, cells in lines:
+            table.add_row(name, *(cells[at] for at in kept))
+        if Measurement.get(console, unbounded, table).maximum <= console.width:
+            break
+    return table
+
+
+def _curve_table(points: Sequence[Point], deployed: int, width: int) -> Table:
+    bars = min(40, width - BESIDE_BARS)
     table = Table(box=None, pad_edge=False)
-    for title in ("size", "miss ratio", "if none expired", ""):
+    for title in ("size", "miss ratio", *(("if none expired",) if bars > 0 else ()), ""):
         table.add_column(title, justify="left" if not title else "right", no_wrap=True)
     for point in points:
-        bar = "█" * round(40 * point.miss_ratio.value)
-        table.add_row(
-            mebibytes(point.size_bytes),
-            _ratio(point.miss_ratio),
-            percent(point.unexpiring),
-            bar + (" deployed" if point.size_bytes == deployed else ""),
-        )
+        bar = "█" * round(bars * point.miss_ratio.value)
+        unexpiring = (percent(point.unexpiring),) if bars > 0 else ()
+        mark = "deployed" if point.size_bytes == deployed else ""
+        table.add_row(mebibytes(point.size_bytes), _ratio(point.miss_ratio), *unexpiring, f"{bar} {mark}".strip())
     return table
 
 
