@@ -83,23 +83,22 @@ def is_unread(kind: str, place: str) -> bool:
 def test_an_odd_event_is_refused_under_a_name_of_ours(backend, place):
     """A TypeError would be asked for eight times, whatever `negative_errors` lists; here nothing is asked even once."""
     kind, function, client, errors = backend
-    if is_unread(kind, place):
-        pytest.skip("not read here")
+    refusals = (errors.BadRequestError, errors.NoImageError)
     for value in (value for value in ODD if (place, repr(value)) not in SOUND):
         client.asked.clear()
-        with pytest.raises((errors.BadRequestError, errors.NoImageError)):
+        with pytest.raises(errors.BackendError) as end:  # of what is read, before anything is asked: the reply is empty
             function(altered(PLACES[place], value), Left())
-        assert client.asked == []
+        assert isinstance(end.value, refusals) != is_unread(kind, place)
+        assert client.asked == [] or is_unread(kind, place)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 10**400, "0.5", True], ids=str)
 def test_what_is_no_number_is_not_sent(backend, number):
     """JSON has no NaN, and the SDK fails at an integer that no float reaches."""
     kind, function, _client, errors = backend
-    if kind in IMAGES_ALONE:
-        pytest.skip("sends no numbers")
-    with pytest.raises(errors.BadRequestError, match="temperature is no number"):
+    with pytest.raises(errors.BackendError) as end:
         function(event(temperature=number), Left())
+    assert ("temperature is no number" in str(end.value)) != (kind in IMAGES_ALONE)
 
 
 def test_a_block_of_two_kinds_loses_neither(backend):

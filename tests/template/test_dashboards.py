@@ -175,7 +175,7 @@ def test_every_metric_is_on_the_dashboard():
 def test_a_loss_that_is_only_a_missing_price_is_told_beside_the_tiles():
     """P55: CloudWatch knows 0, and not that there is no price; without any the tile of net savings is below 0."""
     told = next(widget for widget in BODY["widgets"] if widget["type"] == "text")["properties"]["markdown"]
-    assert "where no prices are set, *Net savings* is the own cost alone" in told
+    assert "where all are, *Net savings* is the own cost alone" in told
 
 
 def test_every_step_of_the_host_has_a_hit_ratio():
