@@ -147,7 +147,7 @@ def test_a_request_that_names_its_page_is_erased_by_its_event(tmp_path, capsys):
 def test_nothing_found_is_said_and_is_no_failure(operator, page, capsys):
     """An erasure that was done before, or of a page that was never cached, is done."""
     assert 0 == erase_with(reach_to(operator), "--image", page, "--yes")
-    assert "Nothing is kept of it" in capsys.readouterr().out
+    assert f"Nothing is kept of {page}. (" in capsys.readouterr().out
     assert 0 == erase_with(reach_to(operator), "--image", page, "--yes", "--json")
     assert 0 == json.loads(capsys.readouterr().out)["keys"]
 
