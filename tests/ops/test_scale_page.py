@@ -149,7 +149,7 @@ def test_the_readme_tells_what_it_costs_at_the_defaults():
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     told = re.search(
         r"costs about (\S+) USD a month, .*; besides, a million hits cost (\S+) USD, and a million misses (\S+) where the "
-        rf"backend takes {BACKEND_SECONDS} s. At {PAGE_PRICE} a page it pays from (\S+ %) of hits on at 10,000 pages a month, from (\S+ %) at a million",
+        rf"backend takes {BACKEND_SECONDS} s. At {PAGE_PRICE} USD a page it pays from (\S+ %) of hits on at 10,000 pages a month, from (\S+ %) at a million",
         text,
     )
     costs = (FIXED, 1e6 * (HIT + LOG), 1e6 * (DEFAULT_MISS + LOG))
