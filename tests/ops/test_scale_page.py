@@ -148,11 +148,11 @@ def test_the_readme_tells_what_it_costs_at_the_defaults():
     """P56: its first screen."""
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     told = re.search(
-        r"costs about (\S+) USD a month, .*; besides, a million hits cost (\S+) USD, and a million misses (\S+) where the "
+        r"costs about (\S+) USD a month, (\S+) more for each further step .*; besides, a million hits cost (\S+) USD, and a million misses (\S+) where the "
         rf"backend takes {BACKEND_SECONDS} s. At {PAGE_PRICE} USD a page it pays from (\S+ %) of hits on at 10,000 pages a month, from (\S+ %) at a million",
         text,
     )
-    costs = (FIXED, 1e6 * (HIT + LOG), 1e6 * (DEFAULT_MISS + LOG))
+    costs = (FIXED, FURTHER * METRIC, 1e6 * (HIT + LOG), 1e6 * (DEFAULT_MISS + LOG))
 
     assert told
     expected = (*costs, break_even(DEFAULT_MISS, 1e4), break_even(DEFAULT_MISS, 1e6))
