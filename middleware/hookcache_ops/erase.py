@@ -175,7 +175,7 @@ def _asked(
 
 def _parts(command: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The command in such parts that one call can look for all that each names."""
-    named = [(kind, name) for kind in ("images", "forms", "key_ids") for name in command[kind]]
+    named = list(dict.fromkeys((kind, name) for kind in ("images", "forms", "key_ids") for name in command[kind]))
     parts = []
     for start in range(0, len(named), PART):
         some = named[start : start + PART]

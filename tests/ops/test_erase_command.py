@@ -188,6 +188,15 @@ def test_the_page_of_which_nothing_is_kept_is_named(rig, operator, page, tmp_pat
     assert f"Nothing is kept of {other}, {'0' * 16}.\n" in capsys.readouterr().out
 
 
+def test_what_is_named_twice_is_not_told_as_never_kept(rig, operator, page, capsys):
+    """A second part of the list finds nothing of what the first has erased."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    unknown = [f"{number:016x}" for number in range(erase.PART)]
+    named = [word for each in (rig.last["key_id"], *unknown, rig.last["key_id"]) for word in ("--key-id", each)]
+    assert 0 == erase_with(reach_to(operator), *named, "--yes", "--json")
+    assert unknown == json.loads(capsys.readouterr().out)["nothing_of"]
+
+
 def test_what_an_earlier_round_erased_is_not_told_as_never_kept(page, capsys):
     """The second round finds nothing of it; an erase function of an older release does not say what it did not find."""
     unfound = [hashlib.sha256(PAGE).hexdigest()]
