@@ -11,7 +11,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -175,7 +175,7 @@ def _asked(
 
 def _parts(command: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The command in such parts that one call can look for all that each names."""
-    named = [(kind, name) for kind in ("images", "forms", "key_ids") for name in command[kind]]
+    named = list(dict.fromkeys((kind, name) for kind in ("images", "forms", "key_ids") for name in command[kind]))
     parts = []
     for start in range(0, len(named), PART):
         some = named[start : start + PART]
@@ -234,7 +234,8 @@ def _confirmed(report: Mapping[str, Any], reach: Reach) -> bool:
 
 def _text(report: Mapping[str, Any]) -> str:
     if not report["keys"]:
-        return "Nothing is kept of it. (A page counts by its bytes: give the file that the host sent.)"
+        missed = _names(report["nothing_of"]) or "it"
+        return f"Nothing is kept of {missed}. (A page counts by its bytes: give the file that the host sent.)"
     dry_run = report["dry_run"]
     parts = [
         counted(report["keys"], "key"),
@@ -254,10 +255,14 @@ def _text(report: Mapping[str, Any]) -> str:
         lines.append(f"... and {report['keys'] - SHOWN:,} more (--json lists up to {LISTED:,})")
     if report["failed"]:
         lines.append(f"{report['failed']:,} failed: run the same command again.")
-    if missed := report["nothing_of"]:
-        more = f" and {len(missed) - SHOWN:,} more (--json lists them)" if len(missed) > SHOWN else ""
-        lines.append(f"Nothing is kept of {', '.join(missed[:SHOWN])}{more}.")
+    if missed := _names(report["nothing_of"]):
+        lines.append(f"Nothing is kept of {missed}.")
     return "\n".join(lines)
+
+
+def _names(missed: Sequence[str]) -> str:
+    more = f" and {len(missed) - SHOWN:,} more (--json lists them)" if len(missed) > SHOWN else ""
+    return f"{', '.join(missed[:SHOWN])}{more}"
 
 
 def _row(removed: Mapping[str, Any], *, dry_run: bool) -> str:

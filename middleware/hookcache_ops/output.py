@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TextIO
 
 from hookcache_ops.ledger.period import SourceError
 
@@ -67,14 +66,23 @@ def living_line(text: str = "") -> None:
     It is cut to the terminal: a line that wraps would stay there in part.
     """
     if sys.stderr.isatty():
-        print(f"\r\033[K{text[: max(40, shutil.get_terminal_size().columns) - 1]}", end="", file=sys.stderr, flush=True)
+        print(f"\r\033[K{text[: _columns(sys.stderr) - 1]}", end="", file=sys.stderr, flush=True)
 
 
 def terminal_width() -> int | None:
     """Columns of the terminal that is printed to (one that does not know says 0, and has 80); None where it is a file or a pipe."""
     if not sys.stdout.isatty():
         return None
-    return max(40, shutil.get_terminal_size().columns)
+    return _columns(sys.stdout)
+
+
+def _columns(stream: TextIO) -> int:
+    """What the shell says in COLUMNS, else of the terminal behind this stream: the other stream may well be a file."""
+    told = os.environ.get("COLUMNS", "")
+    columns = int(told) if told.isdecimal() else 0
+    with suppress(OSError, ValueError):  # no terminal; no file at all
+        columns = columns or os.get_terminal_size(stream.fileno()).columns
+    return max(40, columns or 80)
 
 
 def counted(number: int, one: str, many: str = "") -> str:

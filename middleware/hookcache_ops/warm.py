@@ -105,7 +105,7 @@ class Warmed:
             "refused": dict(self.refused),
             "bypassed": dict(self.bypassed),
             "write_units": round(self.write_units, 1),
-            "cost": float(round(self.cost, 6)),
+            "cost": float(round(self.cost, 12)),
         }
 
 

@@ -147,7 +147,7 @@ def test_a_request_that_names_its_page_is_erased_by_its_event(tmp_path, capsys):
 def test_nothing_found_is_said_and_is_no_failure(operator, page, capsys):
     """An erasure that was done before, or of a page that was never cached, is done."""
     assert 0 == erase_with(reach_to(operator), "--image", page, "--yes")
-    assert "Nothing is kept of it" in capsys.readouterr().out
+    assert f"Nothing is kept of {page}. (" in capsys.readouterr().out
     assert 0 == erase_with(reach_to(operator), "--image", page, "--yes", "--json")
     assert 0 == json.loads(capsys.readouterr().out)["keys"]
 
@@ -186,6 +186,15 @@ def test_the_page_of_which_nothing_is_kept_is_named(rig, operator, page, tmp_pat
 
     assert [str(other), "0" * 16] == told["nothing_of"]
     assert f"Nothing is kept of {other}, {'0' * 16}.\n" in capsys.readouterr().out
+
+
+def test_what_is_named_twice_is_not_told_as_never_kept(rig, operator, page, capsys):
+    """A second part of the list finds nothing of what the first has erased."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    unknown = [f"{number:016x}" for number in range(erase.PART)]
+    named = [word for each in (rig.last["key_id"], *unknown, rig.last["key_id"]) for word in ("--key-id", each)]
+    assert 0 == erase_with(reach_to(operator), *named, "--yes", "--json")
+    assert unknown == json.loads(capsys.readouterr().out)["nothing_of"]
 
 
 def test_what_an_earlier_round_erased_is_not_told_as_never_kept(page, capsys):

@@ -20,7 +20,7 @@ from hookcache.request import parse
 from hookcache_ops.cli import main
 from hookcache_ops.explain.deployed import DeployedError, look_up
 from hookcache_ops.explain.events import compare
-from hookcache_ops.explain.inputs import payloads
+from hookcache_ops.explain.inputs import InputError, given, payloads
 from hookcache_ops.explain.recent import Distinct, Recent, Sample
 from hookcache_ops.explain.texts import difference_of
 from hookcache_ops.explain.told import changes_told, verdict_told
@@ -431,6 +431,16 @@ class TestCommand:
             assert status == main(["explain", str(pipe), *arguments])
             writer.join()
         assert "give it through standard input" in capsys.readouterr().err
+
+    def test_an_empty_pipe_is_not_opened_again(self, tmp_path):
+        """Whoever opens one that nobody writes to any more waits without end."""
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_text, args=("",), daemon=True)
+        writer.start()
+        with pytest.raises(InputError, match="a log in a pipe"):
+            given(str(pipe))
+        writer.join()
 
     def test_payloads_that_hold_nothing_of_the_log_are_told(self, tmp_path, capsys):
         """Packed, or of another log: silence would pass for the texts having nothing to show."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import termios
 import threading
 from pathlib import Path
 
@@ -117,6 +118,21 @@ def test_the_living_line_does_not_wrap(monkeypatch, capsys):
     living_line("x" * 100)
     living_line()
     assert capsys.readouterr().err == f"\r\033[K{'x' * 59}\r\033[K"
+
+
+def test_the_living_line_is_cut_to_its_own_terminal(monkeypatch):
+    """Where the output goes into a file, the width of that file's side was taken: 80, and the line wrapped at 60."""
+    main, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 60))
+    monkeypatch.delenv("COLUMNS", raising=False)
+    with os.fdopen(terminal, "w") as stream, Path(os.devnull).open("w") as file:
+        monkeypatch.setattr("sys.stderr", stream)
+        monkeypatch.setattr("sys.stdout", file)
+        living_line("x" * 100)
+        monkeypatch.undo()
+        shown = os.read(main, 1_000)
+    os.close(main)
+    assert shown == b"\r\033[K" + b"x" * 59
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

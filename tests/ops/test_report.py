@@ -457,7 +457,12 @@ def test_bad_input_is_one_line_with_the_remedy_and_status_2(arguments, told, log
 
 @pytest.mark.parametrize(
     ("width", "missing"),
-    [(118, []), (80, ["own cost", "hits"]), (60, ["own cost", "hits", "invocations", "with cache"])],
+    [
+        (118, []),
+        (80, ["own cost", "hits"]),
+        (60, ["own cost", "hits", "invocations", "with cache"]),
+        (40, ["own cost", "hits", "invocations", "with cache", "without cache"]),
+    ],
 )
 def test_a_narrow_terminal_gets_fewer_columns_and_no_broken_line(width, missing):
     """A table whose lines wrap cannot be read: what counts least is left out, and the rest stands whole."""
@@ -469,6 +474,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_no_broken_line(width, missing)
     assert "…" not in "".join(lines)
     assert [title for _, title in render.COLUMNS if f"  {title}" not in heads] == sorted(missing, key=heads_order)
     assert "net savings" in heads
+    assert "invocations)" in "\n".join(lines)  # words and amounts beside the labels stand whole as well
 
 
 def heads_order(title: str) -> int:

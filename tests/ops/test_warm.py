@@ -509,18 +509,18 @@ class TestCommand:
             def fill(self, pair, warmed):
                 warmed.kept += 1
                 warmed.unpriced += 1
-                warmed.cost += Decimal("0.00001")
+                warmed.cost += Decimal("6.25E-8")
                 return super().fill(pair, warmed)
 
         monkeypatch.setattr(warm, "Warmer", lambda *_, **__: Unpricing([""] * 3))
 
         assert main(["warm", pairs(1), "--rate", "1e6", "--json"]) == 0
         told = json.loads(capsys.readouterr().out)
-        assert (told["unpriced"], told["cost"]) == (1, 0.00001)
+        assert (told["unpriced"], told["cost"]) == (1, 6.25e-8)
         assert main(["warm", pairs(1), "--rate", "1e6"]) == 0
         shown = capsys.readouterr().out
         assert shown.startswith("1 pair: 1 kept")
-        assert "$0.000010 at" in shown  # and not 0.0000
+        assert "$0.000000062 at" in shown  # one look-up; and not 0.0000
 
     def test_a_spell_of_it_is_passed_over(self, pairs, capsys, monkeypatch):
         """P18: nine in a row, one that is kept, nine again; and other bypasses without end."""

@@ -185,17 +185,18 @@ def notes(report: Report) -> list[str]:
 def text(report: Report, width: int | None = None) -> str:
     """Plain characters, for a terminal of this width; without one, as for a file, nothing is broken over lines."""
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
 
     out = io.StringIO()
     console = Console(file=out, width=width or 1_000, highlight=False, emoji=False, markup=False)
     console.print(headline(report) + "\n")
     told = Table.grid(padding=(0, 2, 0, 0))
-    told.add_column(no_wrap=True)
+    told.add_column(max_width=None if console.width >= BESIDE_LABELS else 16, no_wrap=console.width >= BESIDE_LABELS)
     told.add_column(overflow="fold")
     for label, value in facts(report):
-        told.add_row(f"  {label}", value)
-    console.print(told)
+        told.add_row(label, value)
+    console.print(Padding(told, (0, 0, 0, 2)))
     if report.groups:
         console.print()
         console.print(_table(report, console))
@@ -207,6 +208,8 @@ def text(report: Report, width: int | None = None) -> str:
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
+BESIDE_LABELS = 55
+"""Narrower terminals break the labels, or an amount would stand in two lines."""
 WORDS = (("Why it missed, was bypassed or failed", "reasons"), ("Why answers were not kept", "refusals"))
 COLUMNS = (
     ("requests", "invocations"),
@@ -217,7 +220,7 @@ COLUMNS = (
     ("own_cost", "own cost"),
     ("net_savings", "net savings"),
 )
-SPARED = ("own_cost", "hits", "requests", "cost_with_cache")
+SPARED = ("own_cost", "hits", "requests", "cost_with_cache", "cost_without_cache")
 """What a terminal too narrow for all columns does without, first ones first; every format but text has all."""
 
 
