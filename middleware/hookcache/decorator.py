@@ -12,6 +12,7 @@ cached already, by a second decorator or by the layer over a decorated handler.
 from __future__ import annotations
 
 import functools
+import gc
 import os
 from collections.abc import Callable, Mapping
 from types import FunctionType, MethodType
@@ -123,6 +124,8 @@ def _refuse_twin(handler: Callable[[Any, Any], Any], shared: tuple[bytes, str, s
     Raises:
         ConfigurationError: another one has all of `shared`, is in use, and is not the same handler from an earlier import.
     """
+    if _is_twin(handler, _decorated.get(shared)):
+        gc.collect()  # an object that holds its handler, and is held by it, is not gone at once
     if _is_twin(handler, _decorated.get(shared)):
         raise ConfigurationError(
             "another handler is cached under the same name, and both would share answers; "

@@ -324,6 +324,26 @@ def test_two_handlers_of_one_name_that_cannot_share_answers_are_both_taken(conte
         hookcache.cached(environ=SETTINGS | {"HOOKCACHE_NAMESPACE": "default"}, name="tenants")(closure("one more"))
 
 
+class Application:
+    """As in many a project: the object holds its decorated handler, which holds the object."""
+
+    def __init__(self):
+        self.handler = hookcache.cached(environ=SETTINGS, name="application")(self.handle)
+
+    def handle(self, event, context):
+        return REPLY
+
+
+def test_an_object_that_nobody_has_any_more_is_in_nobodys_way():
+    """P18: a circle is not gone at once; tests that each make an object of their own failed by chance."""
+    Application()
+    kept = Application()
+    with pytest.raises(ConfigurationError, match="another handler"):
+        Application()
+
+    assert kept
+
+
 def test_a_method_of_one_object_may_be_decorated_twice(context, capsys):
     """P2: Python makes a bound method anew at each access, and it is the same handler."""
     reader = Instance()
