@@ -185,7 +185,7 @@ def wrapper(environ: Mapping[str, str], clients: Any = None, clock: Clock | None
 
 
 def in_process(
-    handler: Callable[[Any, Any], Any], identity: BackendIdentity, environ: Mapping[str, str]
+    handler: Callable[[Any, Any], Any], identity: BackendIdentity, settings: Settings, environ: Mapping[str, str]
 ) -> CachingHook:
     """A hook in front of a handler in this very process, whose code and configuration `identity` names."""
-    return Assembly(Settings.of(environ), environ).hook(CallableBackend(handler), identity)
+    return Assembly(settings, environ).hook(CallableBackend(handler), identity)

@@ -27,7 +27,7 @@ from hookcache.clients import Clients
 from hookcache.clock import Clock, Deadline, SystemClock
 from hookcache.control import BackendIdentity, Control
 from hookcache.erasable import ErasableItems
-from hookcache.eraser import SETTLE_SECONDS, Eraser, Removed
+from hookcache.eraser import SETTLE_SECONDS, Eraser, Found, Removed
 from hookcache.errors import HookCacheError
 from hookcache.key import Keyer, Secrets
 from hookcache.lease import SKEW_MS, LeaseBook
@@ -190,25 +190,26 @@ class Commands:
         if not (command.images or command.forms or command.key_ids):
             raise CommandRefused("nothing to erase was named; give images, forms or key_ids")
         removed, missed = _Tally(), dict.fromkeys((*command.images, *command.forms, *command.key_ids))
-        finished = all(self._erase_within(reach, command, deadline, removed, missed) for reach in self._reaches())
+        found = [(reach.eraser, self._find(reach, command, missed)) for reach in self._reaches()]
+        finished = all(self._erase_found(*each, command, deadline, removed) for each in found)
         if removed.count and not command.dry_run:
             self._clock.sleep(SETTLE_SECONDS)
-        # Where time ran out not every secret was looked under, and nobody knows of what nothing is kept.
-        told = {"dry_run": command.dry_run, "finished": finished, "nothing_of": list(missed) if finished else []}
-        return told | removed.report()
+        return {"dry_run": command.dry_run, "finished": finished, "nothing_of": list(missed), **removed.report()}
 
-    def _erase_within(
-        self, reach: _Reach, command: Erase, deadline: Deadline, removed: _Tally, missed: dict[str, None]
-    ) -> bool:
-        """Erase what is kept under one secret, and strike it from `missed`; False if time ran out first."""
+    def _find(self, reach: _Reach, command: Erase, missed: dict[str, None]) -> Found:
+        """What is kept under one secret; what of it was named is struck from `missed`."""
         named = _indexes(reach.keyer, command)
         found = reach.eraser.find(index for _, index in named)
         seen = {index for indexes in found.values() for index in indexes}
         for name, index in named:
             if index in seen:
                 missed.pop(name, None)
+        return found
+
+    def _erase_found(self, eraser: Eraser, found: Found, command: Erase, deadline: Deadline, removed: _Tally) -> bool:
+        """Erase what was found; False if time ran out first."""
         left = len(found)
-        for some in reach.eraser.erase(found, dry_run=command.dry_run):
+        for some in eraser.erase(found, dry_run=command.dry_run):
             for each in some:
                 removed.add(each)
             left -= len(some)

@@ -12,8 +12,10 @@ cached already, by a second decorator or by the layer over a decorated handler.
 from __future__ import annotations
 
 import functools
+import gc
 import os
 from collections.abc import Callable, Mapping
+from types import FunctionType, MethodType
 from weakref import WeakValueDictionary
 
 from hookcache.assembly import in_process
@@ -79,9 +81,10 @@ def _cached(handler: Callable[[Any, Any], Any], name: str, environ: Mapping[str,
         )
     # Settings of one's own are no environment: what chooses the answers is the process's all the same (P40).
     whole = {variable: value for variable, value in os.environ.items() if not variable.startswith(PREFIX)} | {**environ}
-    identity = identity_of_package(handler, whole, name)
-    _refuse_twin(handler, identity.digest)
-    hook = in_process(handler, identity, whole)
+    identity, settings = identity_of_package(handler, whole, name), Settings.of(whole)
+    shared = (identity.digest, settings.table, settings.namespace)
+    _refuse_twin(handler, shared)
+    hook = in_process(handler, identity, settings, whole)
 
     warned = False
 
@@ -96,7 +99,7 @@ def _cached(handler: Callable[[Any, Any], Any], name: str, environ: Mapping[str,
         return hook(event, context)
 
     setattr(answered_from_cache, CACHED, True)
-    _decorated[identity.digest] = answered_from_cache
+    _decorated[shared] = answered_from_cache
     return answered_from_cache
 
 
@@ -104,22 +107,26 @@ def _answers_later(handler: Any) -> bool:
     """True for what must be awaited or iterated. Below a decorator nothing is looked for: it may run what it wraps."""
     while isinstance(handler, functools.partial):
         handler = handler.func
-    code = getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)
+    # An object may show the code of what it stands for, as a proxy does; what its call runs is its type's.
+    kind = type(handler)
+    code = getattr(handler if kind in (FunctionType, MethodType) else kind.__call__, "__code__", None)
     return bool(getattr(code, "co_flags", 0) & _NOT_AT_ONCE)
 
 
-_decorated: WeakValueDictionary[bytes, Callable[[Any, Any], Any]] = WeakValueDictionary()
-"""By identity; what nobody can call any more is not in it."""
+_decorated: WeakValueDictionary[tuple[bytes, str, str], Callable[[Any, Any], Any]] = WeakValueDictionary()
+"""By identity, table and namespace; what nobody can call any more is not in it."""
 
 
-def _refuse_twin(handler: Callable[[Any, Any], Any], identity: bytes) -> None:
+def _refuse_twin(handler: Callable[[Any, Any], Any], shared: tuple[bytes, str, str]) -> None:
     """
     Two handlers of one identity would share answers (P2): those that decorators made of one function, or that got one name.
 
     Raises:
-        ConfigurationError: another one has this identity, is in use, and is not the same handler from an earlier import.
+        ConfigurationError: another one has all of `shared`, is in use, and is not the same handler from an earlier import.
     """
-    if _is_twin(handler, _decorated.get(identity)):
+    if _is_twin(handler, _decorated.get(shared)):
+        gc.collect()  # an object that holds its handler, and is held by it, is not gone at once
+    if _is_twin(handler, _decorated.get(shared)):
         raise ConfigurationError(
             "another handler is cached under the same name, and both would share answers; "
             'give each a name of its own: @hookcache.cached(name="...")'
@@ -128,6 +135,8 @@ def _refuse_twin(handler: Callable[[Any, Any], Any], identity: bytes) -> None:
 
 def _is_twin(handler: Any, decorated: Any) -> bool:
     if decorated is None or decorated.__wrapped__ is handler:
+        return False
+    if type(handler) is MethodType and decorated.__wrapped__ == handler:  # of one object; each access makes a new one
         return False
     one, other = called_in_the_end(handler), called_in_the_end(decorated)
     if getattr(one, "__qualname__", None) != getattr(other, "__qualname__", None):

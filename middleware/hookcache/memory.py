@@ -61,21 +61,23 @@ class MemoryTier:
 
     def put(self, entry: Entry, since_ms: EpochMillis | None = None) -> None:
         """
-        Keep a copy; one that alone passes the tier's bound is not kept, nor one that the copy held here has replaced (P51):
-        in threads, an answer may have been read of the table before another was kept, and come here after it.
+        Keep a copy, but for one that the copy held here has replaced (P51): in threads, an answer may have been read of the
+        table before another was kept, and come here after it. Of one that alone passes the tier's bound nothing is kept.
 
         Args:
             since_ms: when its life begins, now if None. Who had it of the table says when that was asked: the environment may
                 have stood still before the reply was read, and the entry may have been erased meanwhile (P13).
         """
         held_bytes = entry.held_bytes() + SLOT_BYTES
-        if held_bytes <= self._copies.maxsize:
-            begun_ms = self._clock.now_ms() if since_ms is None else since_ms
-            copy = _Copy(entry, EpochMillis(begun_ms + self._life_ms), held_bytes)
-            with self._lock:
-                held = self._copies.get(entry.key)
-                if held is None or held.entry.fence <= entry.fence:
-                    self._copies[entry.key] = copy
+        begun_ms = self._clock.now_ms() if since_ms is None else since_ms
+        copy = _Copy(entry, EpochMillis(begun_ms + self._life_ms), held_bytes)
+        with self._lock:
+            held = self._copies.get(entry.key)
+            if held is not None and held.entry.fence > entry.fence:
+                return
+            self._copies.pop(entry.key)
+            if held_bytes <= self._copies.maxsize:
+                self._copies[entry.key] = copy
 
     def drop(self, key: CacheKey) -> None:
         """Forget the copy under `key`, if there is one."""

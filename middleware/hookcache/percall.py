@@ -108,7 +108,7 @@ def says_more(context: Any) -> bool:
     else:
         told = {name: getattr(client_context, name, None) for name in ("custom", "client", "env")}
     custom = told.pop("custom", None)
-    if custom and not isinstance(custom, Mapping):
+    if custom not in _EMPTY and not isinstance(custom, Mapping):
         return True
     # Not as one: a member of `custom` may be called `client`. Nothing is what is empty; 0 and false are a caller's choice.
     members = [*told.items(), *(custom.items() if custom else ())]
@@ -151,10 +151,10 @@ def onward(context: Any, mark: str) -> str:
         told["client"] = _members(told["client"], _CLIENT)
     custom = {name: value for name, value in _custom(context).items() if name not in {MEMBER, HOPS}}
     whole = told.get("custom")
-    other = whole if whole and not isinstance(whole, Mapping) else None  # a text or a list has no room for marks at all
+    other = None if isinstance(whole, Mapping) else whole  # a text or a list has no room for marks at all
     alone = json.dumps({"custom": {HOPS: mark}}).encode()
     for marks in ([*hops(context)[-MAX_HOPS:], mark], [mark], []):
-        marked = other or custom | ({HOPS: ",".join(marks)} if marks else {})
+        marked = other if other is not None else custom | ({HOPS: ",".join(marks)} if marks else {})
         try:
             text = json.dumps(told | {"custom": marked}, ensure_ascii=False, separators=(",", ":"))
         except (TypeError, ValueError, RecursionError):  # no JSON, so nobody sent it
@@ -168,4 +168,4 @@ def onward(context: Any, mark: str) -> str:
 def _members(of: Any, names: tuple[str, ...]) -> dict[str, Any]:
     """What a mapping says, or an object under `names`."""
     members = of if isinstance(of, Mapping) else {name: getattr(of, name, None) for name in names}
-    return {name: told for name, told in members.items() if told}
+    return {name: told for name, told in members.items() if told not in _EMPTY}

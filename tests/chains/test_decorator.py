@@ -70,7 +70,7 @@ def test_the_decorated_handler_keeps_its_name_and_its_original(context, capsys):
 def test_the_processs_variables_tell_backends_apart_wherever_settings_come_from(settings, monkeypatch):
     """P40: two functions of one package and two models share no answers."""
     identities = []
-    monkeypatch.setattr(decorator, "in_process", lambda handler, identity, environ: identities.append(identity.digest))
+    monkeypatch.setattr(decorator, "in_process", lambda handler, identity, *_: identities.append(identity.digest))
     for setting, value in SETTINGS.items():
         monkeypatch.setenv(setting, value)
     for model in ("a", "b", "a"):
@@ -259,6 +259,24 @@ def test_a_handler_that_is_not_run_by_its_call_is_refused(handler, context):
     assert REPLY == hookcache.cached(environ=SETTINGS)(at_once)({}, context)
 
 
+class Proxy:
+    """As a decorator of the wrapt library: what it is asked for it takes from the handler, which it runs to the end."""
+
+    def __init__(self, wrapped):
+        self.__wrapped__ = wrapped
+
+    def __getattr__(self, name):
+        return getattr(self.__wrapped__, name)
+
+    def __call__(self, event, context):
+        return asyncio.run(self.__wrapped__(event, context))
+
+
+def test_a_decorator_that_shows_the_code_below_it_may_run_that_within_its_call(context, capsys):
+    """P18: it gives the answer; that the code it shows is an async def's says nothing."""
+    assert REPLY == hookcache.cached(environ=SETTINGS)(Proxy(later))({}, context)
+
+
 def with_model(model, handler):
     """As a decorator of somebody's that chooses a model."""
 
@@ -294,6 +312,44 @@ def test_two_handlers_under_one_name_are_refused(pair, context, capsys):
 
     del first
     assert hookcache.cached(environ=SETTINGS, name=name)(other)
+
+
+def test_two_handlers_of_one_name_that_cannot_share_answers_are_both_taken(context, capsys):
+    """P7: of one factory, each in a namespace or table of its own; the control is in the test above."""
+    apart = [{}, {"HOOKCACHE_NAMESPACE": "tenant"}, {"HOOKCACHE_TABLE": "another-table"}]
+    handlers = [hookcache.cached(environ=SETTINGS | more, name="tenants")(closure(str(more))) for more in apart]
+
+    assert [str(more) for more in apart] == [handler({}, context)["model"] for handler in handlers]
+    with pytest.raises(ConfigurationError, match="another handler"):  # what is the default may be said
+        hookcache.cached(environ=SETTINGS | {"HOOKCACHE_NAMESPACE": "default"}, name="tenants")(closure("one more"))
+
+
+class Application:
+    """As in many a project: the object holds its decorated handler, which holds the object."""
+
+    def __init__(self):
+        self.handler = hookcache.cached(environ=SETTINGS, name="application")(self.handle)
+
+    def handle(self, event, context):
+        return REPLY
+
+
+def test_an_object_that_nobody_has_any_more_is_in_nobodys_way():
+    """P18: a circle is not gone at once; tests that each make an object of their own failed by chance."""
+    Application()
+    kept = Application()
+    with pytest.raises(ConfigurationError, match="another handler"):
+        Application()
+
+    assert kept
+
+
+def test_a_method_of_one_object_may_be_decorated_twice(context, capsys):
+    """P2: Python makes a bound method anew at each access, and it is the same handler."""
+    reader = Instance()
+    handlers = [hookcache.cached(environ=SETTINGS, name="reader of one object")(reader.handle) for _ in range(2)]
+
+    assert [REPLY, REPLY] == [handler({}, context) for handler in handlers]
 
 
 def test_a_handler_is_decorated_again_whenever_its_module_is_imported_again(tmp_path, monkeypatch):

@@ -39,9 +39,10 @@ IN_PROCESS = """
 import os
 from hookcache.assembly import in_process
 from hookcache.control import BackendIdentity
+from hookcache.settings import Settings
 import backend
 
-lambda_handler = in_process(backend.lambda_handler, BackendIdentity(b"one release"), os.environ)
+lambda_handler = in_process(backend.lambda_handler, BackendIdentity(b"one release"), Settings.of(os.environ), os.environ)
 """
 DEAF = """
 import os

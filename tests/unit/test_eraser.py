@@ -606,10 +606,11 @@ def test_an_erase_that_runs_out_of_time_says_so_and_goes_on_when_asked_again(rig
     for number in range(3):
         rig.call(ocr_event(rig.image(PAGE), text=f"Prompt {number}."))
 
-    command = {"command": "erase", "images": [sha256(PAGE)]}
+    command = {"command": "erase", "images": [sha256(PAGE), sha256(b"another")]}
     reports = [operator(command, Hurried()) for _ in range(3)]
 
     assert [False, False, True] == [report["finished"] for report in reports]
+    assert [[sha256(b"another")]] * 3 == [report["nothing_of"] for report in reports]
     assert [1, 1, 1] == [report["entries"] for report in reports]
     assert [] == live(rig)
 

@@ -31,6 +31,17 @@ def test_what_was_put_is_found(tier):
     assert tier.get(b"b") is None
 
 
+@pytest.mark.parametrize(("fence", "left"), [(0, b"{}"), (1, None), (2, None)])
+def test_a_copy_goes_when_what_replaced_it_has_no_room_here(clock, fence, left):
+    """P51: a refreshed answer may be larger than the tier; the older one would be served in its place."""
+    tier = MemoryTier(10_000, LIFE_SECONDS, clock)
+    tier.put(entry("a"))
+    tier.put(replace(entry("a", b"x" * 10_000), fence=fence))
+    known = tier.get(b"a")
+
+    assert left == (known.body if known else None)
+
+
 @pytest.mark.parametrize(("seconds", "found"), [(LIFE_SECONDS - 0.001, True), (LIFE_SECONDS, False), (10**6, False)])
 def test_a_copy_lives_at_most_its_time(tier, clock, seconds, found):
     """P11, S32, S33: at most `MEMORY`, to the millisecond."""

@@ -190,13 +190,21 @@ class TestHops:
         expected = {"env": {"tenant": text}, "client": {"app_title": text}, "custom": {"hookcache_hops": "m"}}
         assert expected == client_context_of({"ClientContext": sent})
 
-    @pytest.mark.parametrize("custom", ["de", ["de"], 1])
+    @pytest.mark.parametrize("custom", ["de", ["de"], 1, 0, False])
     @pytest.mark.parametrize("kind", [dict, SimpleNamespace], ids=["mapping", "object"])
     def test_a_custom_member_that_is_no_object_goes_on_as_it_is(self, custom, kind):
         """P2, P5: the call is bypassed for it, and the backend got our mark in its place."""
         sent = onward(SimpleNamespace(client_context=kind(custom=custom)), "m")
 
         assert {"custom": custom} == client_context_of({"ClientContext": sent})
+
+    def test_nought_goes_on_like_any_other_value(self):
+        """P2: the call is bypassed for it, so the backend must have it."""
+        sent = onward(SimpleNamespace(client_context={"env": 0, "client": {"app_title": 0}}), "m")
+
+        assert {"env": 0, "client": {"app_title": 0}, "custom": {"hookcache_hops": "m"}} == client_context_of(
+            {"ClientContext": sent}
+        )
 
     def test_marks_do_not_grow_without_bound(self):
         """F40, T9: the latest 16 and ours."""
@@ -236,6 +244,8 @@ SILENT = {"hookcache": {"refresh": True}, "hookcache_hops": "a", "hookcache_stre
         ({"client_context": {"custom": {"brief": False}}}, True),
         ({"client_context": {"custom": {"client": ""}, "client": {"app_title": "reader"}}}, True),
         ({"client_context": {"custom": "de"}}, True),
+        ({"client_context": {"custom": 0}}, True),
+        ({"client_context": {"custom": []}}, False),
         ({"client_context": SimpleNamespace(custom={}, env={"locale": "de_DE"})}, True),
         ({"client_context": SimpleNamespace(custom=None, env=None, client=None)}, False),
         ({"client_context": SimpleNamespace(custom=None, client=SimpleNamespace(app_title="reader"))}, True),
@@ -243,7 +253,7 @@ SILENT = {"hookcache": {"refresh": True}, "hookcache_hops": "a", "hookcache_stre
         ({"identity": SimpleNamespace(cognito_identity_id="eu-west-1:1")}, True),
         ({"tenant_id": "tenant-b"}, True),
     ],
-    ids=range(19),
+    ids=range(21),
 )
 def test_what_else_a_caller_says_by_which_a_backend_may_answer(told, more):
     """P2: it is in no key. Marks of ours and of tracers, new with each call, are nothing that an answer goes by."""
