@@ -316,6 +316,7 @@ class TestARedeployedBackend:
         rig.call(EVENT, rig.second)
 
         assert ["miss", "hit_table", "miss"] == rig.outcomes
+        assert 2 == rig.backend.described
 
     def test_an_answer_of_the_other_version_is_not_stored(self, rig):
         """F27, P40: an alias moved between the look and the call."""

@@ -215,17 +215,6 @@ class TestWhoTheBackendIs:
             with pytest.raises(ValueError, match="being updated"):
                 identity_of(told)
 
-    def test_what_another_resolved_is_good_for_the_rest_of_its_minute(self, rig):
-        """P40: or a deployment could go unseen for two of them."""
-        rig.call(EVENT)
-        rig.clock.advance(50)
-        rig.call(EVENT, rig.second)
-        rig.backend.deploy(code="code-2")
-        rig.clock.advance(11)
-        rig.call(EVENT, rig.second)
-
-        assert ("miss", 2) == (rig.last["outcome"], rig.backend.described)
-
     @pytest.mark.parametrize(("seconds", "outcome"), [(3_500, "hit_table"), (3_700, "bypass")])
     def test_what_another_resolved_within_the_hour_will_do_where_lambda_fails(self, rig, seconds, outcome):
         """P40: also for an environment that never knew it itself."""

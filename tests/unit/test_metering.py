@@ -1,5 +1,6 @@
 """The receipt by itself: names, reasons, own environment variables, and one record whatever happens."""
 
+import contextlib
 import copy
 import json
 import re
@@ -147,6 +148,28 @@ def test_of_two_invocations_that_come_first_at_once_one_is_cold(clock, capsys, m
         pass
 
     assert [False, True] == [written["cold_start"] for written in receipts(capsys)]
+
+
+def test_an_environment_has_one_name_whoever_waited_to_give_it_another(clock, capsys, monkeypatch):
+    """P56: in threads of one process the second saw no name, and waits while the first gives one."""
+    one = meter(clock)
+    lock = one._lock
+
+    @contextlib.contextmanager
+    def waiting():
+        monkeypatch.setattr(one, "_lock", lock)
+        with one.invocation("OCR", None):
+            pass
+        with lock:
+            yield
+
+    monkeypatch.setattr(one, "_lock", waiting())
+    with one.invocation("OCR", None):
+        pass
+    first, second = receipts(capsys)
+
+    assert (True, False) == (first["cold_start"], second["cold_start"])
+    assert first["environment"] == second["environment"]
 
 
 class EarlyMeter(Meter):
