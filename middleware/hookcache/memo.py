@@ -28,8 +28,10 @@ REPLAY_EVENTS = 1_024
 REPLAY_BYTES = 8 * 1024 * 1024
 LONGEST_BYTES = 256 * 1024
 """Longer events are worked out each time: a few of them would push all others out."""
-EMPTY_BYTES, IMAGE_BYTES = 500, 400
+EMPTY_BYTES, IMAGE_BYTES = 800, 400
 """What remembering takes beside the spelling, in all and for each image beside S3's names of it, measured with tracemalloc."""
+
+_MARKS = 256  # bytes of a spelling that it is looked up by: hashing all of it took a quarter of a hit of a 50 KB prompt
 
 # Version 2 spells every value by itself: later ones leave out what they have met before, and depend on who else holds it.
 _VERSION = 2
@@ -64,10 +66,16 @@ def event_of(spelt: Spelling) -> Any:
     return marshal.loads(spelt)  # noqa: S302 - spelt by `spelling` in this process
 
 
+def _marks(spelt: Spelling) -> bytes:
+    """Bytes of a spelling at even distances. Most events differ there; whether two are the same, only all bytes say."""
+    return spelt[:: len(spelt) // _MARKS + 1]
+
+
 @value
 class Replay:
     """What an event came to: what policy needs to know of it, what its images were, and the digests of form and images."""
 
+    spelt: Spelling
     context: str
     temperature: float | None
     max_tokens: float | None
@@ -81,13 +89,14 @@ class ReplayMemo:
     """
     The events used last, at most `REPLAY_BYTES` and `REPLAY_EVENTS` of them, each for `REPLAY_SECONDS` of wall clock.
 
-    They are held as they are spelt: to compare a page's text takes a third of the time that digesting it does.
+    They are held as they are spelt: to compare a page's text takes a fraction of the time that digesting it does. An event
+    lies under its marks, the first of those that share them, or else under its whole spelling.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: LRUCache[Spelling, Replay] = LRUCache(REPLAY_BYTES, getsizeof=lambda known: known.held_bytes)
+        self._known: LRUCache[bytes, Replay] = LRUCache(REPLAY_BYTES, getsizeof=lambda known: known.held_bytes)
 
     def request_in(self, event: Any, *, whole: bool = False) -> tuple[HookRequest, Spelling | None, Replay | None]:
         """
@@ -110,13 +119,17 @@ class ReplayMemo:
     def recall(self, spelt: Spelling) -> Replay | None:
         """What is remembered of an event, or None."""
         with self._lock:
-            known = self._known.get(spelt)
-            if known is None:
-                return None
+            place = _marks(spelt)
+            known = self._known.get(place)
+            if known is None or known.spelt != spelt:
+                place = spelt
+                known = self._known.get(place)
+                if known is None or known.spelt != spelt:
+                    return None
             now = self._clock.now_ms()
             if now < known.until_ms <= now + REPLAY_SECONDS * 1000:
                 return known
-            del self._known[spelt]
+            del self._known[place]
             return None
 
     def remember(
@@ -129,7 +142,9 @@ class ReplayMemo:
         images_bytes = sum([IMAGE_BYTES + len(digest.etag) + len(digest.version) for digest in digests])
         held_bytes = max(len(spelt) + EMPTY_BYTES + images_bytes, REPLAY_BYTES // REPLAY_EVENTS)
         known = Replay(
-            request.context, request.temperature, request.max_tokens, digests, tuple(origin), until, held_bytes
+            spelt, request.context, request.temperature, request.max_tokens, digests, tuple(origin), until, held_bytes
         )
         with self._lock:
-            self._known[spelt] = known
+            marks = _marks(spelt)
+            first = self._known.get(marks)
+            self._known[marks if first is None or first.spelt == spelt else spelt] = known

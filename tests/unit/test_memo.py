@@ -8,10 +8,11 @@ import tracemalloc
 
 import pytest
 from hypothesis import given
+from hypothesis.strategies import booleans, lists, sampled_from, tuples
 
 import hookcache.cache
 import hookcache.memo
-from fakes import BUCKET, answer, extraction_event, ocr_event
+from fakes import BUCKET, FakeClock, answer, extraction_event, ocr_event
 from hookcache.control import IDENTITY_SECONDS
 from hookcache.errors import Unkeyable
 from hookcache.images import ImageDigest
@@ -35,6 +36,11 @@ DIGEST = ImageDigest(b"\x01" * 32, 7, "etag", "version")
 ORIGIN = (b"form" * 8,)
 
 SPELT = Spelling(b"spelt")
+LONG = bytes(range(200)) * 20
+ALIKE = [
+    Spelling(word)
+    for word in (LONG, LONG[:1] + b"?" + LONG[2:], b"?" + LONG[1:], LONG[:-1], hookcache.memo._marks(LONG), b"")
+]
 EVENT = extraction_event()
 
 
@@ -172,6 +178,30 @@ class TestRemembering:
 
         assert memo.recall(SPELT) is None
 
+    @pytest.mark.parametrize("marks", [hookcache.memo._marks, lambda _: b"all alike"])
+    @given(steps=lists(tuples(booleans(), sampled_from(ALIKE))))
+    def test_events_that_look_alike_are_told_apart(self, marks, steps):
+        """P1: that differ in one byte, where they are marked or not, in their length, or by being another's marks."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(hookcache.memo, "_marks", marks)
+            memo, oracle = ReplayMemo(FakeClock()), {}
+            for number, (remembers, event) in enumerate(steps):
+                if remembers:
+                    oracle[event] = (b"%d" % number,)
+                    memo.remember(event, request(), (), oracle[event])
+                known = memo.recall(event)
+                assert oracle.get(event) == (known and known.origin)
+
+    def test_a_long_event_is_found_without_hashing_all_of_it(self, memo):
+        """P5: that took longer than all else that finds it."""
+
+        class Unhashed(bytes):
+            __hash__ = None
+
+        memo.remember(Unhashed(LONG), request(), (), ORIGIN)
+
+        assert memo.recall(Unhashed(LONG)) is not None
+
     def test_it_is_bounded(self, memo):
         """P30: the least recently used goes first."""
         for number in range(REPLAY_EVENTS + 1):
@@ -181,20 +211,19 @@ class TestRemembering:
         assert (True, False) == tuple(memo.recall(Spelling(name)) is not None for name in (b"0", b"1"))
 
     @pytest.mark.parametrize(("images", "name_bytes"), [(0, 0), (1, 16), (100, 16), (100, 512)])
-    @pytest.mark.parametrize("length", [10, 3_000, 20_000, LONGEST_BYTES])
+    @pytest.mark.parametrize("length", [10, 3_000, 8_000, 20_000, LONGEST_BYTES])
     def test_it_is_bounded_in_real_bytes(self, memo, length, images, name_bytes):
         """P30: what it counts is what it takes, of short events and long ones, without images and with many; S3's own names
         of a version may have a thousand bytes."""
         tracemalloc.start()
         try:
-            for number in range(REPLAY_EVENTS + 1):
+            for _ in range(REPLAY_EVENTS + 1):
                 digests = tuple(
                     ImageDigest(os.urandom(32), 10**6, f'"{os.urandom(16).hex()}"', os.urandom(name_bytes).hex())
                     for _ in range(images)
                 )
                 origin = (os.urandom(32), *[digest.sha256 for digest in digests])
-                text = (b"%d" % number).ljust(length)
-                memo.remember(Spelling(text), request(*[ONCE] * images), digests, origin)
+                memo.remember(Spelling(os.urandom(length)), request(*[ONCE] * images), digests, origin)
             held, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
