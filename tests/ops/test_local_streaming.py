@@ -190,5 +190,13 @@ class TestFunctionUrl:
         with pytest.raises((http.client.IncompleteRead, ConnectionError)):
             response.read()
 
+    def test_what_was_sent_before_the_process_ended_arrives(self, service):
+        """However soon it ended after: the answer breaks off where the function did."""
+        response = get(service, "stream", body={"chunks": ["x" * 65_536] * 40 + ["EXIT"]})
+
+        with pytest.raises(http.client.IncompleteRead) as cut:
+            response.read()
+        assert 40 * 65_536 == len(cut.value.partial)
+
     def test_a_failure_before_the_first_chunk_is_a_bad_gateway(self, service):
         assert 502 == get(service, "stream", body={"chunks": ["EXIT"]}).status

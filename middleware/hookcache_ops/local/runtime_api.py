@@ -22,6 +22,7 @@ from hookcache_ops.local.runtime_process import RuntimeProcess
 from hookcache_ops.local.wire import Connection, Head, Server
 
 INIT_SECONDS = 10.0  # what AWS grants a start; one that takes longer goes on at the cost of the invocation
+DRAIN_SECONDS = 1.0  # for what a process had sent before it ended; a child of it may hold its connections open
 TOO_LARGE = f"Response payload size exceeded maximum allowed payload size ({ANSWER_BYTES} bytes)."
 
 
@@ -90,7 +91,8 @@ class Environment:
         try:
             seconds = self.revision.function.timeout_seconds
             if await self._occurs(self._taken, INIT_SECONDS + seconds):
-                await self._occurs(invocation.ended, seconds)
+                if not await self._occurs(invocation.ended, seconds) and self._process.gone.is_set():
+                    await self._server.drain(DRAIN_SECONDS)
             elif not cold and self._process.gone.is_set():
                 raise EnvironmentGone
             ending = invocation.ending or await self._unfinished(invocation)

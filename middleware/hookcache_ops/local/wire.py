@@ -148,6 +148,7 @@ class Server:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - we run as one
         self._tasks.add(task)
+        writer.transport.set_write_buffer_limits(0)  # what was sent is on the wire, not with us: `cut` would drop it
         connection = Connection(reader, writer)
         try:
             while (head := await connection.head()) is not None:
@@ -160,6 +161,11 @@ class Server:
         finally:
             self._tasks.discard(task)
             writer.close()
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for the connections to end, at most so long: what a peer had sent before it went away has then been read."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
 
     async def stop(self) -> None:
         """Stop listening and drop every connection; what their handlers were doing is cancelled."""
