@@ -18,6 +18,7 @@ import boto3
 import pytest
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.config import Config
 from botocore.credentials import Credentials as BotoCredentials
 from botocore.exceptions import (
     ChecksumError,
@@ -435,6 +436,35 @@ class TestCalls:
     def test_a_reply_that_comes_in_parts_is_read_whole(self, size):
         """F28: wherever the network cuts it, in its head, between head and body, or in the body."""
         body = json.dumps({"a": "x" * size}).encode()
+    @pytest.mark.parametrize(
+        ("body", "headers"),
+        [
+            ({"__type": "com.amazon.coral#ThrottlingException"}, {}),
+            ({"__type": "ThrottlingException:http://internal.example/coral/com#x/"}, {}),
+            ({"code": "ThrottlingException"}, {}),
+            ({}, {"x_amzn_errortype": "ThrottlingException:http://internal.example/coral/"}),
+            ({}, {"x_amzn_errortype": "com.amazon.coral#ThrottlingException"}),
+        ],
+    )
+    def test_a_refusal_s_code_is_read_as_boto3_reads_it(self, serve, body, headers):
+        """F4, P18: a throttle is no outage, and keys that ended are boto3's, however the code is wrapped."""
+        told = reply(json.dumps(body | {"message": "m"}).encode(), 400, **headers)
+        keys = {"aws_access_key_id": "AKID", "aws_secret_access_key": "secret", "region_name": "eu-central-1"}
+        server = serve(told, told, told)
+        once = Config(retries={"total_max_attempts": 1})
+        theirs = boto3.Session(**keys).client("lambda", endpoint_url=server.url, config=once)
+        asked = [
+            lambda: theirs.get_function_configuration(FunctionName="f"),
+            lambda: client(SlimLambda, server).get_function_configuration(FunctionName="f"),
+            lambda: client(SlimDynamoDB, server).get_item(**GET),
+        ]
+        for ask in asked:
+            with pytest.raises(ClientError) as caught:
+                ask()
+            assert ("ThrottlingException", "m") == tuple(
+                caught.value.response["Error"][name] for name in ("Code", "Message")
+            )
+
         whole = reply(body, x_amz_crc32=str(zlib.crc32(body)))
         head = len(whole) - len(body)
         for cut in (5, head - 3, head - 1, head, head + 1, len(whole) - 1):

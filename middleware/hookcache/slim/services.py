@@ -55,10 +55,8 @@ class _JsonService(Slim):
             decoded = self._decoded(parsed)
             decoded["ResponseMetadata"] = metadata(reply)
             return decoded
-        code = str(parsed.get("__type") or parsed.get("code") or reply.status).rsplit("#", 1)[-1]
-        message = str(parsed.get("message") or parsed.get("Message") or "")
         more = {"Item": self._decoded(parsed)["Item"]} if isinstance(parsed.get("Item"), dict) else {}
-        raise refusal(operation, reply, code, message, **more)
+        raise refusal(operation, reply, *_told(reply, parsed), **more)
 
     def _decoded(self, parsed: dict[str, Any]) -> dict[str, Any]:
         return parsed
@@ -160,10 +158,7 @@ class SlimLambda(Slim):
             reply.close()
         if reply.status == 200:
             return parsed | {"ResponseMetadata": metadata(reply)}
-        code = reply.headers.get("x-amzn-errortype", str(reply.status)).split(":")[0]
-        raise refusal(
-            "GetFunctionConfiguration", reply, code, str(parsed.get("Message") or parsed.get("message") or "")
-        )
+        raise refusal("GetFunctionConfiguration", reply, *_told(reply, parsed))
 
 
 class SlimS3(Slim):
@@ -268,6 +263,12 @@ def _parsed(content: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return parsed if isinstance(parsed, dict) else {}
+
+
+def _told(reply: Reply, parsed: Mapping[str, Any]) -> tuple[str, str]:
+    """Code and message of a refusal. A code may stand between `a.name.of.its.own#` and `:http://an.address/`."""
+    code = reply.headers.get("x-amzn-errortype") or parsed.get("__type") or parsed.get("code") or reply.status
+    return str(code).split(":", 1)[0].rsplit("#", 1)[-1], str(parsed.get("message") or parsed.get("Message") or "")
 
 
 def _binary_to_bytes(values: Iterable[dict[str, Any]]) -> None:
