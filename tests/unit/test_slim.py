@@ -327,6 +327,7 @@ class TestPlace:
             {"AWS_REGION": "us-east-1"},
             {"AWS_REGION": "", "AWS_DEFAULT_REGION": ""},
             {"HTTPS_PROXY": "http://proxy:3128"},
+            {"Http_Proxy": "http://proxy:3128"},
             {"AWS_USE_FIPS_ENDPOINT": "true"},
             {"AWS_PROFILE": "work"},
             {"AWS_CREDENTIAL_EXPIRATION": "2026-11-21T10:00:00Z"},
@@ -378,6 +379,16 @@ class TestPlace:
 
         assert place is not None
         assert [("http://s3", True), ("http://all", True)] == [place.endpoint("S3", "s3"), place.endpoint("X", "x")]
+
+    @pytest.mark.parametrize("more", ["?x=1", "#x", "/path", ":x", ": 1", "\n", "\r\nx: y"])
+    def test_an_endpoint_that_is_more_than_host_and_port_is_boto3_s(self, serve, more):
+        """P18: as one call finds, and none fails for it."""
+        server = serve(reply(b"{}"))
+        server.url += more
+        plain = Plain()
+
+        assert "from boto3" == client(SlimDynamoDB, server, plain).get_item(**GET)
+        assert [] == server.requests
 
     def test_the_roots_of_aws_are_trusted_and_no_others(self):
         """P18: a place without a bundle of its own loads the few roots that AWS uses, from the file that boto3 ships."""
