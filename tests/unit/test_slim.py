@@ -693,6 +693,25 @@ class DripServer(Server):
                     connection.sendall(body)
 
 
+class LateServer(Server):
+    """Reads the second request only after a while, which no bound of a test's lasts."""
+
+    def __init__(self, *replies: bytes) -> None:
+        self.done = threading.Event()
+        super().__init__(*replies)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+
+    def _serve(self, connection: socket.socket) -> None:
+        with suppress(ConnectionError), connection, connection.makefile("rb") as file:
+            self.requests.append(self._read(file))
+            connection.sendall(self.replies.pop(0) or b"")
+            self._over.wait(2.0)
+            request = self._read(file)
+            if request.endswith(b"}"):
+                self.requests.append(request)
+        self.done.set()
+
+
 class TestAtOnce:
     """A call in its caller's own thread: only where it can be bounded there as a whole (P19)."""
 
@@ -751,6 +770,35 @@ class TestAtOnce:
         assert LIMITS["read_timeout"] == kept.socket.gettimeout()
         dynamodb.get_item(**GET)
         assert 1 == server.connections
+
+    def test_a_request_that_is_not_taken_ends_with_the_bound(self):
+        """P19: a large item, and a peer that is gone, or reads it only once the bound is over."""
+        server = LateServer(reply(b"{}"), reply(b"{}"))
+        try:
+            dynamodb = client(SlimDynamoDB, server)
+            dynamodb.get_item(**GET)
+            (kept,) = dynamodb._wires[server.url]._idle
+            kept.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+            with pytest.raises(ReadTimeoutError):
+                dynamodb.at_once("put_item", {**GET, "Item": {"large": {"S": "x" * 8_000_000}}}, 0.1)
+
+            assert server.done.wait(30)
+            assert 1 == len(server.requests)  # the other came in part: it was not waited for
+        finally:
+            server.close()
+
+    def test_a_forked_process_opens_connections_of_its_own(self, serve, monkeypatch):
+        """P6: over a shared one either might read the other's reply. Control: the process that opened it uses it again."""
+        server = serve(*[reply(b"{}")] * 3)
+        dynamodb = client(SlimDynamoDB, server)
+        dynamodb.get_item(**GET)
+        dynamodb.get_item(**GET)
+        assert 1 == server.connections
+        monkeypatch.setattr("os.getpid", lambda: -1)
+
+        assert dynamodb.at_once("get_item", GET, 1.0) is None
+        dynamodb.get_item(**GET)
+        assert 2 == server.connections
 
     def test_a_bound_that_is_over_is_waited_for_no_longer(self, serve):
         """P19: with nothing left of the budget no reply is read, though it be there."""

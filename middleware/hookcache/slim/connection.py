@@ -10,6 +10,7 @@ were mail.
 from __future__ import annotations
 
 import math
+import os
 import select
 import ssl
 import time
@@ -108,6 +109,7 @@ class Connection:
         self._poll = select.poll()
         self._poll.register(self.socket, select.POLLIN)
         self._ends = math.inf
+        self._process = os.getpid()
         self.rest = b""
         self.since = 0.0
 
@@ -128,6 +130,7 @@ class Connection:
             self.socket.sendall(request)
             return self._head(bodiless=bodiless)
         except OSError as error:
+            self._keep_bound()
             self.fail(error)
         except (ValueError, IndexError):
             self.end()
@@ -198,7 +201,7 @@ class Connection:
         return line
 
     def _keep_bound(self) -> None:
-        """A timeout of a socket bounds one wait; a drip of bytes is many."""
+        """A timeout of a socket bounds one wait, of a request's sending all of it; a drip of bytes is many."""
         if self._ends < math.inf:
             left = self._ends - time.monotonic()
             if left <= 0:
@@ -207,8 +210,12 @@ class Connection:
                 self.socket.settimeout(left)
 
     def is_usable(self) -> bool:
-        """False once it was idle too long, or the other side closed it or said something unasked."""
-        return 0 <= time.time() - self.since < IDLE_SECONDS and not self._poll.poll(0)
+        """
+        False once it was idle too long, or the other side closed it or said something unasked; and in a forked process, which
+        shares it with the one that opened it: either might read the other's reply.
+        """
+        idle_seconds = time.time() - self.since
+        return 0 <= idle_seconds < IDLE_SECONDS and self._process == os.getpid() and not self._poll.poll(0)
 
     def give_back(self) -> None:
         self._ends = math.inf
