@@ -436,17 +436,6 @@ class TestCalls:
         assert "ConditionalCheckFailedException" == caught.value.response["Error"]["Code"]
         assert {"pk": {"B": b"\0"}} == caught.value.response["Item"]
 
-    def test_a_damaged_body_is_refused(self, serve):
-        """F28: the sum that DynamoDB sends is compared."""
-        server = serve(reply(b"{}", x_amz_crc32=str(zlib.crc32(b"{ }"))))
-
-        with pytest.raises(ChecksumError):
-            client(SlimDynamoDB, server).get_item(**GET)
-
-    @pytest.mark.parametrize("size", [3, 40_000], ids=["small", "large"])
-    def test_a_reply_that_comes_in_parts_is_read_whole(self, size):
-        """F28: wherever the network cuts it, in its head, between head and body, or in the body."""
-        body = json.dumps({"a": "x" * size}).encode()
     @pytest.mark.parametrize(
         ("body", "headers"),
         [
@@ -476,6 +465,17 @@ class TestCalls:
                 caught.value.response["Error"][name] for name in ("Code", "Message")
             )
 
+    def test_a_damaged_body_is_refused(self, serve):
+        """F28: the sum that DynamoDB sends is compared."""
+        server = serve(reply(b"{}", x_amz_crc32=str(zlib.crc32(b"{ }"))))
+
+        with pytest.raises(ChecksumError):
+            client(SlimDynamoDB, server).get_item(**GET)
+
+    @pytest.mark.parametrize("size", [3, 40_000], ids=["small", "large"])
+    def test_a_reply_that_comes_in_parts_is_read_whole(self, size):
+        """F28: wherever the network cuts it, in its head, between head and body, or in the body."""
+        body = json.dumps({"a": "x" * size}).encode()
         whole = reply(body, x_amz_crc32=str(zlib.crc32(body)))
         head = len(whole) - len(body)
         for cut in (5, head - 3, head - 1, head, head + 1, len(whole) - 1):
@@ -925,9 +925,27 @@ class TestLeftToBoto3:
             b"HTTP/1.1 200 OK\r\nno colon\r\ncontent-length: 2\r\n\r\n{}",
             Last(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n"),
             b"HTTP/1.1 200 OK\ncontent-length: 2\n\n{}",
+            b"HTTP/1.1 200 OK\r\nx: y\ntransfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n{}",
             b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 12_000,
+            reply(b"{}", Content_Length="2"),
+            b"HTTP/1.1 400 X\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\ncontent-length: " + b"0" * 5_000 + b"\r\n\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\n" + reply(b"{}"),
         ],
-        ids=["chunked", "no length", "version", "nonsense", "no colon", "cut", "bare line feeds", "endless"],
+        ids=[
+            *(
+                "chunked",
+                "no length",
+                "version",
+                "nonsense",
+                "no colon",
+                "cut",
+                "bare line feeds",
+                "one of them",
+                "endless",
+            ),
+            *("two lengths", "two encodings", "digits", "continue"),
+        ],
     )
     def test_a_reply_in_other_framing(self, serve, strange):
         """P18: this call goes to boto3 at once, and the connection is not used again."""
@@ -968,6 +986,22 @@ def test_what_came_unasked_behind_a_reply_is_nobodys_answer(serve: Callable[...,
             read.append(body.read())
 
     assert ([b"one", b"two"], 2) == (read, server.connections)
+
+
+@pytest.mark.parametrize("lengths", [(2, 4), (4, 2)], ids=["shorter first", "longer first"])
+def test_of_two_lengths_none_is_believed(serve: Callable[..., Server], lengths: tuple[int, int]) -> None:
+    """P4, F28: a page cut by the shorter would be digested as another page."""
+    told = b"".join(b"content-length: %d\r\n" % length for length in lengths)
+    plain, server = Plain(), serve(Last(b"HTTP/1.1 200 OK\r\n" + told + b"\r\npage"))
+
+    assert "from boto3" == client(SlimS3, server, plain).get_object(Bucket="pages", Key="a")
+
+
+def test_other_headers_may_come_twice(serve: Callable[..., Server]) -> None:
+    """Control: S3 sends several `vary`."""
+    server = serve(reply(b"page", vary="origin", Vary="accept"))
+
+    assert b"page" == client(SlimS3, server).get_object(Bucket="pages", Key="a")["Body"].read()
 
 
 def test_without_it_the_connection_is_used_again(serve: Callable[..., Server]) -> None:

@@ -27,6 +27,7 @@ BUFFER_BYTES = 16_384
 """The head of a reply, and most often its body, are received by one call of so much."""
 MAX_HEAD_BYTES = 65_536
 _HEAD_ENDS = b"\r\n\r\n"
+_FRAMING = ("content-length", "transfer-encoding")
 
 
 class Reply:
@@ -108,8 +109,8 @@ class Connection:
         self.socket = wire.dial()
         self._poll = select.poll()
         self._poll.register(self.socket, select.POLLIN)
-        self._ends = math.inf
         self._process = os.getpid()
+        self._ends = math.inf
         self.rest = b""
         self.since = 0.0
 
@@ -127,10 +128,10 @@ class Connection:
             Unusual: `framing`, for a reply that no service of AWS's sends.
         """
         try:
+            self._keep_bound()
             self.socket.sendall(request)
             return self._head(bodiless=bodiless)
         except OSError as error:
-            self._keep_bound()
             self.fail(error)
         except (ValueError, IndexError):
             self.end()
@@ -165,8 +166,12 @@ class Connection:
         for line in lines:
             name, value = line.split(":", 1)
             headers[name.lower()] = value.strip()
-        if status < 200:
+        if status < 200 or received.count(b"\n", 0, end) != len(lines):  # a line feed alone ends a line to others
             raise ValueError
+        if len(headers) < len(lines):  # one was told twice: which of two lengths holds is not for us to say
+            names = [line.split(":", 1)[0].lower() for line in lines]
+            if any(names.count(name) > 1 for name in _FRAMING):
+                raise ValueError
         if "transfer-encoding" in headers and not bodiless:
             if status < 400 or headers["transfer-encoding"].lower() != "chunked":
                 raise ValueError

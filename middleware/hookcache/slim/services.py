@@ -202,7 +202,7 @@ class SlimS3(Slim):
         }
         if self._BUCKET_KEY in reply.headers:
             result["BucketKeyEnabled"] = reply.headers[self._BUCKET_KEY] == "true"
-        if "content-length" in reply.headers:  # of a HEAD it may be left out
+        if reply.headers.get("content-length", "").isdecimal():  # of a HEAD it may be left out
             result["ContentLength"] = int(reply.headers["content-length"])
         if reply.status == 200:
             result["ResponseMetadata"] = metadata(reply)

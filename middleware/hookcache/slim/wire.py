@@ -20,6 +20,8 @@ from hookcache.slim.unusual import Unusual
 
 _URL = re.compile(r"(https?)://([A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _BODILESS = frozenset({204, 304})
+_MOST_DIGITS = 15
+"""Of a length: no object has so many bytes, and of thousands of digits Python makes no number."""
 
 
 class Wire:
@@ -77,7 +79,7 @@ class Wire:
         if bodiless or status in _BODILESS:
             return Reply(over, status, told, 0)
         length = told.get("content-length", "")
-        if not length.isdecimal():
+        if not length.isdecimal() or len(length) > _MOST_DIGITS:
             over.end()
             raise Unusual("framing")
         return Reply(over, status, told, int(length))
