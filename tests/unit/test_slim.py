@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import boto3
@@ -127,6 +128,16 @@ def serve() -> Iterator[Callable[..., Server]]:
     yield make
     for server in made:
         server.close()
+
+
+@cache
+def _session() -> boto3.Session:
+    return boto3.Session(aws_access_key_id="AKID", aws_secret_access_key="secret", region_name="eu-central-1")
+
+
+def by_boto3(service: str, url: str | None = None) -> Any:
+    """boto3's client, which tries once."""
+    return _session().client(service, endpoint_url=url, config=Config(retries={"total_max_attempts": 1}))
 
 
 @pytest.fixture
@@ -490,10 +501,8 @@ class TestCalls:
     def test_a_refusal_s_code_is_read_as_boto3_reads_it(self, serve, body, headers):
         """F4, P18: a throttle is no outage, and keys that ended are boto3's, however the code is wrapped."""
         told = reply(json.dumps(body | {"message": "m"}).encode(), 400, **headers)
-        keys = {"aws_access_key_id": "AKID", "aws_secret_access_key": "secret", "region_name": "eu-central-1"}
         server = serve(told, told, told)
-        once = Config(retries={"total_max_attempts": 1})
-        theirs = boto3.Session(**keys).client("lambda", endpoint_url=server.url, config=once)
+        theirs = by_boto3("lambda", server.url)
         asked = [
             lambda: theirs.get_function_configuration(FunctionName="f"),
             lambda: client(SlimLambda, server).get_function_configuration(FunctionName="f"),
@@ -604,8 +613,7 @@ class TestCalls:
         told = {"ETag": '"e"', "x-amz-version-id": "v", "content-type": "image/jpeg"}
         told |= {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-bucket-key-enabled": "true"}
         server = serve(*[reply(b"page", **told), Last(reply(b"", length=4, **told))] * 2)
-        keys = {"aws_access_key_id": "AKID", "aws_secret_access_key": "secret", "region_name": "eu-central-1"}
-        theirs = boto3.Session(**keys).client("s3", endpoint_url=server.url)
+        theirs = by_boto3("s3", server.url)
         seen = []
         for s3 in (theirs, client(SlimS3, server)):
             got = s3.get_object(Bucket="pages", Key="a")
@@ -635,8 +643,7 @@ class TestCalls:
             asked.append(wire.url + target)
             raise EOFError
 
-        keys = {"aws_access_key_id": "AKID", "aws_secret_access_key": "secret", "region_name": "eu-central-1"}
-        theirs = boto3.Session(**keys).client("s3")
+        theirs = by_boto3("s3")
         theirs.meta.events.register("before-send.s3", ask)
         monkeypatch.setattr(Wire, "exchange", exchange)
         for s3 in (theirs, SlimS3(Place.of(ENVIRON), Plain, **LIMITS, attempts=1)):
@@ -685,9 +692,8 @@ class TestCalls:
     def test_the_length_of_an_object_may_be_left_out_of_a_head(self, serve):
         """P15: as boto3 takes it; what is compared is the entity tag."""
         head = Last(b'HTTP/1.1 200 OK\r\netag: "e"\r\n\r\n')
-        keys = {"aws_access_key_id": "AKID", "aws_secret_access_key": "secret", "region_name": "eu-central-1"}
         server = serve(head, head)
-        theirs = boto3.Session(**keys).client("s3", endpoint_url=server.url)
+        theirs = by_boto3("s3", server.url)
         both = [each.head_object(Bucket="pages", Key="a") for each in (theirs, client(SlimS3, server))]
 
         assert [('"e"', False)] * 2 == [(each["ETag"], "ContentLength" in each) for each in both]
@@ -828,10 +834,10 @@ class HesitantServer(Server):
 
 
 class LateServer(Server):
-    """Reads the second request only after a while, which no bound of a test's lasts."""
+    """Reads the second request once it may, or after a while that no bound of a test's lasts."""
 
     def __init__(self, *replies: bytes) -> None:
-        self.done = threading.Event()
+        self.may_read, self.done = threading.Event(), threading.Event()
         super().__init__(*replies)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
 
@@ -839,7 +845,7 @@ class LateServer(Server):
         with suppress(ConnectionError), connection, connection.makefile("rb") as file:
             self.requests.append(self._read(file))
             connection.sendall(self.replies.pop(0) or b"")
-            self._over.wait(2.0)
+            self.may_read.wait(5.0)
             request = self._read(file)
             if request.endswith(b"}"):
                 self.requests.append(request)
@@ -945,6 +951,7 @@ class TestAtOnce:
             with pytest.raises(ReadTimeoutError):
                 dynamodb.at_once("put_item", {**GET, "Item": {"large": {"S": "x" * 8_000_000}}}, 0.1)
 
+            server.may_read.set()
             assert server.done.wait(30)
             assert 1 == len(server.requests)  # the other came in part: it was not waited for
         finally:
