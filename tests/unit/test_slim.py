@@ -155,14 +155,16 @@ def dialled(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
 
 
 class Plain:
-    """Stands where boto3's client would; remembers what it was asked."""
+    """Stands where boto3's client would; remembers what it was asked, and with what."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.arguments: list[dict[str, Any]] = []
 
     def __getattr__(self, operation: str) -> Any:
         def call(**arguments: Any) -> str:
             self.asked.append(operation)
+            self.arguments.append(arguments)
             return "from boto3"
 
         return call
@@ -304,7 +306,9 @@ class TestFilledIn:
 
         assert [True, True, True, False] == [self.signed_by_botocore(each, first) for each in server.requests]
         assert self.signed_by_botocore(server.requests[-1], second)
-        assert b"token1" not in server.requests[-1]
+        token = b"\r\nx-amz-security-token: token1\r\n"
+        assert [True, True, True, False] == [token in request for request in server.requests]
+        assert b"x-amz-security-token" not in server.requests[-1]
 
     def test_each_second_has_its_date(self, monkeypatch):
         """P18: a service refuses what was signed five minutes ago."""
@@ -610,7 +614,7 @@ class TestCalls:
 
     def test_an_object_is_told_as_boto3_tells_it(self, serve):
         """P15, P26: tag and version by which a change shows, and the encryption that is paid for."""
-        told = {"ETag": '"e"', "x-amz-version-id": "v", "content-type": "image/jpeg"}
+        told = {"ETag": '"e"', "x-amz-version-id": "v", "content-type": "image/jpeg", "x-amz-request-id": "r"}
         told |= {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-bucket-key-enabled": "true"}
         server = serve(*[reply(b"page", **told), Last(reply(b"", length=4, **told))] * 2)
         theirs = by_boto3("s3", server.url)
@@ -624,6 +628,7 @@ class TestCalls:
 
         names = {"ETag", "VersionId", "ContentType", "ServerSideEncryption", "BucketKeyEnabled", "ContentLength"}
         assert content == own_content
+        assert ["r"] * 4 == [each["ResponseMetadata"]["RequestId"] for each in (*both, *own)]
         assert [{name: each.get(name) for name in names} for each in both] == [
             {name: each.get(name) for name in names} for each in own
         ]
@@ -1181,18 +1186,51 @@ class TestLeftToBoto3:
         plain, server = Plain(), serve()
 
         assert "from boto3" == getattr(client(kind, server, plain), operation)(**arguments)
-        assert ([operation], []) == (plain.asked, server.requests)
+        assert ([operation], [arguments], []) == (plain.asked, plain.arguments, server.requests)
 
     @pytest.mark.parametrize(
-        "code", ["InvalidSignatureException", "ExpiredTokenException", "UnrecognizedClientException"]
+        "code",
+        [
+            "ExpiredTokenException",
+            "IncompleteSignature",
+            "IncompleteSignatureException",
+            "InvalidSignatureException",
+            "MissingAuthenticationToken",
+            "MissingAuthenticationTokenException",
+            "UnrecognizedClientException",
+        ],
     )
     def test_a_signature_that_is_refused_ends_the_slim_client(self, serve, code):
-        """P18: this call and all later ones are boto3's, which may find other credentials."""
-        plain, server = Plain(), serve(reply(json.dumps({"__type": f"x#{code}"}).encode(), 400))
-        dynamodb = client(SlimDynamoDB, server, plain)
+        """P18: this call and all later ones are boto3's, which may find other credentials. It is made once for all."""
+        made: list[Plain] = []
+        server = serve(reply(json.dumps({"__type": f"x#{code}"}).encode(), 400))
+        place = Place.of({**ENVIRON, "AWS_ENDPOINT_URL": server.url})
+        dynamodb = SlimDynamoDB(place, lambda: made.append(Plain()) or made[-1], **LIMITS, attempts=1)
 
         assert ["from boto3"] * 2 == [dynamodb.get_item(**GET), dynamodb.get_item(**GET)]
         assert 1 == len(server.requests)
+        assert [[GET, GET]] == [plain.arguments for plain in made]
+
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "AuthorizationHeaderMalformed",
+            "ExpiredToken",
+            "InvalidAccessKeyId",
+            "InvalidToken",
+            "PermanentRedirect",
+            "RequestTimeTooSkewed",
+            "SignatureDoesNotMatch",
+            "TemporaryRedirect",
+        ],
+    )
+    def test_what_s_3_refuses_of_a_signature_ends_the_slim_client(self, serve, code):
+        """P18: keys, clock or region, as boto3 may have them otherwise."""
+        plain, server = Plain(), serve(reply(f"<Error><Code>{code}</Code></Error>".encode(), 403))
+        s3 = client(SlimS3, server, plain)
+
+        assert ["from boto3"] * 2 == [s3.get_object(Bucket="pages", Key="a"), s3.head_object(Bucket="pages", Key="a")]
+        assert (["get_object", "head_object"], 1) == (plain.asked, len(server.requests))
 
     def test_access_denied_is_no_trouble_with_the_signature(self, serve):
         """F7: asking again by boto3 would double the calls of a wrapper without rights."""
