@@ -254,6 +254,11 @@ class TestSignature:
         )
 
         assert fresh == later
+        assert "x-amz-security-token" not in later
+
+
+def _nothing(*_: object) -> list[str]:
+    return ["{}"]
 
 
 class TestFilledIn:
@@ -288,6 +293,7 @@ class TestFilledIn:
 
         who = Credentials(ENVIRON["AWS_ACCESS_KEY_ID"], ENVIRON["AWS_SECRET_ACCESS_KEY"], ENVIRON["AWS_SESSION_TOKEN"])
         assert [True] * 4 == [self.signed_by_botocore(request, who) for request in server.requests]
+        assert all(b"x-amz-security-token: session//token==\r\n" in request for request in server.requests)
         assert [False] * 4 == [
             self.signed_by_botocore(request, Credentials("AKID", "another", "token")) for request in server.requests
         ]
@@ -322,8 +328,16 @@ class TestFilledIn:
 
     @pytest.mark.parametrize(
         "made_of",
-        [None, lambda: None, lambda *_: lambda _: []],
-        ids=["missing", "made otherwise", "called otherwise"],
+        [
+            None,
+            lambda: None,
+            lambda *_: lambda _: [],
+            # Python's own way, which looks for circles, is as it was.
+            lambda circles, *more, made=json.encoder.c_make_encoder: (
+                made(circles, *more) if circles == {} else _nothing
+            ),
+        ],
+        ids=["missing", "made otherwise", "called otherwise", "says otherwise"],
     )
     def test_without_the_encoder_s_own_part_it_is_python_s(self, made_of, monkeypatch):
         """P18: a Python that has it no longer, or in another form, encodes the same."""
@@ -386,6 +400,16 @@ class TestPlace:
 
         assert Place.of({**ENVIRON, "HOME": str(tmp_path)}) is None
 
+    def test_a_process_without_a_home_has_that_of_its_user(self, tmp_path, monkeypatch):
+        """P18: as Lambda may start it."""
+        told = {name: value for name, value in ENVIRON.items() if name != "HOME"}
+        monkeypatch.setattr("os.path.expanduser", lambda _: str(tmp_path))
+        without = Place.of(told)
+        (tmp_path / ".aws").mkdir()
+        (tmp_path / ".aws" / "config").touch()
+
+        assert (True, None) == (without is not None, Place.of(told))
+
     @pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
     def test_one_name_of_the_region_is_enough(self, name):
         """P18: Lambda sets both."""
@@ -429,6 +453,12 @@ class TestPlace:
         """P18: boto3 asks again with each call, and a handler in this process needs none of it."""
         assert self.of_who_gives_keys("http://no-such-host.invalid/keys", monkeypatch) is None
 
+    def test_where_nobody_has_keys_boto3_says_so(self, monkeypatch):
+        """P18: with each call, and no start fails."""
+        monkeypatch.setattr("botocore.session.Session.get_credentials", lambda _: None)
+
+        assert self.of_who_gives_keys("http://127.0.0.1:1/keys", monkeypatch) is None
+
     def test_an_operator_s_endpoint_is_taken(self):
         """P22: the SDK's own variables, the service's before the general one."""
         place = Place.of({**ENVIRON, "AWS_ENDPOINT_URL": "http://all", "AWS_ENDPOINT_URL_S3": "http://s3/"})
@@ -451,6 +481,7 @@ class TestPlace:
         place = Place.of(ENVIRON)
         assert place is not None
 
+        assert place.tls() is place.tls()  # G3: the file is read once
         subjects = [dict(part[0] for part in root["subject"]) for root in place.tls().get_ca_certs()]
         names = {each.get("commonName") or each["organizationalUnitName"] for each in subjects}
 
@@ -469,16 +500,44 @@ class TestCalls:
             "l": {"L": [{"B": encoded}]},
             "m": {"M": {"x": {"BS": [encoded]}}},
             "n": {"N": "1"},
+            "other": {"L": [{"BOOL": True}, {"NULL": True}, {"SS": ["x"]}, {"NS": ["1"]}]},
         }
         server = serve(reply(json.dumps({"Item": item, "ConsumedCapacity": {"CapacityUnits": 0.5}}).encode()))
 
         got = client(SlimDynamoDB, server).get_item(**GET)
 
         plain = {"b": {"B": b"\x00\x01"}, "l": {"L": [{"B": b"\x00\x01"}]}, "m": {"M": {"x": {"BS": [b"\x00\x01"]}}}}
-        assert plain | {"n": {"N": "1"}} == got["Item"]
+        assert plain | {"n": {"N": "1"}, "other": item["other"]} == got["Item"]
         head, _, body = server.requests[0].partition(b"\r\n\r\n")
         assert "AP8=" == json.loads(body)["Key"]["pk"]["B"]
         assert b"x-amz-target: DynamoDB_20120810.GetItem" in head
+
+    @pytest.mark.parametrize("operation", ["put_item", "update_item", "batch_write_item"])
+    def test_what_a_write_replaced_is_told(self, serve, operation):
+        """P25: bytes, as boto3 gives them; and each operation by its own name."""
+        server = serve(reply(b'{"Attributes": {"pk": {"B": "AP8="}}}'))
+        got = getattr(client(SlimDynamoDB, server), operation)(TableName="table", more={"B": b"\0"})
+
+        assert {"pk": {"B": b"\x00\xff"}} == got["Attributes"]
+        name = {"put_item": b"PutItem", "update_item": b"UpdateItem", "batch_write_item": b"BatchWriteItem"}[operation]
+        assert b"x-amz-target: DynamoDB_20120810.%s\r\n" % name in server.requests[0]
+
+    @pytest.mark.parametrize(
+        "body", [b"", b"junk", b"[1]", b"null", b'{"a": 1} x', b'{"a": 1}{}', b"\xff", b"\xef\xbb\xbf{}"]
+    )
+    def test_a_reply_that_is_no_object_says_nothing(self, serve, body):
+        """F28: none of it is taken for an answer; who asked finds the reply cut short."""
+        assert {"ResponseMetadata"} == set(client(SlimDynamoDB, serve(reply(body))).get_item(**GET))
+
+    def test_a_refusal_without_words_goes_by_its_status(self, serve):
+        """F4: as boto3 has it."""
+        for kind, ask in (
+            (SlimDynamoDB, lambda it: it.get_item(**GET)),
+            (SlimS3, lambda it: it.get_object(Bucket="pages", Key="a")),
+        ):
+            with pytest.raises(ClientError) as caught:
+                ask(client(kind, serve(reply(b"<html>", 503))))
+            assert {"Code": "503", "Message": ""} == caught.value.response["Error"]
 
     def test_a_failed_condition_raises_as_boto3_does_with_the_item_in_the_way(self, serve):
         """P25, F9: type, code and old item."""
@@ -499,12 +558,12 @@ class TestCalls:
             ({"__type": "ThrottlingException:http://internal.example/coral/com#x/"}, {}),
             ({"code": "ThrottlingException"}, {}),
             ({}, {"x_amzn_errortype": "ThrottlingException:http://internal.example/coral/"}),
-            ({}, {"x_amzn_errortype": "com.amazon.coral#ThrottlingException"}),
+            ({"Message": "m"}, {"x_amzn_errortype": "com.amazon.coral#ThrottlingException"}),
         ],
     )
     def test_a_refusal_s_code_is_read_as_boto3_reads_it(self, serve, body, headers):
         """F4, P18: a throttle is no outage, and keys that ended are boto3's, however the code is wrapped."""
-        told = reply(json.dumps(body | {"message": "m"}).encode(), 400, **headers)
+        told = reply(json.dumps(body if "Message" in body else body | {"message": "m"}).encode(), 400, **headers)
         server = serve(told, told, told)
         theirs = by_boto3("lambda", server.url)
         asked = [
@@ -569,6 +628,30 @@ class TestCalls:
             dynamodb.get_item(**GET)
 
         assert 1 == server.connections
+
+    @pytest.mark.parametrize(
+        ("kind", "operation", "arguments", "told"),
+        [
+            (SlimLambda, "get_function_configuration", {"FunctionName": "f"}, b"{}"),
+            (SlimS3, "head_object", {"Bucket": "pages", "Key": "a"}, b""),
+        ],
+    )
+    def test_so_it_does_for_what_is_asked_once_a_minute(self, serve, kind, operation, arguments, told):
+        """G3, P20: and none is left open beside it."""
+        server = serve(reply(told), reply(told))
+        asks = getattr(client(kind, server), operation)
+        asks(**arguments)
+        asks(**arguments)
+
+        assert 1 == server.connections
+
+    def test_a_reply_may_take_longer_than_connecting(self):
+        """P42: each wait has its own bound."""
+        server = HesitantServer(reply(b'{"a": 1}'))
+        try:
+            assert 1 == client(SlimDynamoDB, server, connect_timeout=0.3).get_item(**GET)["a"]
+        finally:
+            server.close()
 
     def test_after_a_freeze_no_dead_connection_is_used(self, serve):
         """F32: the other side hung up meanwhile; the call opens a new connection and does not fail."""
@@ -686,10 +769,10 @@ class TestCalls:
         error = b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code><Message>gone</Message></Error>"
         server = serve(reply(error, 404), reply(b"", 403))
         s3 = client(SlimS3, server)
-        for method, code in ((s3.get_object, "NoSuchKey"), (s3.head_object, "403")):
+        for method, code, message in ((s3.get_object, "NoSuchKey", "gone"), (s3.head_object, "403", "")):
             with pytest.raises(ClientError) as caught:
                 method(Bucket="pages", Key="a b", ExpectedBucketOwner="123456789012")
-            assert code == caught.value.response["Error"]["Code"]
+            assert {"Code": code, "Message": message} == caught.value.response["Error"]
 
         assert b"GET /pages/a%20b HTTP/1.1" in server.requests[0]
         assert b"x-amz-expected-bucket-owner: 123456789012" in server.requests[0]
@@ -906,7 +989,7 @@ class TestAtOnce:
 
     @pytest.mark.parametrize(
         "late",
-        [reply(b'{"late": "%s"}' % (b"x" * 60)), in_chunks(end=b"0" * 60 + b"2\r\n{}\r\n0\r\n\r\n")],
+        [reply(b'{"late": "%s"}' % (b"x" * 60)), in_chunks(end=b"0" * 60 + b"none\r\n")],
         ids=["body", "size of a chunk"],
     )
     def test_so_does_one_whose_head_came_at_once(self, late):
@@ -1003,7 +1086,7 @@ class TestAtOnce:
         assert [] == dynamodb._wires[server.url]._idle
 
     @pytest.mark.parametrize(("idle_seconds", "connections"), [(10, 1), (60, 2), (-60, 2)])
-    def test_a_connection_is_not_used_after_a_long_rest(self, serve, idle_seconds, connections):
+    def test_a_connection_is_not_used_after_a_long_rest(self, serve, dialled, idle_seconds, connections):
         """F32: by wall clock, one that was set back included. Control: after a short rest it is."""
         server = serve(reply(b"{}"), reply(b"{}"))
         dynamodb = client(SlimDynamoDB, server)
@@ -1012,7 +1095,7 @@ class TestAtOnce:
         kept.since -= idle_seconds
         dynamodb.get_item(**GET)
 
-        assert connections == server.connections
+        assert (connections, connections == 2) == (server.connections, dialled[0].fileno() == -1)
 
     def test_a_connection_that_died_is_an_error_and_not_silence(self, serve):
         """F32: the caller's repeat opens another."""
@@ -1170,6 +1253,7 @@ class TestLeftToBoto3:
         ("kind", "operation", "arguments"),
         [
             (SlimDynamoDB, "query", {}),
+            (SlimDynamoDB, "put_item", {"TableName": "table", "Item": {"a": {"S": {1}}}}),
             (SlimDynamoDB, "get_item", {**GET, "TableName": "arn:aws:dynamodb:eu-west-1:123456789012:table/x"}),
             (SlimS3, "put_object", {"Bucket": "pages", "Key": "a"}),
             (SlimS3, "get_object", {"Bucket": "pages", "Key": "a", "Range": "bytes=0-1"}),
