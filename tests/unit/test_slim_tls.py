@@ -154,9 +154,11 @@ def test_a_bundle_that_cannot_be_read_is_boto3_s(
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"), [(b"HTTP/1.1 400 X\r\n\r\n", SSLError), (b"", ConnectTimeoutError)], ids=["no TLS", "nothing"]
+    ("said", "seconds", "kind"),
+    [(b"HTTP/1.1 400 X\r\n\r\n", 30.0, SSLError), (b"", 0.5, ConnectTimeoutError)],
+    ids=["no TLS", "nothing"],
 )
-def test_a_server_without_tls_is_a_failed_connection(said: bytes, kind: type[Exception]) -> None:
+def test_a_server_without_tls_is_a_failed_connection(said: bytes, seconds: float, kind: type[Exception]) -> None:
     """F1, F2: an error at once or within the bound, as boto3 has it, and not boto3's call."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
@@ -173,7 +175,9 @@ def test_a_server_without_tls_is_a_failed_connection(said: bytes, kind: type[Exc
         threading.Thread(target=serve, daemon=True).start()
         try:
             with pytest.raises(kind):
-                SlimDynamoDB(place, lambda: Plain(), **{**LIMITS, "connect_timeout": 0.5}, attempts=1).get_item(**GET)
+                SlimDynamoDB(place, lambda: Plain(), **{**LIMITS, "connect_timeout": seconds}, attempts=1).get_item(
+                    **GET
+                )
         finally:
             over.set()
 
