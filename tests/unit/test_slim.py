@@ -529,6 +529,29 @@ class TestCalls:
         """F28: none of it is taken for an answer; who asked finds the reply cut short."""
         assert {"ResponseMetadata"} == set(client(SlimDynamoDB, serve(reply(body))).get_item(**GET))
 
+    @pytest.mark.parametrize(
+        ("kind", "service", "operation", "arguments", "told"),
+        [
+            (SlimDynamoDB, "dynamodb", "get_item", GET, {"Item": None, "ConsumedCapacity": {"CapacityUnits": 0.5}}),
+            (SlimSecrets, "secretsmanager", "get_secret_value", {"SecretId": "x"}, {"SecretString": None, "Name": "x"}),
+            (
+                SlimLambda,
+                "lambda",
+                "get_function_configuration",
+                {"FunctionName": "f"},
+                {"CodeSha256": None, "Version": "7"},
+            ),
+        ],
+    )
+    def test_what_is_null_is_not_there(self, serve, kind, service, operation, arguments, told):
+        """P40, P37: as boto3 has it; else a code without a digest would have one, that of no code."""
+        server = serve(*[reply(json.dumps(told).encode())] * 2)
+        both = [getattr(each, operation)(**arguments) for each in (by_boto3(service, server.url), client(kind, server))]
+
+        assert [told.keys() - {"Item", "SecretString", "CodeSha256"}] * 2 == [
+            each.keys() - {"ResponseMetadata"} for each in both
+        ]
+
     def test_a_refusal_without_words_goes_by_its_status(self, serve):
         """F4: as boto3 has it."""
         for kind, ask in (

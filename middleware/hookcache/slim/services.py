@@ -252,17 +252,18 @@ _scan = json.JSONDecoder().raw_decode
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
-    """The object in a reply; an empty one where there is none."""
+    """The object in a reply, without members that are null, as boto3 gives it; an empty one where there is none."""
     try:
         text = content.decode()
-        if text.startswith("{"):  # as all do: `json.loads` would look for blanks at both ends
-            parsed, end = _scan(text)
-            if end == len(text):
-                return parsed  # type: ignore[no-any-return]
-        parsed = json.loads(text)
+        # As all begin: `json.loads` would look for blanks at both ends.
+        parsed, end = _scan(text) if text.startswith("{") else (None, -1)
+        if end != len(text):
+            parsed = json.loads(text)
     except ValueError:
         return {}
-    return parsed if isinstance(parsed, dict) else {}
+    if not isinstance(parsed, dict):
+        return {}
+    return {name: value for name, value in parsed.items() if value is not None} if None in parsed.values() else parsed
 
 
 def _told(reply: Reply, parsed: Mapping[str, Any]) -> tuple[str, str]:
