@@ -1371,6 +1371,8 @@ class TestLeftToBoto3:
             b"HTTP/1.1 400 X\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
             b"HTTP/1.1 200 OK\r\ncontent-length: " + b"0" * 5_000 + b"\r\n\r\n",
             b"HTTP/1.1 100 Continue\r\n\r\n" + reply(b"{}"),
+            reply(b"{}", etag='"e\r\n :f"'),
+            reply(b"{}", etag='"e\r\n\t:f"'),
         ],
         ids=[
             "chunked",
@@ -1387,6 +1389,8 @@ class TestLeftToBoto3:
             "two encodings",
             "digits",
             "continue",
+            "folded",
+            "folded by a tab",
         ],
     )
     def test_a_reply_in_other_framing(self, serve, strange):

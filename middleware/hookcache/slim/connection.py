@@ -159,14 +159,15 @@ class Connection:
             if not more:
                 raise ValueError if received else ConnectionResetError("closed before it answered")
             received += more
-        self.rest = received[end + len(_HEAD_ENDS) :]
-        first, *lines = received[:end].decode("latin-1").split("\r\n")
+        head, self.rest = received[:end], received[end + len(_HEAD_ENDS) :]
+        first, *lines = head.decode("latin-1").split("\r\n")
         status = int(first.split(None, 2)[1]) if first.startswith("HTTP/1.1 ") else 0
         headers: dict[str, str] = {}
         for line in lines:
             name, value = line.split(":", 1)
             headers[name.lower()] = value.strip()
-        if status < 200 or received.count(b"\n", 0, end) != len(lines):  # a line feed alone ends a line to others
+        # To others a line feed alone ends a line, and a blank at the beginning continues the last one.
+        if status < 200 or head.count(b"\n") != len(lines) or b"\n " in head or b"\n\t" in head:
             raise ValueError
         if len(headers) < len(lines):  # one was told twice: which of two lengths holds is not for us to say
             names = [line.split(":", 1)[0].lower() for line in lines]
