@@ -193,7 +193,8 @@ class ImageReader:
             reply = self._s3().head_object(**_where(image, account))
         except Exception:  # whatever it is: it cannot be said that the image is unchanged (P15)
             return False
-        return (reply.get("ETag", ""), reply.get("VersionId", "")) == (digest.etag, digest.version)
+        told = (reply.get("ETag", ""), reply.get("VersionId", ""))
+        return digest.etag != "" and told == (digest.etag, digest.version)  # without a tag it cannot be said either
 
 
 def _where(image: ImageRef, account: str | None) -> dict[str, str]:

@@ -386,6 +386,15 @@ class TestUnchanged:
 
         assert not desk.reader.unchanged([reference], digests)
 
+    def test_an_image_without_an_etag_counts_as_changed(self, desk):
+        """P15: a bucket that never had versions may tell them all as `null`, and nothing told apart nothing."""
+        reference = desk.put(b"page")
+        ((place, stored),) = desk.s3.objects.items()
+        desk.s3.objects[place] = replace(stored, etag="", version="null")
+        digests = desk.reader.digest([reference])
+
+        assert not desk.reader.unchanged([reference], digests)
+
     @pytest.mark.parametrize("way", ["forbidden", "missing"])
     def test_an_image_that_cannot_be_asked_about_counts_as_changed(self, desk, way):
         """P15: an answer is kept only if its images are known to be the same."""

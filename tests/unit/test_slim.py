@@ -12,12 +12,14 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import boto3
 import pytest
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.config import Config
 from botocore.credentials import Credentials as BotoCredentials
 from botocore.exceptions import (
     ChecksumError,
@@ -32,6 +34,7 @@ from hypothesis import strategies as st
 
 from hookcache.slim import Place, SlimDynamoDB, SlimLambda, SlimS3, SlimSecrets, services, signing
 from hookcache.slim.signing import Credentials, Signer
+from hookcache.slim.wire import Wire
 
 ENVIRON = {
     "AWS_REGION": "eu-central-1",
@@ -108,8 +111,9 @@ class Server:
 
 
 def reply(body: bytes, status: int = 200, length: int | None = None, **headers: str) -> bytes:
-    told = {"content-length": str(len(body) if length is None else length), **headers}
-    lines = [f"HTTP/1.1 {status} X", *(f"{name.replace('_', '-')}: {value}" for name, value in told.items()), "", ""]
+    told = {"date": "Sat, 21 Nov 2026 09:30:15 GMT", "content-length": str(len(body) if length is None else length)}
+    told |= {name.replace("_", "-"): value for name, value in headers.items()}
+    lines = [f"HTTP/1.1 {status} X", *(f"{name}: {value}" for name, value in told.items()), "", ""]
     return "\r\n".join(lines).encode() + body
 
 
@@ -126,15 +130,41 @@ def serve() -> Iterator[Callable[..., Server]]:
         server.close()
 
 
+@cache
+def _session() -> boto3.Session:
+    return boto3.Session(aws_access_key_id="AKID", aws_secret_access_key="secret", region_name="eu-central-1")
+
+
+def by_boto3(service: str, url: str | None = None) -> Any:
+    """boto3's client, which tries once."""
+    return _session().client(service, endpoint_url=url, config=Config(retries={"total_max_attempts": 1}))
+
+
+@pytest.fixture
+def dialled(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
+    """The sockets that are opened; held here, so that none is closed by being forgotten."""
+    made: list[socket.socket] = []
+    dial = Wire.dial
+
+    def remembered(wire: Wire) -> socket.socket:
+        made.append(dial(wire))
+        return made[-1]
+
+    monkeypatch.setattr(Wire, "dial", remembered)
+    return made
+
+
 class Plain:
-    """Stands where boto3's client would; remembers what it was asked."""
+    """Stands where boto3's client would; remembers what it was asked, and with what."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.arguments: list[dict[str, Any]] = []
 
     def __getattr__(self, operation: str) -> Any:
         def call(**arguments: Any) -> str:
             self.asked.append(operation)
+            self.arguments.append(arguments)
             return "from boto3"
 
         return call
@@ -224,6 +254,11 @@ class TestSignature:
         )
 
         assert fresh == later
+        assert "x-amz-security-token" not in later
+
+
+def _nothing(*_: object) -> list[str]:
+    return ["{}"]
 
 
 class TestFilledIn:
@@ -258,6 +293,7 @@ class TestFilledIn:
 
         who = Credentials(ENVIRON["AWS_ACCESS_KEY_ID"], ENVIRON["AWS_SECRET_ACCESS_KEY"], ENVIRON["AWS_SESSION_TOKEN"])
         assert [True] * 4 == [self.signed_by_botocore(request, who) for request in server.requests]
+        assert all(b"x-amz-security-token: session//token==\r\n" in request for request in server.requests)
         assert [False] * 4 == [
             self.signed_by_botocore(request, Credentials("AKID", "another", "token")) for request in server.requests
         ]
@@ -276,7 +312,9 @@ class TestFilledIn:
 
         assert [True, True, True, False] == [self.signed_by_botocore(each, first) for each in server.requests]
         assert self.signed_by_botocore(server.requests[-1], second)
-        assert b"token1" not in server.requests[-1]
+        token = b"\r\nx-amz-security-token: token1\r\n"
+        assert [True, True, True, False] == [token in request for request in server.requests]
+        assert b"x-amz-security-token" not in server.requests[-1]
 
     def test_each_second_has_its_date(self, monkeypatch):
         """P18: a service refuses what was signed five minutes ago."""
@@ -290,8 +328,16 @@ class TestFilledIn:
 
     @pytest.mark.parametrize(
         "made_of",
-        [None, lambda: None, lambda *_: lambda _: []],
-        ids=["missing", "made otherwise", "called otherwise"],
+        [
+            None,
+            lambda: None,
+            lambda *_: lambda _: [],
+            # Python's own way, which looks for circles, is as it was.
+            lambda circles, *more, made=json.encoder.c_make_encoder: (
+                made(circles, *more) if circles == {} else _nothing
+            ),
+        ],
+        ids=["missing", "made otherwise", "called otherwise", "says otherwise"],
     )
     def test_without_the_encoder_s_own_part_it_is_python_s(self, made_of, monkeypatch):
         """P18: a Python that has it no longer, or in another form, encodes the same."""
@@ -326,8 +372,17 @@ class TestPlace:
             {"AWS_REGION": "us-east-1"},
             {"AWS_REGION": "", "AWS_DEFAULT_REGION": ""},
             {"HTTPS_PROXY": "http://proxy:3128"},
+            {"Http_Proxy": "http://proxy:3128"},
             {"AWS_USE_FIPS_ENDPOINT": "true"},
             {"AWS_PROFILE": "work"},
+            {"AWS_DEFAULT_PROFILE": "work"},
+            {"AWS_CONFIG_FILE": "/etc/aws"},
+            {"AWS_SHARED_CREDENTIALS_FILE": "/etc/keys"},
+            {"AWS_USE_DUALSTACK_ENDPOINT": "true"},
+            {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
+            {"AWS_S3_USE_ARN_REGION": "true"},
+            {"AWS_ACCOUNT_ID": "123456789012"},
+            {"https_proxy": "http://proxy:3128"},
             {"AWS_CREDENTIAL_EXPIRATION": "2026-11-21T10:00:00Z"},
             {"AWS_SECRET_ACCESS_KEY": ""},
         ],
@@ -337,12 +392,39 @@ class TestPlace:
         """P18: proxies, partitions, profiles, FIPS and credentials that end are boto3's."""
         assert Place.of({**ENVIRON, **change}) is None
 
-    def test_a_configuration_file_makes_it_unusual(self, tmp_path):
+    @pytest.mark.parametrize("name", ["config", "credentials"])
+    def test_a_configuration_file_makes_it_unusual(self, tmp_path, name):
         """P18: what a file may say, boto3 understands."""
+        (tmp_path / ".aws").mkdir()
+        (tmp_path / ".aws" / name).touch()
+
+        assert Place.of({**ENVIRON, "HOME": str(tmp_path)}) is None
+
+    def test_a_process_without_a_home_has_that_of_its_user(self, tmp_path, monkeypatch):
+        """P18: as Lambda may start it."""
+        told = {name: value for name, value in ENVIRON.items() if name != "HOME"}
+        monkeypatch.setattr("os.path.expanduser", lambda _: str(tmp_path))
+        without = Place.of(told)
         (tmp_path / ".aws").mkdir()
         (tmp_path / ".aws" / "config").touch()
 
-        assert Place.of({**ENVIRON, "HOME": str(tmp_path)}) is None
+        assert (True, None) == (without is not None, Place.of(told))
+
+    @pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+    def test_one_name_of_the_region_is_enough(self, name):
+        """P18: Lambda sets both."""
+        told = {key: value for key, value in ENVIRON.items() if "REGION" not in key}
+        place = Place.of({**told, name: "eu-west-1"})
+
+        assert place is not None
+        assert "eu-west-1" == place.region
+
+    def test_a_token_may_go_by_its_older_name(self):
+        """P18: as botocore reads it."""
+        place = Place.of({**ENVIRON, "AWS_SESSION_TOKEN": "", "AWS_SECURITY_TOKEN": "older"})
+
+        assert place is not None
+        assert "older" == place.credentials().token
 
     @staticmethod
     def of_who_gives_keys(url: str, monkeypatch: Any) -> Place | None:
@@ -371,6 +453,12 @@ class TestPlace:
         """P18: boto3 asks again with each call, and a handler in this process needs none of it."""
         assert self.of_who_gives_keys("http://no-such-host.invalid/keys", monkeypatch) is None
 
+    def test_where_nobody_has_keys_boto3_says_so(self, monkeypatch):
+        """P18: with each call, and no start fails."""
+        monkeypatch.setattr("botocore.session.Session.get_credentials", lambda _: None)
+
+        assert self.of_who_gives_keys("http://127.0.0.1:1/keys", monkeypatch) is None
+
     def test_an_operator_s_endpoint_is_taken(self):
         """P22: the SDK's own variables, the service's before the general one."""
         place = Place.of({**ENVIRON, "AWS_ENDPOINT_URL": "http://all", "AWS_ENDPOINT_URL_S3": "http://s3/"})
@@ -378,11 +466,22 @@ class TestPlace:
         assert place is not None
         assert [("http://s3", True), ("http://all", True)] == [place.endpoint("S3", "s3"), place.endpoint("X", "x")]
 
+    @pytest.mark.parametrize("more", ["?x=1", "#x", "/path", ":x", ": 1", "\n", "\r\nx: y"])
+    def test_an_endpoint_that_is_more_than_host_and_port_is_boto3_s(self, serve, more):
+        """P18: as one call finds, and none fails for it."""
+        server = serve(reply(b"{}"))
+        server.url += more
+        plain = Plain()
+
+        assert "from boto3" == client(SlimDynamoDB, server, plain).get_item(**GET)
+        assert [] == server.requests
+
     def test_the_roots_of_aws_are_trusted_and_no_others(self):
         """P18: a place without a bundle of its own loads the few roots that AWS uses, from the file that boto3 ships."""
         place = Place.of(ENVIRON)
         assert place is not None
 
+        assert place.tls() is place.tls()  # G3: the file is read once
         subjects = [dict(part[0] for part in root["subject"]) for root in place.tls().get_ca_certs()]
         names = {each.get("commonName") or each["organizationalUnitName"] for each in subjects}
 
@@ -401,16 +500,67 @@ class TestCalls:
             "l": {"L": [{"B": encoded}]},
             "m": {"M": {"x": {"BS": [encoded]}}},
             "n": {"N": "1"},
+            "other": {"L": [{"BOOL": True}, {"NULL": True}, {"SS": ["x"]}, {"NS": ["1"]}]},
         }
         server = serve(reply(json.dumps({"Item": item, "ConsumedCapacity": {"CapacityUnits": 0.5}}).encode()))
 
         got = client(SlimDynamoDB, server).get_item(**GET)
 
         plain = {"b": {"B": b"\x00\x01"}, "l": {"L": [{"B": b"\x00\x01"}]}, "m": {"M": {"x": {"BS": [b"\x00\x01"]}}}}
-        assert plain | {"n": {"N": "1"}} == got["Item"]
+        assert plain | {"n": {"N": "1"}, "other": item["other"]} == got["Item"]
         head, _, body = server.requests[0].partition(b"\r\n\r\n")
         assert "AP8=" == json.loads(body)["Key"]["pk"]["B"]
         assert b"x-amz-target: DynamoDB_20120810.GetItem" in head
+
+    @pytest.mark.parametrize("operation", ["put_item", "update_item", "batch_write_item"])
+    def test_what_a_write_replaced_is_told(self, serve, operation):
+        """P25: bytes, as boto3 gives them; and each operation by its own name."""
+        server = serve(reply(b'{"Attributes": {"pk": {"B": "AP8="}}}'))
+        got = getattr(client(SlimDynamoDB, server), operation)(TableName="table", more={"B": b"\0"})
+
+        assert {"pk": {"B": b"\x00\xff"}} == got["Attributes"]
+        name = {"put_item": b"PutItem", "update_item": b"UpdateItem", "batch_write_item": b"BatchWriteItem"}[operation]
+        assert b"x-amz-target: DynamoDB_20120810.%s\r\n" % name in server.requests[0]
+
+    @pytest.mark.parametrize(
+        "body", [b"", b"junk", b"[1]", b"null", b'{"a": 1} x', b'{"a": 1}{}', b"\xff", b"\xef\xbb\xbf{}"]
+    )
+    def test_a_reply_that_is_no_object_says_nothing(self, serve, body):
+        """F28: none of it is taken for an answer; who asked finds the reply cut short."""
+        assert {"ResponseMetadata"} == set(client(SlimDynamoDB, serve(reply(body))).get_item(**GET))
+
+    @pytest.mark.parametrize(
+        ("kind", "service", "operation", "arguments", "told"),
+        [
+            (SlimDynamoDB, "dynamodb", "get_item", GET, {"Item": None, "ConsumedCapacity": {"CapacityUnits": 0.5}}),
+            (SlimSecrets, "secretsmanager", "get_secret_value", {"SecretId": "x"}, {"SecretString": None, "Name": "x"}),
+            (
+                SlimLambda,
+                "lambda",
+                "get_function_configuration",
+                {"FunctionName": "f"},
+                {"CodeSha256": None, "Version": "7"},
+            ),
+        ],
+    )
+    def test_what_is_null_is_not_there(self, serve, kind, service, operation, arguments, told):
+        """P40, P37: as boto3 has it; else a code without a digest would have one, that of no code."""
+        server = serve(*[reply(json.dumps(told).encode())] * 2)
+        both = [getattr(each, operation)(**arguments) for each in (by_boto3(service, server.url), client(kind, server))]
+
+        assert [told.keys() - {"Item", "SecretString", "CodeSha256"}] * 2 == [
+            each.keys() - {"ResponseMetadata"} for each in both
+        ]
+
+    def test_a_refusal_without_words_goes_by_its_status(self, serve):
+        """F4: as boto3 has it."""
+        for kind, ask in (
+            (SlimDynamoDB, lambda it: it.get_item(**GET)),
+            (SlimS3, lambda it: it.get_object(Bucket="pages", Key="a")),
+        ):
+            with pytest.raises(ClientError) as caught:
+                ask(client(kind, serve(reply(b"<html>", 503))))
+            assert {"Code": "503", "Message": ""} == caught.value.response["Error"]
 
     def test_a_failed_condition_raises_as_boto3_does_with_the_item_in_the_way(self, serve):
         """P25, F9: type, code and old item."""
@@ -423,6 +573,33 @@ class TestCalls:
 
         assert "ConditionalCheckFailedException" == caught.value.response["Error"]["Code"]
         assert {"pk": {"B": b"\0"}} == caught.value.response["Item"]
+
+    @pytest.mark.parametrize(
+        ("body", "headers"),
+        [
+            ({"__type": "com.amazon.coral#ThrottlingException"}, {}),
+            ({"__type": "ThrottlingException:http://internal.example/coral/com#x/"}, {}),
+            ({"code": "ThrottlingException"}, {}),
+            ({}, {"x_amzn_errortype": "ThrottlingException:http://internal.example/coral/"}),
+            ({"Message": "m"}, {"x_amzn_errortype": "com.amazon.coral#ThrottlingException"}),
+        ],
+    )
+    def test_a_refusal_s_code_is_read_as_boto3_reads_it(self, serve, body, headers):
+        """F4, P18: a throttle is no outage, and keys that ended are boto3's, however the code is wrapped."""
+        told = reply(json.dumps(body if "Message" in body else body | {"message": "m"}).encode(), 400, **headers)
+        server = serve(told, told, told)
+        theirs = by_boto3("lambda", server.url)
+        asked = [
+            lambda: theirs.get_function_configuration(FunctionName="f"),
+            lambda: client(SlimLambda, server).get_function_configuration(FunctionName="f"),
+            lambda: client(SlimDynamoDB, server).get_item(**GET),
+        ]
+        for ask in asked:
+            with pytest.raises(ClientError) as caught:
+                ask()
+            assert ("ThrottlingException", "m") == tuple(
+                caught.value.response["Error"][name] for name in ("Code", "Message")
+            )
 
     def test_a_damaged_body_is_refused(self, serve):
         """F28: the sum that DynamoDB sends is compared."""
@@ -475,6 +652,31 @@ class TestCalls:
 
         assert 1 == server.connections
 
+    @pytest.mark.parametrize(
+        ("kind", "operation", "arguments", "told"),
+        [
+            (SlimLambda, "get_function_configuration", {"FunctionName": "f"}, b"{}"),
+            (SlimS3, "head_object", {"Bucket": "pages", "Key": "a"}, b""),
+        ],
+    )
+    def test_so_it_does_for_what_is_asked_once_a_minute(self, serve, kind, operation, arguments, told):
+        """G3, P20: and none is left open beside it."""
+        server = serve(reply(told), reply(told))
+        asks = getattr(client(kind, server), operation)
+        asks(**arguments)
+        asks(**arguments)
+
+        assert 1 == server.connections
+
+    def test_a_reply_may_take_longer_than_connecting(self):
+        """P42: each wait has its own bound."""
+        server = HesitantServer(reply(b'{"a": 1}'))
+        server.pause_seconds = 1.0
+        try:
+            assert 1 == client(SlimDynamoDB, server, connect_timeout=0.3).get_item(**GET)["a"]
+        finally:
+            server.close()
+
     def test_after_a_freeze_no_dead_connection_is_used(self, serve):
         """F32: the other side hung up meanwhile; the call opens a new connection and does not fail."""
         server = serve(reply(b"{}"), reply(b"{}"))
@@ -495,6 +697,72 @@ class TestCalls:
         assert (b"page", 4, '"e"') == (got["Body"].read(), got["ContentLength"], got["ETag"])
         with pytest.raises(ConnectionClosedError):
             client(SlimS3, serve(b"", reply(b"page"))).get_object(Bucket="pages", Key="a")
+
+    def test_what_failed_within_the_service_is_asked_again(self, serve, dialled):
+        """P42: over another connection, since what else was said of it is not read. Control: with one attempt it fails."""
+        server = serve(reply(b"<Error/>", 500), reply(b"page"))
+        got = client(SlimS3, server, attempts=2).get_object(Bucket="pages", Key="a")
+
+        assert (b"page", -1) == (got["Body"].read(), dialled[0].fileno())
+        with pytest.raises(ClientError, match="503"):
+            client(SlimS3, serve(reply(b"", 503), reply(b"page"))).get_object(Bucket="pages", Key="a")
+        with pytest.raises(ClientError, match="499"):
+            client(SlimS3, serve(reply(b"", 499), reply(b"page")), attempts=2).get_object(Bucket="pages", Key="a")
+
+    def test_a_closed_client_opens_new_connections(self, serve, dialled):
+        """P20: as boto3's `close`."""
+        dynamodb = client(SlimDynamoDB, serve(reply(b"{}"), reply(b"{}")))
+        dynamodb.get_item(**GET)
+        dynamodb.close()
+        closed = dialled[0].fileno() == -1
+        dynamodb.get_item(**GET)
+
+        assert (True, 2) == (closed, len(dialled))
+
+    def test_an_object_is_told_as_boto3_tells_it(self, serve):
+        """P15, P26: tag and version by which a change shows, and the encryption that is paid for."""
+        told = {"ETag": '"e"', "x-amz-version-id": "v", "content-type": "image/jpeg", "x-amz-request-id": "r"}
+        told |= {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-bucket-key-enabled": "true"}
+        server = serve(*[reply(b"page", **told), Last(reply(b"", length=4, **told))] * 2)
+        theirs = by_boto3("s3", server.url)
+        seen = []
+        for s3 in (theirs, client(SlimS3, server)):
+            got = s3.get_object(Bucket="pages", Key="a")
+            with closing(got["Body"]) as body:
+                content = body.read()
+            seen.append((content, got, s3.head_object(Bucket="pages", Key="a")))
+        (content, *both), (own_content, *own) = seen
+
+        names = {"ETag", "VersionId", "ContentType", "ServerSideEncryption", "BucketKeyEnabled", "ContentLength"}
+        assert content == own_content
+        assert ["r"] * 4 == [each["ResponseMetadata"]["RequestId"] for each in (*both, *own)]
+        assert [{name: each.get(name) for name in names} for each in both] == [
+            {name: each.get(name) for name in names} for each in own
+        ]
+
+    @pytest.mark.parametrize(
+        "key", ["a", "a b+c", "ä/日本", "a//b", "/a", "a/../b", ".", "a/", "a?b#c", "a%2Fb", "a~*'()", "x" * 1_024]
+    )
+    def test_an_object_is_asked_for_where_boto3_asks_for_it(self, key, monkeypatch):
+        """B13: at the bucket's own host, and under its very name, of which nothing is resolved."""
+        asked: list[str] = []
+
+        def ask(request: Any, **_: Any) -> None:
+            asked.append(request.url)
+            raise EOFError
+
+        def exchange(wire: Wire, _method: str, target: str, *_: Any) -> None:
+            asked.append(wire.url + target)
+            raise EOFError
+
+        theirs = by_boto3("s3")
+        theirs.meta.events.register("before-send.s3", ask)
+        monkeypatch.setattr(Wire, "exchange", exchange)
+        for s3 in (theirs, SlimS3(Place.of(ENVIRON), Plain, **LIMITS, attempts=1)):
+            with pytest.raises(EOFError):
+                s3.get_object(Bucket="pages", Key=key)
+
+        assert 1 == len(set(asked))
 
     def test_an_object_is_read_in_pieces(self, serve):
         """G2: and its connection is kept only if it was read to its end."""
@@ -525,10 +793,10 @@ class TestCalls:
         error = b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code><Message>gone</Message></Error>"
         server = serve(reply(error, 404), reply(b"", 403))
         s3 = client(SlimS3, server)
-        for method, code in ((s3.get_object, "NoSuchKey"), (s3.head_object, "403")):
+        for method, code, message in ((s3.get_object, "NoSuchKey", "gone"), (s3.head_object, "403", "")):
             with pytest.raises(ClientError) as caught:
                 method(Bucket="pages", Key="a b", ExpectedBucketOwner="123456789012")
-            assert code == caught.value.response["Error"]["Code"]
+            assert {"Code": code, "Message": message} == caught.value.response["Error"]
 
         assert b"GET /pages/a%20b HTTP/1.1" in server.requests[0]
         assert b"x-amz-expected-bucket-owner: 123456789012" in server.requests[0]
@@ -536,18 +804,25 @@ class TestCalls:
     def test_the_length_of_an_object_may_be_left_out_of_a_head(self, serve):
         """P15: as boto3 takes it; what is compared is the entity tag."""
         head = Last(b'HTTP/1.1 200 OK\r\netag: "e"\r\n\r\n')
-        keys = {"aws_access_key_id": "AKID", "aws_secret_access_key": "secret", "region_name": "eu-central-1"}
         server = serve(head, head)
-        theirs = boto3.Session(**keys).client("s3", endpoint_url=server.url)
+        theirs = by_boto3("s3", server.url)
         both = [each.head_object(Bucket="pages", Key="a") for each in (theirs, client(SlimS3, server))]
 
         assert [('"e"', False)] * 2 == [(each["ETag"], "ContentLength" in each) for each in both]
+        odd = client(SlimS3, serve(reply(b"", content_length="4, 4"))).head_object(Bucket="pages", Key="a")
+        assert "ContentLength" not in odd
 
     def test_secret_and_configuration(self, serve):
         """P37, P40."""
         server = serve(reply(b'{"SecretString": "hush"}'), reply(b'{"Version": "7"}'))
 
         assert "hush" == client(SlimSecrets, server).get_secret_value(SecretId="arn:x")["SecretString"]
+        assert (
+            b"\xff\0"
+            == client(SlimSecrets, serve(reply(b'{"SecretBinary": "/wA="}'))).get_secret_value(SecretId="x")[
+                "SecretBinary"
+            ]
+        )
         assert "7" == client(SlimLambda, server).get_function_configuration(FunctionName="a:live")["Version"]
         assert b"GET /2015-03-31/functions/a%3Alive/configuration" in server.requests[1]
 
@@ -571,7 +846,8 @@ def in_chunks(*parts: bytes, status: int = 404, end: bytes = b"0\r\n\r\n") -> by
 
 
 GONE = (
-    b"<Error><Code>NoSu",
+    b"<",
+    b"Error><Code>NoSu",
     b"chKey</Code><Message>it has\r\n0\r\n\r\nin its name",
     b"</Message></Error>" + b" " * 300,
 )
@@ -580,9 +856,10 @@ GONE = (
 class TestRefusalsInChunks:
     """S3 announces no length of what it says of an error."""
 
-    def test_they_are_read_over_a_connection_that_is_used_again(self, serve):
+    @pytest.mark.parametrize("status", [400, 404, 503])
+    def test_they_are_read_over_a_connection_that_is_used_again(self, serve, status):
         """P42, G13: one page that is gone does not send all others to boto3."""
-        plain, server = Plain(), serve(in_chunks(*GONE), reply(b"page"))
+        plain, server = Plain(), serve(in_chunks(*GONE, status=status), reply(b"page"))
         s3 = client(SlimS3, server, plain)
         with pytest.raises(ClientError) as caught:
             s3.get_object(Bucket="pages", Key="gone")
@@ -638,18 +915,57 @@ class TestRefusalsInChunks:
 
 
 class DripServer(Server):
-    """Answers whole at first, then byte by byte, each one sooner than any timeout of a socket."""
+    """
+    Answers whole at first, then byte by byte, each one sooner than any timeout of a socket.
+
+    Attributes:
+        at_once: how many bytes of the last reply come together.
+    """
+
+    at_once = 0
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as file:
             while self._read(file):
                 body = self.replies.pop(0) or b""
-                for byte in body if len(self.replies) == 0 else ():
+                at_once = len(body) if self.replies else self.at_once
+                connection.sendall(body[:at_once])
+                for byte in body[at_once:]:
                     if self._over.wait(0.01):
                         return
                     connection.sendall(bytes([byte]))
-                if self.replies:
-                    connection.sendall(body)
+
+
+class HesitantServer(Server):
+    """Its last reply comes whole, after a pause."""
+
+    pause_seconds = 5.0
+
+    def _serve(self, connection: socket.socket) -> None:
+        with suppress(ConnectionError), connection, connection.makefile("rb") as file:
+            while self._read(file) and self.replies:
+                if len(self.replies) == 1:
+                    self._over.wait(self.pause_seconds)
+                connection.sendall(self.replies.pop(0) or b"")
+
+
+class LateServer(Server):
+    """Reads the second request once it may, or after a while that no bound of a test's lasts."""
+
+    def __init__(self, *replies: bytes) -> None:
+        self.may_read, self.done = threading.Event(), threading.Event()
+        super().__init__(*replies)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+
+    def _serve(self, connection: socket.socket) -> None:
+        with suppress(ConnectionError), connection, connection.makefile("rb") as file:
+            self.requests.append(self._read(file))
+            connection.sendall(self.replies.pop(0) or b"")
+            self.may_read.wait(5.0)
+            request = self._read(file)
+            if request.endswith(b"}"):
+                self.requests.append(request)
+        self.done.set()
 
 
 class TestAtOnce:
@@ -699,6 +1015,37 @@ class TestAtOnce:
         finally:
             server.close()
 
+    @pytest.mark.parametrize(
+        "late",
+        [reply(b'{"late": "%s"}' % (b"x" * 60)), in_chunks(end=b"0" * 60 + b"none\r\n")],
+        ids=["body", "size of a chunk"],
+    )
+    def test_so_does_one_whose_head_came_at_once(self, late):
+        """P19: what follows the head is within the same bound."""
+        server = DripServer(reply(b"{}"), late)
+        server.at_once = late.index(b"\r\n\r\n") + 4
+        try:
+            dynamodb = client(SlimDynamoDB, server)
+            dynamodb.get_item(**GET)
+            with pytest.raises(ReadTimeoutError):
+                dynamodb.at_once("get_item", GET, 0.1)
+        finally:
+            server.close()
+
+    @pytest.mark.parametrize(("bound", "read_timeout"), [(0.1, 30.0), (30.0, 0.1)])
+    def test_a_reply_is_waited_for_until_the_first_of_two_bounds(self, bound, read_timeout):
+        """P19, F2: what is left of the budget, and the timeout of one wait."""
+        server = HesitantServer(reply(b"{}"), reply(b'{"late": true}'))
+        try:
+            dynamodb = client(SlimDynamoDB, server)
+            dynamodb.get_item(**GET)
+            (kept,) = dynamodb._wires[server.url]._idle
+            kept.socket.settimeout(read_timeout)
+            with pytest.raises(ReadTimeoutError):
+                dynamodb.at_once("get_item", GET, bound)
+        finally:
+            server.close()
+
     def test_the_bound_of_one_call_is_not_the_next_one_s(self, serve):
         """F2: a connection that is kept forgets it, and has its own timeout again."""
         server = serve(reply(b"{}"), reply(b"{}"), reply(b"{}"))
@@ -710,6 +1057,36 @@ class TestAtOnce:
         assert LIMITS["read_timeout"] == kept.socket.gettimeout()
         dynamodb.get_item(**GET)
         assert 1 == server.connections
+
+    def test_a_request_that_is_not_taken_ends_with_the_bound(self):
+        """P19: a large item, and a peer that is gone, or reads it only once the bound is over."""
+        server = LateServer(reply(b"{}"), reply(b"{}"))
+        try:
+            dynamodb = client(SlimDynamoDB, server)
+            dynamodb.get_item(**GET)
+            (kept,) = dynamodb._wires[server.url]._idle
+            kept.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+            with pytest.raises(ReadTimeoutError):
+                dynamodb.at_once("put_item", {**GET, "Item": {"large": {"S": "x" * 8_000_000}}}, 0.1)
+
+            server.may_read.set()
+            assert server.done.wait(30)
+            assert 1 == len(server.requests)  # the other came in part: it was not waited for
+        finally:
+            server.close()
+
+    def test_a_forked_process_opens_connections_of_its_own(self, serve, monkeypatch):
+        """P6: over a shared one either might read the other's reply. Control: the process that opened it uses it again."""
+        server = serve(*[reply(b"{}")] * 3)
+        dynamodb = client(SlimDynamoDB, server)
+        dynamodb.get_item(**GET)
+        dynamodb.get_item(**GET)
+        assert 1 == server.connections
+        monkeypatch.setattr("os.getpid", lambda: -1)
+
+        assert dynamodb.at_once("get_item", GET, 1.0) is None
+        dynamodb.get_item(**GET)
+        assert 2 == server.connections
 
     def test_a_bound_that_is_over_is_waited_for_no_longer(self, serve):
         """P19: with nothing left of the budget no reply is read, though it be there."""
@@ -739,7 +1116,7 @@ class TestAtOnce:
         assert [] == dynamodb._wires[server.url]._idle
 
     @pytest.mark.parametrize(("idle_seconds", "connections"), [(10, 1), (60, 2), (-60, 2)])
-    def test_a_connection_is_not_used_after_a_long_rest(self, serve, idle_seconds, connections):
+    def test_a_connection_is_not_used_after_a_long_rest(self, serve, dialled, idle_seconds, connections):
         """F32: by wall clock, one that was set back included. Control: after a short rest it is."""
         server = serve(reply(b"{}"), reply(b"{}"))
         dynamodb = client(SlimDynamoDB, server)
@@ -748,7 +1125,7 @@ class TestAtOnce:
         kept.since -= idle_seconds
         dynamodb.get_item(**GET)
 
-        assert connections == server.connections
+        assert (connections, connections == 2) == (server.connections, dialled[0].fileno() == -1)
 
     def test_a_connection_that_died_is_an_error_and_not_silence(self, serve):
         """F32: the caller's repeat opens another."""
@@ -785,11 +1162,129 @@ class TestAtOnce:
         assert 2 == len(server.requests)
 
 
+class TestConnections:
+    """Each is given back once, or closed at once."""
+
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            Last(reply(b"page", length=40)),
+            reply(b"page", length=40),
+            reply(b"page") + reply(b"another"),
+            reply(b"page", connection="close"),
+            b"nonsense\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            b"",
+            None,
+        ],
+        ids=["cut", "body hangs", "more", "to be closed", "nonsense", "no length", "closed", "hangs"],
+    )
+    def test_one_that_is_not_used_again_is_closed_at_once(self, serve, dialled, odd):
+        """F32, P20: whatever came of it, and whoever still holds the reply. Control: after a usual one it is open."""
+        server = serve(reply(b"page"), odd)
+        s3 = client(SlimS3, server, Plain())
+        with closing(s3.get_object(Bucket="pages", Key="a")["Body"]) as body:
+            body.read()
+        assert -1 != dialled[0].fileno()
+        dialled[0].settimeout(0.3)
+        held = []
+        with suppress(Exception):
+            held.append(s3.get_object(Bucket="pages", Key="a")["Body"])
+            held[0].read()
+        for each in held:
+            each.close()
+
+        assert [-1] == [each.fileno() for each in dialled]
+
+    @pytest.mark.parametrize("sent", [b"", b"pa", b"page"])
+    def test_one_whose_body_is_not_wanted_is_closed_at_once(self, serve, dialled, sent):
+        """P4: whether that came already or not, it would be taken for the reply to the next request."""
+        s3 = client(SlimS3, serve(reply(sent, length=4)))
+        body = s3.get_object(Bucket="pages", Key="a")["Body"]
+        body.close()
+
+        assert [-1] == [each.fileno() for each in dialled]
+
+    @pytest.mark.parametrize("take", ["read", "whole"])
+    def test_one_is_given_back_once(self, serve, take):
+        """P6: of two calls that share it either might read the other's reply."""
+        server = serve(reply(b"page"))
+        s3 = client(SlimS3, server)
+        body = s3.get_object(Bucket="pages", Key="a")["Body"]
+
+        assert (b"page", b"") == (getattr(body, take)(), body.read())
+        body.close()
+        body.close()
+        assert 1 == len(s3._wires[server.url]._idle)
+
+    def test_one_that_fails_takes_the_idle_ones_with_it(self, serve, dialled):
+        """F32: what ended it ended them too, and the caller's repeat must meet a new one."""
+        server = serve(reply(b"one"), reply(b"two"), b"")
+        s3 = client(SlimS3, server)
+        for body in [s3.get_object(Bucket="pages", Key="a")["Body"] for _ in range(2)]:
+            body.read()
+            body.close()
+        with pytest.raises(ConnectionClosedError):
+            s3.get_object(Bucket="pages", Key="a")
+
+        assert ([], [-1, -1]) == (s3._wires[server.url]._idle, [each.fileno() for each in dialled])
+
+    def test_no_more_are_kept_than_told(self, serve, dialled):
+        """G2, P20: the others are closed."""
+        server = serve(reply(b"one"), reply(b"two"))
+        s3 = client(SlimS3, server)
+        s3._wires[server.url] = Wire(server.url, s3._place.tls, 30.0, 30.0, most_idle=1)
+        for body in [s3.get_object(Bucket="pages", Key="a")["Body"] for _ in range(2)]:
+            body.read()
+            body.close()
+
+        assert [False, True] == [each.fileno() == -1 for each in dialled]
+
+    @pytest.mark.parametrize(
+        ("own", "address"),
+        [
+            ({}, (b"dynamodb.eu-central-1.amazonaws.com", 443)),
+            ({"AWS_ENDPOINT_URL": "http://table.test"}, (b"table.test", 80)),
+        ],
+    )
+    def test_without_a_port_it_is_the_scheme_s(self, monkeypatch, own, address):
+        """P18."""
+        asked: list[Any] = []
+
+        def create(place: Any, seconds: float) -> socket.socket:
+            asked.append((place, seconds))
+            raise ConnectionRefusedError
+
+        monkeypatch.setattr("socket.create_connection", create)
+        with pytest.raises(EndpointConnectionError):
+            SlimDynamoDB(
+                Place.of({**ENVIRON, **own}), Plain, connect_timeout=7.0, read_timeout=30.0, attempts=1
+            ).get_item(**GET)
+
+        assert [(address, 7.0)] == asked
+
+    def test_small_requests_are_sent_at_once(self, serve, dialled):
+        """G3: none waits until the one before it was acknowledged, 40 ms."""
+        client(SlimDynamoDB, serve(reply(b"{}"))).get_item(**GET)
+
+        assert 0 != dialled[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    @pytest.mark.parametrize("take", ["read", "readinto"])
+    def test_a_body_that_hangs_ends_with_the_read_timeout(self, serve, dialled, take):
+        """F28, P42."""
+        body = client(SlimS3, serve(reply(b"pa", length=4))).get_object(Bucket="pages", Key="a")["Body"]
+        dialled[0].settimeout(0.3)
+
+        with pytest.raises(ReadTimeoutError):
+            body.readinto(memoryview(bytearray(9))) if take == "readinto" else body.read()
+
+
 class TestLeftToBoto3:
     @pytest.mark.parametrize(
         ("kind", "operation", "arguments"),
         [
             (SlimDynamoDB, "query", {}),
+            (SlimDynamoDB, "put_item", {"TableName": "table", "Item": {"a": {"S": {1}}}}),
             (SlimDynamoDB, "get_item", {**GET, "TableName": "arn:aws:dynamodb:eu-west-1:123456789012:table/x"}),
             (SlimS3, "put_object", {"Bucket": "pages", "Key": "a"}),
             (SlimS3, "get_object", {"Bucket": "pages", "Key": "a", "Range": "bytes=0-1"}),
@@ -806,18 +1301,51 @@ class TestLeftToBoto3:
         plain, server = Plain(), serve()
 
         assert "from boto3" == getattr(client(kind, server, plain), operation)(**arguments)
-        assert ([operation], []) == (plain.asked, server.requests)
+        assert ([operation], [arguments], []) == (plain.asked, plain.arguments, server.requests)
 
     @pytest.mark.parametrize(
-        "code", ["InvalidSignatureException", "ExpiredTokenException", "UnrecognizedClientException"]
+        "code",
+        [
+            "ExpiredTokenException",
+            "IncompleteSignature",
+            "IncompleteSignatureException",
+            "InvalidSignatureException",
+            "MissingAuthenticationToken",
+            "MissingAuthenticationTokenException",
+            "UnrecognizedClientException",
+        ],
     )
     def test_a_signature_that_is_refused_ends_the_slim_client(self, serve, code):
-        """P18: this call and all later ones are boto3's, which may find other credentials."""
-        plain, server = Plain(), serve(reply(json.dumps({"__type": f"x#{code}"}).encode(), 400))
-        dynamodb = client(SlimDynamoDB, server, plain)
+        """P18: this call and all later ones are boto3's, which may find other credentials. It is made once for all."""
+        made: list[Plain] = []
+        server = serve(reply(json.dumps({"__type": f"x#{code}"}).encode(), 400))
+        place = Place.of({**ENVIRON, "AWS_ENDPOINT_URL": server.url})
+        dynamodb = SlimDynamoDB(place, lambda: made.append(Plain()) or made[-1], **LIMITS, attempts=1)
 
         assert ["from boto3"] * 2 == [dynamodb.get_item(**GET), dynamodb.get_item(**GET)]
         assert 1 == len(server.requests)
+        assert [[GET, GET]] == [plain.arguments for plain in made]
+
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "AuthorizationHeaderMalformed",
+            "ExpiredToken",
+            "InvalidAccessKeyId",
+            "InvalidToken",
+            "PermanentRedirect",
+            "RequestTimeTooSkewed",
+            "SignatureDoesNotMatch",
+            "TemporaryRedirect",
+        ],
+    )
+    def test_what_s_3_refuses_of_a_signature_ends_the_slim_client(self, serve, code):
+        """P18: keys, clock or region, as boto3 may have them otherwise."""
+        plain, server = Plain(), serve(reply(f"<Error><Code>{code}</Code></Error>".encode(), 403))
+        s3 = client(SlimS3, server, plain)
+
+        assert ["from boto3"] * 2 == [s3.get_object(Bucket="pages", Key="a"), s3.head_object(Bucket="pages", Key="a")]
+        assert (["get_object", "head_object"], 1) == (plain.asked, len(server.requests))
 
     def test_access_denied_is_no_trouble_with_the_signature(self, serve):
         """F7: asking again by boto3 would double the calls of a wrapper without rights."""
@@ -833,25 +1361,51 @@ class TestLeftToBoto3:
             b"HTTP/1.1 200 OK\r\n\r\n{}",
             b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}",
             b"nonsense\r\n\r\n",
+            b"HTTP/1.1 \r\ncontent-length: 2\r\n\r\n{}",
             b"HTTP/1.1 200 OK\r\nno colon\r\ncontent-length: 2\r\n\r\n{}",
             Last(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n"),
             b"HTTP/1.1 200 OK\ncontent-length: 2\n\n{}",
+            b"HTTP/1.1 200 OK\r\nx: y\ntransfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n{}",
             b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 12_000,
+            reply(b"{}", Content_Length="2"),
+            b"HTTP/1.1 400 X\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\ncontent-length: " + b"0" * 5_000 + b"\r\n\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\n" + reply(b"{}"),
+            reply(b"{}", etag='"e\r\n :f"'),
+            reply(b"{}", etag='"e\r\n\t:f"'),
         ],
-        ids=["chunked", "no length", "version", "nonsense", "no colon", "cut", "bare line feeds", "endless"],
+        ids=[
+            "chunked",
+            "no length",
+            "version",
+            "nonsense",
+            "no status",
+            "no colon",
+            "cut",
+            "bare line feeds",
+            "one of them",
+            "endless",
+            "two lengths",
+            "two encodings",
+            "digits",
+            "continue",
+            "folded",
+            "folded by a tab",
+        ],
     )
     def test_a_reply_in_other_framing(self, serve, strange):
         """P18: this call goes to boto3 at once, and the connection is not used again."""
         plain, server = Plain(), serve(strange, reply(b"{}"))
 
-        assert "from boto3" == client(SlimDynamoDB, server, plain).get_item(**GET)
+        assert "from boto3" == client(SlimDynamoDB, server, plain, attempts=2).get_item(**GET)
         assert 1 == len(server.requests)
 
-    def test_a_bucket_of_another_region(self, serve):
+    @pytest.mark.parametrize("status", [301, 307])
+    def test_a_bucket_of_another_region(self, serve, status):
         """P42: boto3 finds it out."""
         plain = Plain()
 
-        assert "from boto3" == client(SlimS3, serve(reply(b"", 301)), plain).get_object(Bucket="pages", Key="a")
+        assert "from boto3" == client(SlimS3, serve(reply(b"", status)), plain).get_object(Bucket="pages", Key="a")
 
     def test_a_bucket_of_a_region_that_is_opted_into(self, serve):
         """P42: S3 names no other place then, and boto3 finds it out all the same."""
@@ -879,6 +1433,22 @@ def test_what_came_unasked_behind_a_reply_is_nobodys_answer(serve: Callable[...,
             read.append(body.read())
 
     assert ([b"one", b"two"], 2) == (read, server.connections)
+
+
+@pytest.mark.parametrize("lengths", [(2, 4), (4, 2)], ids=["shorter first", "longer first"])
+def test_of_two_lengths_none_is_believed(serve: Callable[..., Server], lengths: tuple[int, int]) -> None:
+    """P4, F28: a page cut by the shorter would be digested as another page."""
+    told = b"".join(b"content-length: %d\r\n" % length for length in lengths)
+    plain, server = Plain(), serve(Last(b"HTTP/1.1 200 OK\r\n" + told + b"\r\npage"))
+
+    assert "from boto3" == client(SlimS3, server, plain).get_object(Bucket="pages", Key="a")
+
+
+def test_other_headers_may_come_twice(serve: Callable[..., Server]) -> None:
+    """Control: S3 sends several `vary`."""
+    server = serve(reply(b"page", vary="origin", Vary="accept"))
+
+    assert b"page" == client(SlimS3, server).get_object(Bucket="pages", Key="a")["Body"].read()
 
 
 def test_without_it_the_connection_is_used_again(serve: Callable[..., Server]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ConnectTimeoutError, SSLError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -122,6 +124,62 @@ def test_another_root_is_left_to_boto3(serve: Callable[..., SecureServer], tmp_p
 
     assert ["from boto3"] * 2 == [dynamodb.get_item(**GET), dynamodb.get_item(**GET)]
     assert (1, []) == (server.connections, server.requests)
+
+
+def test_a_certificate_of_another_name_is_left_to_boto3(serve: Callable[..., SecureServer], tmp_path: Path) -> None:
+    """P18: nothing is sent to whoever has one, though its root is trusted. Control: under its own name it is asked."""
+    root = certificate("root")
+    server = serve(root, certificate("server", root, server=True))
+    client(server, None, tmp_path / "bundle.pem").get_item(**GET)
+    server.url = server.url.replace("127.0.0.1", "localhost")
+
+    assert "from boto3" == client(server, Plain(), tmp_path / "bundle.pem").get_item(**GET)
+    assert 1 == len(server.requests)
+
+
+@pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+@pytest.mark.parametrize("bundle", ["missing.pem", "empty.pem", "."])
+def test_a_bundle_that_cannot_be_read_is_boto3_s(
+    serve: Callable[..., SecureServer], tmp_path: Path, bundle: str, variable: str
+) -> None:
+    """P18: a folder of roots it understands; of the others it says what is wrong. No other roots are trusted in their place."""
+    root = certificate("root")
+    server = serve(root, certificate("server", root, server=True))
+    (tmp_path / "empty.pem").touch()
+    place, plain = Place.of({**ENVIRON, "AWS_ENDPOINT_URL": server.url, variable: str(tmp_path / bundle)}), Plain()
+    assert place is not None
+
+    assert "from boto3" == SlimDynamoDB(place, lambda: plain, **LIMITS, attempts=1).get_item(**GET)
+    assert 0 == server.connections
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds", "kind"),
+    [(b"HTTP/1.1 400 X\r\n\r\n", 30.0, SSLError), (b"", 0.5, ConnectTimeoutError)],
+    ids=["no TLS", "nothing"],
+)
+def test_a_server_without_tls_is_a_failed_connection(said: bytes, seconds: float, kind: type[Exception]) -> None:
+    """F1, F2: an error at once or within the bound, as boto3 has it, and not boto3's call."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        place = Place.of({**ENVIRON, "AWS_ENDPOINT_URL": url})
+        assert place is not None
+
+        def serve() -> None:
+            with listener.accept()[0] as connection:
+                connection.sendall(said)
+                connection.recv(1)
+                over.wait(30)
+
+        over = threading.Event()
+        threading.Thread(target=serve, daemon=True).start()
+        try:
+            with pytest.raises(kind):
+                SlimDynamoDB(place, lambda: Plain(), **{**LIMITS, "connect_timeout": seconds}, attempts=1).get_item(
+                    **GET
+                )
+        finally:
+            over.set()
 
 
 def test_a_company_s_root_is_trusted_as_boto3_trusts_it(

@@ -10,6 +10,7 @@ were mail.
 from __future__ import annotations
 
 import math
+import os
 import select
 import ssl
 import time
@@ -26,6 +27,7 @@ BUFFER_BYTES = 16_384
 """The head of a reply, and most often its body, are received by one call of so much."""
 MAX_HEAD_BYTES = 65_536
 _HEAD_ENDS = b"\r\n\r\n"
+_FRAMING = ("content-length", "transfer-encoding")
 
 
 class Reply:
@@ -107,6 +109,7 @@ class Connection:
         self.socket = wire.dial()
         self._poll = select.poll()
         self._poll.register(self.socket, select.POLLIN)
+        self._process = os.getpid()
         self._ends = math.inf
         self.rest = b""
         self.since = 0.0
@@ -125,6 +128,7 @@ class Connection:
             Unusual: `framing`, for a reply that no service of AWS's sends.
         """
         try:
+            self._keep_bound()
             self.socket.sendall(request)
             return self._head(bodiless=bodiless)
         except OSError as error:
@@ -155,15 +159,20 @@ class Connection:
             if not more:
                 raise ValueError if received else ConnectionResetError("closed before it answered")
             received += more
-        self.rest = received[end + len(_HEAD_ENDS) :]
-        first, *lines = received[:end].decode("latin-1").split("\r\n")
+        head, self.rest = received[:end], received[end + len(_HEAD_ENDS) :]
+        first, *lines = head.decode("latin-1").split("\r\n")
         status = int(first.split(None, 2)[1]) if first.startswith("HTTP/1.1 ") else 0
         headers: dict[str, str] = {}
         for line in lines:
             name, value = line.split(":", 1)
             headers[name.lower()] = value.strip()
-        if status < 200:
+        # To others a line feed alone ends a line, and a blank at the beginning continues the last one.
+        if status < 200 or head.count(b"\n") != len(lines) or b"\n " in head or b"\n\t" in head:
             raise ValueError
+        if len(headers) < len(lines):  # one was told twice: which of two lengths holds is not for us to say
+            names = [line.split(":", 1)[0].lower() for line in lines]
+            if any(names.count(name) > 1 for name in _FRAMING):
+                raise ValueError
         if "transfer-encoding" in headers and not bodiless:
             if status < 400 or headers["transfer-encoding"].lower() != "chunked":
                 raise ValueError
@@ -198,7 +207,7 @@ class Connection:
         return line
 
     def _keep_bound(self) -> None:
-        """A timeout of a socket bounds one wait; a drip of bytes is many."""
+        """A timeout of a socket bounds one wait, of a request's sending all of it; a drip of bytes is many."""
         if self._ends < math.inf:
             left = self._ends - time.monotonic()
             if left <= 0:
@@ -207,8 +216,12 @@ class Connection:
                 self.socket.settimeout(left)
 
     def is_usable(self) -> bool:
-        """False once it was idle too long, or the other side closed it or said something unasked."""
-        return 0 <= time.time() - self.since < IDLE_SECONDS and not self._poll.poll(0)
+        """
+        False once it was idle too long, or the other side closed it or said something unasked; and in a forked process, which
+        shares it with the one that opened it: either might read the other's reply.
+        """
+        idle_seconds = time.time() - self.since
+        return 0 <= idle_seconds < IDLE_SECONDS and self._process == os.getpid() and not self._poll.poll(0)
 
     def give_back(self) -> None:
         self._ends = math.inf

@@ -32,11 +32,9 @@ _UNUSUAL = (
     "AWS_SHARED_CREDENTIALS_FILE",
     "AWS_USE_DUALSTACK_ENDPOINT",
     "AWS_USE_FIPS_ENDPOINT",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "http_proxy",
-    "https_proxy",
 )
+_PROXIES = frozenset({"http_proxy", "https_proxy"})
+"""In capitals or not, and mixed, as Python's own reading of the environment takes them."""
 
 
 class Place:
@@ -66,6 +64,7 @@ class Place:
             and _COMMERCIAL.fullmatch(region) is not None
             and environ.get("AWS_REGION", region) == region
             and not any(environ.get(name) for name in _UNUSUAL)
+            and _PROXIES.isdisjoint(name.lower() for name, told in environ.items() if told)
             and not _has_configuration(environ)
         )
         credentials = _credentials(environ) if usual else None

@@ -55,10 +55,8 @@ class _JsonService(Slim):
             decoded = self._decoded(parsed)
             decoded["ResponseMetadata"] = metadata(reply)
             return decoded
-        code = str(parsed.get("__type") or parsed.get("code") or reply.status).rsplit("#", 1)[-1]
-        message = str(parsed.get("message") or parsed.get("Message") or "")
         more = {"Item": self._decoded(parsed)["Item"]} if isinstance(parsed.get("Item"), dict) else {}
-        raise refusal(operation, reply, code, message, **more)
+        raise refusal(operation, reply, *_told(reply, parsed), **more)
 
     def _decoded(self, parsed: dict[str, Any]) -> dict[str, Any]:
         return parsed
@@ -160,10 +158,7 @@ class SlimLambda(Slim):
             reply.close()
         if reply.status == 200:
             return parsed | {"ResponseMetadata": metadata(reply)}
-        code = reply.headers.get("x-amzn-errortype", str(reply.status)).split(":")[0]
-        raise refusal(
-            "GetFunctionConfiguration", reply, code, str(parsed.get("Message") or parsed.get("message") or "")
-        )
+        raise refusal("GetFunctionConfiguration", reply, *_told(reply, parsed))
 
 
 class SlimS3(Slim):
@@ -207,7 +202,7 @@ class SlimS3(Slim):
         }
         if self._BUCKET_KEY in reply.headers:
             result["BucketKeyEnabled"] = reply.headers[self._BUCKET_KEY] == "true"
-        if "content-length" in reply.headers:  # of a HEAD it may be left out
+        if reply.headers.get("content-length", "").isdecimal():  # of a HEAD it may be left out
             result["ContentLength"] = int(reply.headers["content-length"])
         if reply.status == 200:
             result["ResponseMetadata"] = metadata(reply)
@@ -257,17 +252,24 @@ _scan = json.JSONDecoder().raw_decode
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
-    """The object in a reply; an empty one where there is none."""
+    """The object in a reply, without members that are null, as boto3 gives it; an empty one where there is none."""
     try:
         text = content.decode()
-        if text.startswith("{"):  # as all do: `json.loads` would look for blanks at both ends
-            parsed, end = _scan(text)
-            if end == len(text):
-                return parsed  # type: ignore[no-any-return]
-        parsed = json.loads(text)
+        # As all begin: `json.loads` would look for blanks at both ends.
+        parsed, end = _scan(text) if text.startswith("{") else (None, -1)
+        if end != len(text):
+            parsed = json.loads(text)
     except ValueError:
         return {}
-    return parsed if isinstance(parsed, dict) else {}
+    if not isinstance(parsed, dict):
+        return {}
+    return {name: value for name, value in parsed.items() if value is not None} if None in parsed.values() else parsed
+
+
+def _told(reply: Reply, parsed: Mapping[str, Any]) -> tuple[str, str]:
+    """Code and message of a refusal. A code may stand between `a.name.of.its.own#` and `:http://an.address/`."""
+    code = reply.headers.get("x-amzn-errortype") or parsed.get("__type") or parsed.get("code") or reply.status
+    return str(code).split(":", 1)[0].rsplit("#", 1)[-1], str(parsed.get("message") or parsed.get("Message") or "")
 
 
 def _binary_to_bytes(values: Iterable[dict[str, Any]]) -> None:

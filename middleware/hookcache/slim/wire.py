@@ -8,6 +8,7 @@ the caller's repeat must meet a new one (F32).
 from __future__ import annotations
 
 import math
+import re
 import socket
 import ssl
 import threading
@@ -17,7 +18,10 @@ from hookcache.hints import Any
 from hookcache.slim.connection import Connection, Reply, raise_as_boto3
 from hookcache.slim.unusual import Unusual
 
+_URL = re.compile(r"(https?)://([A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _BODILESS = frozenset({204, 304})
+_MOST_DIGITS = 15
+"""Of a length: no object has so many bytes, and of thousands of digits Python makes no number."""
 
 
 class Wire:
@@ -39,11 +43,11 @@ class Wire:
         read_seconds: float,
         most_idle: int = 64,
     ) -> None:
-        scheme, _, self.host = url.partition("://")
-        name, _, port = self.host.partition(":")
-        if scheme not in {"http", "https"} or not name or not name.isascii() or any(map(self.host.count, "/@[")):
+        known = _URL.fullmatch(url)
+        if known is None:
             raise Unusual("endpoint")
-        self.url = url
+        scheme, name, port = known.groups()
+        self.url, self.host = url, url.partition("://")[2]
         # As bytes: for a text Python loads the tables of international names first, 0.2 MB.
         self._secure, self._name = scheme == "https", name.encode()
         self._port = int(port) if port else 443 if self._secure else 80
@@ -75,7 +79,7 @@ class Wire:
         if bodiless or status in _BODILESS:
             return Reply(over, status, told, 0)
         length = told.get("content-length", "")
-        if not length.isdecimal():
+        if not length.isdecimal() or len(length) > _MOST_DIGITS:
             over.end()
             raise Unusual("framing")
         return Reply(over, status, told, int(length))
