@@ -113,6 +113,19 @@ def test_a_block_of_two_kinds_loses_neither(backend):
     assert not isinstance(asked.value, errors.BadRequestError), kind
 
 
+@pytest.mark.parametrize("blank", [" \n", "<<CACHEPOINT>>", ""])
+def test_a_request_of_blanks_alone_asks_nobody(backend, blank):
+    """Contract 1.2: a block may end up empty. Sent without it, a system's text or nothing would be answered, and kept."""
+    kind, function, client, errors = backend
+    client.asked.clear()
+    with pytest.raises(errors.BadRequestError, match="messages are empty"):
+        function(event(blank, system=["You read."]), Left())
+    assert client.asked == []
+    with pytest.raises(errors.BackendError) as asked:  # control: with a page
+        function(event(blank, image(), system=["You read."]), Left())
+    assert not isinstance(asked.value, errors.BadRequestError), kind
+
+
 @pytest.mark.parametrize(("member", "value"), [("uri", HALF), ("bucketOwner", HALF), ("bucketOwner", 1)])
 def test_an_image_that_nobody_can_name_is_no_image(backend, member, value):
     """Half a character fits into no key and no header."""
