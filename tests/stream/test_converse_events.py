@@ -113,8 +113,10 @@ def test_bytes_of_the_sdk_become_what_was_on_the_wire() -> None:
         delta(0, hologram="x"),
         delta(0, toolUse={"input": "{}"}),  # no start named the tool
         delta(0, reasoningContent={"shape": "new"}),
+        delta(0, text=7),
+        delta(0, toolUse=["x"]),
     ],
-    ids=["event", "delta", "tool without a start", "reasoning"],
+    ids=["event", "delta", "tool without a start", "reasoning", "number", "list"],
 )
 def test_what_is_unknown_is_never_put_together_by_halves(odd: Any) -> None:
     """P1, P14: a kind of event or content that this version does not know makes no answer, so nothing is kept."""
