@@ -152,6 +152,24 @@ class TestRequest:
         assert request.get("additionalModelRequestFields") == fields
         assert request["modelId"] == model
 
+    def test_what_the_event_does_not_say_is_not_sent(self):
+        """An empty `system`, empty fields and numbers that are null: a service may refuse each of them."""
+        given = {**event("x", temperature=0.5, topP=None, maxTokens=None), "system": [{"text": " "}]}
+        assert sent(given) == {
+            "modelId": MODEL,
+            "messages": [{"role": "user", "content": [{"text": "x"}]}],
+            "inferenceConfig": {"temperature": 0.5},
+        }
+
+    def test_who_said_what_is_kept(self):
+        """The host sends one message; callers of one's own may send a conversation, and words to stop at."""
+        given = event("Which year?", temperature=0.5, stopSequences=["END"])
+        said = {"role": "assistant", "content": [{"text": "2024."}]}
+        unsaid = {"content": [{"text": "And the month?"}]}
+        request = sent({**given, "messages": [*given["messages"], said, unsaid]})
+        assert request["messages"] == [*given["messages"], said, {"role": "user", **unsaid}]
+        assert request["inferenceConfig"]["stopSequences"] == ["END"]
+
     def test_guardrail_and_fields_go_along(self):
         request = sent(event(), GUARDRAIL_ID="g1", GUARDRAIL_VERSION="2", MODEL_FIELDS='{"seed": 7}')
         assert request["guardrailConfig"] == {"guardrailIdentifier": "g1", "guardrailVersion": "2"}
@@ -243,15 +261,29 @@ class TestAnswer:
 
     @pytest.mark.parametrize(
         "reply",
-        [{}, {"output": {}}, {**GOOD, "stopReason": None}, {**GOOD, "output": {"message": {"content": "x"}}}],
-        ids=["nothing", "no message", "no stop reason", "no list"],
+        [
+            {},
+            {"output": {}},
+            {**GOOD, "stopReason": None},
+            {**GOOD, "stopReason": ""},
+            {**GOOD, "stopReason": 1},
+            {**GOOD, "output": {"message": {"content": "x"}}},
+        ],
+        ids=["nothing", "no message", "no stop reason", "an empty one", "a number for one", "no list"],
     )
     def test_what_is_no_answer_raises(self, reply):
         """botocore makes a reply without members of one that was cut: it must not pass for an empty page."""
         with pytest.raises(errors.BadAnswerError, match="cut"):
             answered(reply)
 
-    @pytest.mark.parametrize("content", [[], [{"text": " \n"}], [{"reasoningContent": {}}]])
+    def test_a_blank_page_is_a_text_that_is_empty(self):
+        """Contract 3: the host joins the blocks' texts; no block at all would be an error in its log."""
+        for stop in ("end_turn", "stop_sequence"):
+            reply = {**GOOD, "stopReason": stop, "output": {"message": {"role": "assistant", "content": []}}}
+            message = {"role": "assistant", "content": [{"text": ""}]}
+            assert answered(reply, BLANK_PAGES="on")["output"] == {"message": message}
+
+    @pytest.mark.parametrize("content", [[], [{"text": " \n"}, {"text": ""}], [{"reasoningContent": {}}]])
     def test_an_empty_text_raises_unless_blank_pages_are_expected(self, content):
         reply = {**GOOD, "output": {"message": {"role": "assistant", "content": content}}}
         with pytest.raises(errors.BadAnswerError, match="BLANK_PAGES"):
@@ -382,6 +414,22 @@ class TestInvoke:
         assert answer["stopReason"] == "end_turn"
         assert answer["usage"]["cacheWriteInputTokens"] > 0
         assert sum(answer["usage"].values()) == 2 * answer["usage"]["totalTokens"]
+
+    def test_the_body_is_anthropics_to_the_letter(self):
+        """Issue D: each number of the host under Anthropic's name, and the version without which Bedrock refuses it."""
+        client = Recorder({"body": io.BytesIO(b'{"content": [{"text": "x"}], "stop_reason": "refusal"}')})
+        asked = event("Read.", system=["You read."], temperature=0.5, topP=0.1, topK=5, maxTokens=9)
+        answer = function(client, BEDROCK_API="invoke", MODEL_FIELDS='{"seed": 7, "top_p": null}')(asked, Left())
+        assert json.loads(client.asked[0][1]["body"]) == {
+            "anthropic_version": "bedrock-2023-05-31",
+            "max_tokens": 9,
+            "messages": [{"role": "user", "content": [{"type": "text", "text": "Read."}]}],
+            "system": [{"type": "text", "text": "You read."}],
+            "temperature": 0.5,
+            "top_k": 5,
+            "seed": 7,
+        }
+        assert answer["stopReason"] == "content_filtered"
 
     def test_images_are_base64_with_their_media_type(self):
         client = Recorder({"body": io.BytesIO(b'{"content": [{"text": "x"}], "stop_reason": "max_tokens"}')})
