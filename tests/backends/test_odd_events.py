@@ -115,6 +115,16 @@ def test_a_block_of_two_kinds_loses_neither(backend):
     assert not isinstance(asked.value, errors.BadRequestError), kind
 
 
+def test_half_a_character_in_a_prompt_does_not_stop_it(backend):
+    """Contract 1.4: a prompt may hold one, which UTF-8 has no form for. What is asked is answered with nothing here."""
+    kind, function, client, errors = backend
+    client.asked.clear()
+    with pytest.raises(errors.BackendError) as end:
+        function(event("Total: \ud83d", image(), system=["You read \ud83d."]), Left())
+    assert isinstance(end.value, errors.BadAnswerError | errors.ServiceFailedError), kind
+    assert bool(client.asked) != (kind in {"openai", "chandra"})  # whose server cannot be reached
+
+
 @pytest.mark.parametrize("blank", [" \n", "<<CACHEPOINT>>", ""])
 def test_a_request_of_blanks_alone_asks_nobody(backend, blank):
     """Contract 1.2: a block may end up empty. Sent without it, a system's text or nothing would be answered, and kept."""

@@ -113,6 +113,14 @@ class TestRequest:
         }
         assert [int, int] == [type(sent[name]) for name in ("top_k", "max_tokens")]
 
+    def test_who_said_what_is_kept(self, rig):
+        """The host sends one message; callers of one's own may send a conversation."""
+        given = event_of("OCR", ["Which year?"])
+        said = [{"role": "assistant", "content": [{"text": "2024."}]}, {"content": [{"text": "And the month?"}]}]
+        with scripted(Says(completion())) as service:
+            function(rig, service)({**given, "messages": [*given["messages"], *said]}, None)
+        assert [message["role"] for message in service.sent[0]["messages"]] == ["system", "user", "assistant", "user"]
+
     def test_members_are_laid_over_and_left_out_as_the_operator_says(self, rig):
         """Some servers refuse `top_k` or `temperature`, or want another name for the token limit."""
         with scripted(Says(completion())) as service:
@@ -158,7 +166,16 @@ class TestRequest:
 class TestAnswer:
     @pytest.mark.parametrize(
         ("finish", "stop"),
-        [("stop", "end_turn"), ("length", "max_tokens"), ("content_filter", "content_filtered"), ("abort", "abort")],
+        [
+            ("stop", "end_turn"),
+            ("eos_token", "end_turn"),
+            ("stop_sequence", "stop_sequence"),
+            ("length", "max_tokens"),
+            ("content_filter", "content_filtered"),
+            ("tool_calls", "tool_use"),
+            ("function_call", "tool_use"),
+            ("abort", "abort"),
+        ],
     )
     def test_how_it_ended_is_told_in_converses_words(self, finish, stop):
         answer = answer_module.converse_answer(completion(finish=finish), blank_pages=False)
@@ -211,15 +228,24 @@ class TestAnswer:
         """The host then counts zeros; an invented number would be charged."""
         assert "usage" not in answer_module.converse_answer(completion(usage=usage), blank_pages=False)
 
+    @pytest.mark.parametrize(("counted", "into", "out"), [("prompt_tokens", 7, 0), ("completion_tokens", 0, 7)])
+    def test_what_is_not_counted_is_zero(self, counted, into, out):
+        told = {"inputTokens": into, "outputTokens": out, "totalTokens": 7}
+        assert answer_module.usage_of({counted: 7}) == told
+
     def test_text_in_parts_is_joined_and_reasoning_left_where_it_is(self):
-        parts = [{"type": "text", "text": "Account "}, {"type": "text", "text": "12345"}]
+        parts = [{"type": "text", "text": "Account "}, "12", {"text": 3}, {"type": "text", "text": "12345"}]
         told = completion(parts, message={"reasoning_content": "Let me see."})
         answer = answer_module.converse_answer(told, blank_pages=False)
         assert answer["output"]["message"]["content"] == [{"text": "Account 12345"}]
 
-    def test_a_refusal_is_told_as_filtered(self):
-        told = completion(None, message={"refusal": "I cannot help with that."})
-        assert answer_module.converse_answer(told, blank_pages=False)["stopReason"] == "content_filtered"
+    @pytest.mark.parametrize(("content", "text"), [(None, "I cannot help with that."), ("Account", "Account")])
+    def test_a_refusal_is_told_as_filtered(self, content, text):
+        """With what there is to read: the text before it, else its own words."""
+        told = completion(content, message={"refusal": "I cannot help with that."})
+        answer = answer_module.converse_answer(told, blank_pages=False)
+        assert answer["stopReason"] == "content_filtered"
+        assert answer["output"]["message"]["content"] == [{"text": text}]
 
     def test_a_blank_page_is_no_error_where_the_operator_says_so(self):
         """And a text that was cut before it began still is."""
@@ -234,7 +260,10 @@ BAD = {
     "empty because cut": (Says(completion("", "length")), "BadAnswerError"),
     "null content": (Says(completion(None)), "BadAnswerError"),
     "no end told": (Says(completion(finish=None)), "BadAnswerError"),
+    "an empty end told": (Says(completion(finish="")), "BadAnswerError"),
+    "a number for an end": (Says(completion(finish=1)), "BadAnswerError"),
     "no choices": (Says({"choices": []}), "BadAnswerError"),
+    "choices by name": (Says({"choices": {"first": {}}}), "BadAnswerError"),
     "no object": (Says(["text"]), "BadAnswerError"),
     "no JSON": (Says(b"<html>gateway</html>"), "BadAnswerError"),
     "cut JSON": (Says(b'{"choices": [{"mess'), "BadAnswerError"),
