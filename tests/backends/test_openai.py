@@ -118,8 +118,11 @@ class TestRequest:
         given = event_of("OCR", ["Which year?"])
         said = [{"role": "assistant", "content": [{"text": "2024."}]}, {"content": [{"text": "And the month?"}]}]
         with scripted(Says(completion())) as service:
-            function(rig, service)({**given, "messages": [*given["messages"], *said]}, None)
-        assert [message["role"] for message in service.sent[0]["messages"]] == ["system", "user", "assistant", "user"]
+            system = [{"text": "Read."}, {"text": " "}, {"text": "Be brief."}]
+            function(rig, service)({**given, "messages": [*given["messages"], *said], "system": system}, None)
+        sent = service.sent[0]["messages"]
+        assert [message["role"] for message in sent] == ["system", "user", "assistant", "user"]
+        assert sent[0]["content"] == "Read.\n\nBe brief."
 
     def test_members_are_laid_over_and_left_out_as_the_operator_says(self, rig):
         """Some servers refuse `top_k` or `temperature`, or want another name for the token limit."""
@@ -328,6 +331,20 @@ class TestRetries:
         assert [longest / 2 <= pause <= longest for longest, pause in zip((1, 2, 4), rig.clock.slept, strict=True)] == [
             True
         ] * 3
+
+    @pytest.mark.parametrize(
+        ("retry", "draw", "asked_for", "pause"),
+        [(1, 0, 0, 0.5), (1, 1, 0, 1), (3, 0, 0, 2), (5, 1, 7, 23), (6, 1, 0, 30), (10, 0, 0, 15)],
+    )
+    def test_a_pause_is_drawn_from_its_upper_half_and_has_an_end(self, retry, draw, asked_for, pause):
+        """1, 2, 4, 8 ... up to 30 s, less up to a half, on top of what the service asks for."""
+        assert app.module_service.Retries(draw=lambda: draw).pause(retry, asked_for) == pause
+
+    @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
+    def test_what_may_pass_is_asked_again(self, rig, status):
+        with scripted(Says({}, status), Says(completion())) as service:
+            function(rig, service)(ocr_event(rig.image(b"p")), None)
+        assert len(service.requests) == 2
 
     @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
     def test_what_will_not_pass_is_asked_once(self, rig, status):
