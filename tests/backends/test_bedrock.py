@@ -381,6 +381,9 @@ class TestWire:
         function(clients, REQUEST_TIMEOUT="77")
         assert clients.configs["bedrock-runtime"].read_timeout == 77
         assert clients.configs["bedrock-runtime"].retries["total_max_attempts"] == 1
+        assert clients.configs["s3"].retries["total_max_attempts"] == 2  # reading costs nothing
+        function(clients)
+        assert clients.configs["bedrock-runtime"].read_timeout == 240
 
 
 COUNTS = {"temperature": 0.5, "topK": 5.0, "maxTokens": 4096.0}

@@ -312,6 +312,16 @@ def test_a_bad_answer_raises_its_own_type_and_nothing_is_stored(rig, bad):
     assert rig.outcomes == ["failed", "miss", "hit_memory"]
 
 
+def test_an_answer_beyond_all_bounds_is_none(rig, monkeypatch):
+    """Read no further than the bound, and told as what it is."""
+    monkeypatch.setattr(app.module_service, "ANSWER_BYTES", 1 << 20)
+    with (
+        scripted(Says(completion("x" * (1 << 20)))) as service,
+        pytest.raises(errors.BadAnswerError, match="than 1 MB"),
+    ):
+        function(rig, service)(ocr_event(rig.image(b"p")), None)
+
+
 def test_a_text_cut_by_its_limit_reaches_the_host_as_such_and_is_not_kept(rig):
     """P14: Assessment asks again in smaller batches when it reads `max_tokens`."""
     with scripted(Says(completion("Account 1", "length"))) as service:
@@ -366,6 +376,14 @@ class TestRetries:
             made._service.now = lambda: 1_789_997_600.0  # 7 s before that date
             made(ocr_event(rig.image(b"p")), None)
         assert 7 <= rig.clock.slept[0] <= 8.01
+
+    def test_a_time_that_is_past_is_no_time(self, rig):
+        """A service whose clock is behind ours: the pause is our own, and never less than none."""
+        with scripted(Says({}, 429, {"Retry-After": "Mon, 21 Sep 2026 13:33:27 GMT"}), Says(completion())) as service:
+            made = function(rig, service)
+            made._service.now = lambda: 1_789_999_600.0
+            made(ocr_event(rig.image(b"p")), None)
+        assert 0.5 <= rig.clock.slept[0] <= 1
 
     @pytest.mark.parametrize(
         "told", ["soon", "Mon, 21 Sep 99999999999 13:33:27 GMT", "Mon, 21 Sep 2026 13:33:27 +99999999999"]

@@ -115,11 +115,12 @@ class TestRequest:
         assert body == {"inputs": "Read.", "seed": None, "top_n": 1}
 
     def test_the_model_of_a_shared_endpoint_is_named(self, server):
-        given = {"INFERENCE_COMPONENT": "reader-1", "TARGET_VARIANT": "blue", "MODEL_NAME": "qwen"}
+        given = {"INFERENCE_COMPONENT": " reader-1 ", "TARGET_VARIANT": "blue", "MODEL_NAME": "qwen"}
         function(Clients(server.url), **given)(event(JSON_PROMPT), Left())
         headers = server.requests[-1].headers
         assert headers["x-amzn-sagemaker-inference-component"] == "reader-1"
         assert headers["x-amzn-sagemaker-target-variant"] == "blue"
+        assert (headers["content-type"], headers["accept"]) == ("application/json", "application/json")
         assert server.requests[-1].json()["model"] == "qwen"
 
     @pytest.mark.parametrize("shape", ["chat", "generate"])
@@ -288,6 +289,14 @@ class TestWire:
         made = function(Clients(server.url), **TEMPLATE, ANSWER_PATHS=paths, BLANK_PAGES=blank_pages)
         with pytest.raises(errors.BadAnswerError, match="BLANK_PAGES"):
             made(event(), Left())
+
+
+def test_the_sdk_waits_as_long_as_is_said():
+    """Above the 60 s that SageMaker gives a model, and tried once: the host asks again by itself."""
+    clients = Clients("http://127.0.0.1:1")
+    function(clients)
+    config = clients.configs["sagemaker-runtime"]
+    assert (config.read_timeout, config.retries["total_max_attempts"]) == (70, 1)
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,7 @@ class TestWire:
         assert answer["stopReason"] == "end_turn"
         assert answer["usage"] == {"pages": 2, "inputTokens": 0, "outputTokens": 0, "totalTokens": 0}
         assert server.requests[-1].headers["content-type"].startswith("application/vnd.sagemaker-triton.binary+json;")
+        assert server.requests[-1].headers["accept"] == "application/vnd.sagemaker-triton.binary+json"
 
     def test_pages_are_read_by_their_address(self, server, clients):
         server.s3 = clients.bucket
