@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import logging
 import threading
@@ -270,6 +271,7 @@ BAD = {
     "no object": (Says(["text"]), "BadAnswerError"),
     "no JSON": (Says(b"<html>gateway</html>"), "BadAnswerError"),
     "cut JSON": (Says(b'{"choices": [{"mess'), "BadAnswerError"),
+    "too deep": (Says(b"[" * 100_000), "BadAnswerError"),
     "cut on the wire": (Says(completion(), way="cut"), "ServiceFailedError"),
     "error with 200": (Says({"error": {"message": CANARY}}), "ServiceFailedError"),
     "failed half way": (Says(completion("Account 1", "error")), "ServiceFailedError"),
@@ -282,6 +284,7 @@ BAD = {
         Says({"error": {"message": f"Incorrect key {KEY}", "code": "invalid_api_key"}}, 401),
         "ServiceRefusedError",
     ),
+    "400, prose for a code": (Says({"error": {"code": f"Not this: {CANARY}"}}, 400), "ServiceRefusedError"),
     "302": (Says({}, 302, {"Location": "https://elsewhere.example/"}), "ServiceRefusedError"),
     "429": (Says({}, 429), "ServiceThrottledError"),
     "429 for an hour": (Says({}, 429, {"Retry-After": "3600"}), "ServiceThrottledError"),
@@ -361,6 +364,20 @@ class TestRetries:
         with scripted(Says({}, status)) as service, pytest.raises(errors.ServiceRefusedError):
             function(rig, service)(ocr_event(rig.image(b"p")), None)
         assert len(service.requests) == 1
+
+    @pytest.mark.parametrize(
+        ("status", "remedy"), [(401, "key in the secret"), (403, "key in the secret"), (301, "moved"), (404, "URL")]
+    )
+    def test_a_refusal_says_what_to_look_at(self, rig, status, remedy):
+        with scripted(Says({}, status)) as service, pytest.raises(errors.ServiceRefusedError, match=remedy):
+            function(rig, service)(ocr_event(rig.image(b"p")), None)
+
+    def test_a_packed_answer_may_be_shorter_than_what_was_sent(self, rig):
+        """Its length is that of the packed bytes, which for a short text are more: nothing broke off."""
+        packed = gzip.compress(json.dumps(completion()).encode(), compresslevel=0)
+        with scripted(Says(packed, headers={"Content-Encoding": "gzip"})) as service:
+            answer = function(rig, service)(ocr_event(rig.image(b"p")), None)
+        assert answer["stopReason"] == "end_turn"
 
     @pytest.mark.parametrize("status", [501, 520, 529])
     def test_another_failure_of_the_server_is_its_own_and_asked_once(self, rig, status):

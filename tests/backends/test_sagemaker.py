@@ -251,10 +251,11 @@ class TestWire:
         "told",
         [
             {"generated_text": "Account 1", "error": CANARY},
+            {"generated_text": "Account 1", "error_type": "generation"},
             {"generated_text": "Account 1", "details": {"finish_reason": "error"}},
             [{"generated_text": "", "details": {"finish_reason": "error", "generated_tokens": None}}],
         ],
-        ids=["beside the text", "as its end", "in place of a text"],
+        ids=["beside the text", "by its type", "as its end", "in place of a text"],
     )
     def test_a_text_that_failed_half_way_is_no_answer(self, server, told):
         """As with chat; without a stop reason it would pass for a whole text and be kept."""
@@ -262,6 +263,29 @@ class TestWire:
         with pytest.raises(errors.ServiceFailedError, match="endpoint's log") as error:
             function(Clients(server.url), REQUEST_SHAPE="generate", BLANK_PAGES="on")(event(), Left())
         assert CANARY not in str(error.value)
+
+    @pytest.mark.parametrize(
+        ("details", "usage"),
+        [
+            ({"generated_tokens": 5, "input_tokens": 10}, {"inputTokens": 10, "outputTokens": 5, "totalTokens": 15}),
+            ({"generated_tokens": 5, "prefill": [{}, {}]}, {"inputTokens": 2, "outputTokens": 5, "totalTokens": 7}),
+            ({"generated_tokens": 5, "prefill": []}, {"outputTokens": 5, "totalTokens": 5}),
+            ({"generated_tokens": 5, "prefill": "none"}, {"outputTokens": 5, "totalTokens": 5}),
+            ({"generated_tokens": -1, "input_tokens": True}, None),
+        ],
+        ids=["both", "tokens of the prompt", "none listed", "no list", "no counts"],
+    )
+    def test_tokens_of_a_generated_text(self, server, details, usage):
+        """P33: what is no count is left out; of a list the first text is the answer, as one was asked for."""
+        told = {"generated_text": "Read.", "details": {**details, "finish_reason": "eos_token"}}
+        server.misbehave(Reply.of_json([told, {"generated_text": "Another."}]))
+        answer = function(Clients(server.url), REQUEST_SHAPE="generate")(event(), Left())
+        assert (text_of(answer), answer["stopReason"], answer.get("usage")) == ("Read.", "end_turn", usage)
+
+    def test_a_text_that_was_cut_before_it_began_is_no_blank_page(self, server):
+        server.misbehave(Reply.of_json({"generated_text": " ", "details": {"finish_reason": "length"}}))
+        with pytest.raises(errors.BadAnswerError, match="maxTokens"):
+            function(Clients(server.url), REQUEST_SHAPE="generate", BLANK_PAGES="on")(event(), Left())
 
     def test_blank_pages_where_they_are_expected(self, server):
         server.misbehave("empty")
