@@ -465,8 +465,9 @@ class TestInvoke:
             ("malformed", "BadAnswerError"),
             ("empty", "BadAnswerError"),
             (Reply.of_json({"completion": "x"}), "BadAnswerError"),
+            (Reply(200, b"[" * 100_000), "BadAnswerError"),
         ],
-        ids=str,
+        ids=["throttle", "cut", "malformed", "empty", "another shape", "too deep"],
     )
     def test_bad_answers_raise(self, server, how, family):
         server.misbehave(how)

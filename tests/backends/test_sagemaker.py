@@ -92,6 +92,20 @@ class TestRequest:
             "parameters": {"return_full_text": False, "details": True, "do_sample": False, "max_new_tokens": 9},
         }
 
+    @pytest.mark.parametrize(
+        ("sampling", "sent"),
+        [
+            ({}, {"temperature": 0, "top_p": 0.1, "top_k": 5}),
+            ({"SAMPLING": "auto"}, {"temperature": 0}),
+            ({"SAMPLING": "none"}, {}),
+        ],
+        ids=["default", "auto", "none"],
+    )
+    def test_numbers_are_sent_as_sampling_says(self, sampling, sent):
+        """All of them by default: containers take the pair that Bedrock's newer models refuse."""
+        body = body_of(event("x", temperature=0, topP=0.1, topK=5), **sampling)
+        assert {name: body[name] for name in body if name != "messages"} == sent
+
     def test_generate_sends_what_is_sampled_with(self):
         given = event("x", temperature=0.5, topP=0.9, topK=4)
         parameters = body_of(given, REQUEST_SHAPE="generate", MODEL_FIELDS='{"details": null, "seed": 1}')["parameters"]
@@ -240,6 +254,11 @@ class TestWire:
         server.misbehave(Reply.of_json(odd))
         with pytest.raises(errors.BadAnswerError):
             function(Clients(server.url), REQUEST_SHAPE=shape)(event(), Left())
+
+    def test_a_body_that_is_too_deep_is_no_text(self, server):
+        server.misbehave(Reply(200, b"[" * 100_000, {"Content-Type": "application/json"}))
+        with pytest.raises(errors.BadAnswerError, match="no JSON"):
+            function(Clients(server.url))(event(), Left())
 
     def test_a_text_without_details_has_no_stop_reason(self, server):
         """What the container does not say is not made up."""
