@@ -349,6 +349,24 @@ class TestWire:
         assert type(error.value).__name__ == "ModelErrorException"
         assert CANARY not in str(error.value)
 
+    @pytest.mark.parametrize(
+        "name", ["ServiceQuotaExceededException", "TooManyRequestsException", "ThrottlingException"]
+    )
+    def test_a_limit_is_a_throttle_whatever_its_status(self, server, name):
+        """`negative_errors` may name refusals; a quota that is used up comes back."""
+        server.misbehave(Reply.of_json({"message": CANARY}, 400, {"x-amzn-ErrorType": name}))
+        with pytest.raises(errors.ServiceThrottledError) as error:
+            function(Clients(server.url))(event(), Left())
+        assert type(error.value).__name__ == name
+
+    def test_the_services_prose_has_an_end(self, server):
+        """ERROR_DETAIL=full: up to 300 characters, as docs/backends.md says."""
+        told = {"message": "x" * 299 + "yz"}
+        server.misbehave(Reply.of_json(told, 400, {"x-amzn-ErrorType": "ValidationException"}))
+        with pytest.raises(errors.ServiceRefusedError, match=r"xy\): check") as error:
+            function(Clients(server.url), ERROR_DETAIL="full")(event(), Left())
+        assert "z)" not in str(error.value)
+
     def test_a_refusal_says_why_only_where_that_was_asked_for(self, server):
         """P36: Bedrock's words may quote the request."""
         server.misbehave("denied", "denied")
@@ -592,9 +610,10 @@ def test_a_wrong_setting_stops_the_function_at_its_start(environment, named):
         function(Recorder(GOOD), **environment)
 
 
-def test_an_error_without_a_plain_name_keeps_its_family():
-    """A status in place of a code, as of a proxy between us, is no class name."""
-    error = ClientError({"Error": {"Code": "502"}, "ResponseMetadata": {"HTTPStatusCode": 502}}, "Converse")
+@pytest.mark.parametrize("told", [{"ResponseMetadata": {"HTTPStatusCode": 502}}, {}], ids=["502", "no status"])
+def test_an_error_without_a_plain_name_keeps_its_family(told):
+    """A status in place of a code, as of a proxy between us, is no class name; without one nobody refused the request."""
+    error = ClientError({"Error": {"Code": "502"}, **told}, "Converse")
     with pytest.raises(errors.ServiceFailedError) as raised:
         function(Recorder(error))(event(), Left())
     assert type(raised.value).__name__ == "ServiceFailedError"

@@ -467,7 +467,7 @@ class TestKey:
             function(rig, service, FakeSecrets(form % key))(event_of("OCR", ["x"]), None)
         assert service.requests[0].headers["authorization"] == f"Bearer {key}"
 
-    @pytest.mark.parametrize("text", ["", "{}", '{"a": "b", "c": "d"}', '{"a": true}', "two\nlines", "[]"])
+    @pytest.mark.parametrize("text", ["", "{}", '{"a": "b", "c": "d"}', '{"a": true}', "two\nlines", "[]", "Schlüssel"])
     def test_a_secret_without_a_key_is_told_by_its_setting(self, rig, text):
         with (
             scripted(Says(completion())) as service,
