@@ -9,8 +9,15 @@ from typing import Any
 
 import pytest
 from aws_backends import CANARY, ENVIRONMENT, Bucket, Clients, Left, Recorder, denied, event, image
-from botocore.exceptions import ClientError, EndpointConnectionError, IncompleteReadError, ParamValidationError
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    IncompleteReadError,
+    ParamValidationError,
+    ReadTimeoutError,
+)
 from scripted_service import load_function
+from urllib3.exceptions import IncompleteRead
 
 from hookcache_ops.backends.converse_server import ConverseServer
 from hookcache_ops.backends.serving import Reply
@@ -232,6 +239,29 @@ class TestImages:
         assert CANARY not in str(error.value)
         assert not server.requests
 
+    @pytest.mark.parametrize(
+        ("uri", "form"),
+        [
+            ("s3:///page", "jpeg"),
+            ("s3://working/", "jpeg"),
+            ("s3://working///", "jpeg"),
+            ("https://working/page", "jpeg"),
+            ("s3://working/page", "tiff"),
+            ("s3://working/page", "jpg"),
+        ],
+    )
+    def test_what_names_no_image_of_a_known_kind_is_none(self, uri, form):
+        block = {"image": {"format": form, "source": {"s3Location": {"uri": uri}}}}
+        with pytest.raises(errors.NoImageError):
+            sent(event("Read.", block))
+
+    @pytest.mark.parametrize("form", ["jpeg", "png", "gif", "webp"])
+    @pytest.mark.parametrize("uri", ["s3://working/page", "S3://working/folder/page"])
+    def test_every_kind_that_the_host_names_is_sent_under_its_name(self, uri, form):
+        """Contract 1.3. Control of the test above."""
+        block = {"image": {"format": form, "source": {"s3Location": {"uri": uri}}}}
+        assert sent(event(block))["messages"][0]["content"][0]["image"]["format"] == form
+
     @pytest.mark.parametrize("name", ["page#2", "page?2", "page%20"])
     def test_the_object_that_was_named_is_read_and_no_other(self, name):
         """P4, B13: a wrapper digests the object of this very key; `#` and `?` are letters of it, and no parts of a URL."""
@@ -383,6 +413,27 @@ class TestWire:
         server.misbehave("slow")
         with pytest.raises(errors.OutOfTimeError, match="REQUEST_TIMEOUT"):
             function(Clients(server.url), REQUEST_TIMEOUT=timeout)(event(), Left(left))
+
+    @pytest.mark.parametrize(
+        ("trouble", "family"),
+        [
+            (ReadTimeoutError(endpoint_url=CANARY), "OutOfTimeError"),
+            (IncompleteRead(1, 2), "ServiceFailedError"),
+            (ConnectionResetError(CANARY), "ServiceFailedError"),
+        ],
+        ids=["silent", "broke off", "reset"],
+    )
+    def test_trouble_on_the_way_is_told_by_its_kind(self, trouble, family):
+        """P36: the SDK lets some of urllib3's errors and the system's through; their texts may name what was asked for."""
+        with pytest.raises(getattr(errors, family)) as error:
+            function(Recorder(trouble))(event(), Left())
+        assert CANARY not in str(error.value)
+
+    def test_without_time_left_nothing_is_sent(self):
+        client = Recorder(GOOD)
+        with pytest.raises(errors.OutOfTimeError, match="no time is left"):
+            function(client)(event(), Left(1.9))
+        assert client.asked == []
 
     def test_a_request_that_the_sdk_does_not_take_is_a_bad_request(self, server):
         """A limit as a text, as an odd configuration gives it; the SDK's own words quote the whole value."""

@@ -109,6 +109,21 @@ class TestConversation:
         assert [request.method for request in service.requests] == ["POST", "GET", "GET", "GET", "GET", "GET"]
 
 
+def test_the_key_is_read_once_and_again_after_a_refusal(rig):
+    """A rotated key is found by the host's next attempt, without a redeployment."""
+    secrets = FakeSecrets("old-key")
+    with scripted(TAKEN, done(), TAKEN, done(), Says({}, 401), TAKEN, done()) as service:
+        made, event = function(rig, service, secrets=secrets), ocr_event(rig.image(b"p"))
+        made(event, None)
+        made(event, None)
+        secrets.text = KEY
+        with pytest.raises(errors.ServiceRefusedError, match="key"):
+            made(event, None)
+        made(event, None)
+    assert secrets.reads == 2
+    assert service.requests[-1].headers["x-api-key"] == KEY
+
+
 BAD = {
     "not taken": ([Says({"success": False, "error": CANARY})], "ServiceFailedError"),
     "no place to look": ([Says({"success": True})], "BadAnswerError"),

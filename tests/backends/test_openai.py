@@ -93,6 +93,7 @@ class TestRequest:
 
         assert (request.method, request.target) == ("POST", "/v1/chat/completions")
         assert request.headers["authorization"] == f"Bearer {KEY}"
+        assert request.headers["content-type"] == "application/json"
         assert sent["messages"] == [
             {"role": "system", "content": f"You work on {CANARY}'s papers."},
             {
