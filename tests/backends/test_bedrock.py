@@ -207,6 +207,7 @@ class TestImages:
         ("trouble", "family"),
         [
             (refused("SlowDown", 503), "Failed"),
+            (refused("RequestLimitExceeded", 429), "Failed"),
             (
                 refused("InternalError", 500),
                 "Failed",
@@ -222,6 +223,7 @@ class TestImages:
         ],
         ids=[
             "busy",
+            "asked too often",
             "failing",
             "KMS is busy",
             "out of reach",
@@ -517,6 +519,8 @@ class TestInvoke:
         told = {**body, "amazon-bedrock-guardrailAction": "INTERVENED", "amazon-bedrock-trace": {"guardrail": CANARY}}
         client = Recorder({"body": io.BytesIO(json.dumps(told).encode())})
         answer = function(client, BEDROCK_API="invoke", GUARDRAIL_ID="g1", GUARDRAIL_VERSION="2")(event(), Left())
+        named = {name: client.asked[0][1][name] for name in ("guardrailIdentifier", "guardrailVersion")}
+        assert named == {"guardrailIdentifier": "g1", "guardrailVersion": "2"}
         message = {"role": "assistant", "content": [{"text": "Not that."}]}
         assert answer == {"output": {"message": message}, "stopReason": "guardrail_intervened"}
 
@@ -556,6 +560,50 @@ class TestInvoke:
         }
         assert (answer["stopReason"], answer["usage"]["inputTokens"]) == ("max_tokens", 3)
 
+    def test_a_blank_page_in_the_chat_shape(self, server):
+        server.misbehave(Reply.of_json({"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]}))
+        made = function(Clients(server.url), BEDROCK_API="invoke", INVOKE_SHAPE="chat", BLANK_PAGES="on")
+        assert made(event(), Left())["output"]["message"]["content"] == [{"text": ""}]
+
+    def test_each_word_of_a_template_stands_for_its_own(self):
+        """Several texts, several pages of several kinds, four numbers; what is laid over goes before the template's."""
+        words = {"$SYSTEM": "s", "$USER": "u", "$PROMPT": "p", "$IMAGES": "i", "$IMAGE_URLS": "l"}
+        words |= {"$TEMPERATURE": "t", "$TOP_P": "tp", "$TOP_K": "tk", "$MAX_TOKENS": "m"}
+        template = {name: word for word, name in words.items()} | {"seed": 1, "gone": True}
+        client = Recorder({"body": io.BytesIO(b'{"a": "x"}')})
+        settings = {**OWN_BODY, "BODY_TEMPLATE": json.dumps(template), "MODEL_FIELDS": '{"seed": 2, "gone": null}'}
+        asked = event("one", image(), "two", image(form="png"), system=["a", "b"], temperature=0.5, topP=0.1, topK=5)
+        function(client, **settings)(asked, Left())
+        data = base64.b64encode(b"JPEG").decode()
+        assert json.loads(client.asked[0][1]["body"]) == {
+            "s": "a\n\nb",
+            "u": "one\n\ntwo",
+            "p": "a\n\nb\n\none\n\ntwo",
+            "i": [data, data],
+            "l": [f"data:image/{kind};base64,{data}" for kind in ("jpeg", "png")],
+            "t": 0.5,
+            "tp": 0.1,
+            "tk": 5,
+            "seed": 2,
+        }
+
+    def test_what_the_request_has_nothing_for_is_left_out_of_a_template(self):
+        """Some models refuse an empty `images`; an empty system text is another prompt than none."""
+        client = Recorder({"body": io.BytesIO(b'{"a": "x"}')})
+        template = '{"s": "$SYSTEM", "u": "$USER", "i": "$IMAGES", "l": [{"url": "$IMAGE_URLS"}, "$MAX_TOKENS"]}'
+        function(client, **{**OWN_BODY, "BODY_TEMPLATE": template})(event("Read."), Left())
+        assert json.loads(client.asked[0][1]["body"]) == {"u": "Read.", "l": [{}]}
+
+    @pytest.mark.parametrize(
+        ("told", "usage"),
+        [({"n": [4]}, 4), ({"n": [2.5]}, 2.5), ({"n": [True]}, None), ({"n": ["4"]}, None), ({"n": []}, None)],
+        ids=["a count", "a fraction", "true", "a text", "nothing"],
+    )
+    def test_a_unit_of_a_template_answer_is_a_number_or_is_left_out(self, told, usage):
+        client = Recorder({"body": io.BytesIO(json.dumps({"a": "x", **told}).encode())})
+        answer = function(client, **{**OWN_BODY, "ANSWER_PATHS": "text=a inputTokens=n.0"})(event(), Left())
+        assert answer.get("usage") == (None if usage is None else {"inputTokens": usage})
+
     TEMPLATE = (
         '{"prompt": "$PROMPT", "max_gen_len": "$MAX_TOKENS", "images": "$IMAGES", "deep": [{"t": "$TEMPERATURE"}]}'
     )
@@ -593,6 +641,10 @@ class TestInvoke:
             ("LENGTH", "max_tokens"),
             ("max_tokens", "max_tokens"),
             ("CONTENT_FILTERED", "content_filtered"),
+            ("content_filter", "content_filtered"),
+            ("STOP_SEQUENCE", "stop_sequence"),
+            ("endoftext", "end_turn"),
+            ("eos_token", "end_turn"),
             ("END_TURN", "end_turn"),
             ("ERROR_TOXIC", "ERROR_TOXIC"),
         ],

@@ -139,6 +139,12 @@ class TestRequest:
             function(rig, service, OPENAI_API_KEY_SECRET_ARN="")(event_of("OCR", ["x"]), None)
         assert "authorization" not in service.requests[0].headers
 
+    def test_a_slash_at_the_end_of_the_url_says_nothing(self, rig):
+        """Servers know no `/v1//chat/completions`."""
+        with scripted(Says(completion())) as service:
+            function(rig, service, OPENAI_BASE_URL=f" {service.url}/v1/ ")(event_of("OCR", ["x"]), None)
+        assert service.requests[0].target == "/v1/chat/completions"
+
     def test_a_block_of_another_kind_is_an_error_and_not_left_out(self, rig):
         with (
             scripted(Says(completion())) as service,
@@ -570,6 +576,8 @@ class TestSettings:
             ("OPENAI_BASE_URL", "https://[fd00::1/v1"),
             ("OPENAI_BASE_URL", "https://host:port/v1"),
             ("OPENAI_BASE_URL", "https://host:443443/v1"),
+            ("OPENAI_BASE_URL", "https://host/v1?key=word"),
+            ("OPENAI_BASE_URL", "https://host/v1#word"),
             ("OPENAI_MODEL", " "),
             ("OPENAI_BODY", "[1]"),
             ("OPENAI_BODY", "{"),
