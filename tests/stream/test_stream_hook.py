@@ -371,6 +371,20 @@ def test_a_call_without_a_client_context_wants_the_whole_answer(streams: StreamR
     assert SimpleNamespace(**answer).stopReason == "end_turn"
 
 
+def test_half_a_character_is_streamed_replayed_and_answered(
+    streams: StreamRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P9: the hook gives bytes where AWS's own runtime client could not spell an answer; here every way spells it."""
+    monkeypatch.setenv("AWS_EXECUTION_ENV", "AWS_Lambda_python3.13")
+    streams.model.script = text_events(["one \ud83d"], USAGE)
+    told, again = streams.call(asked()), streams.call(asked())
+    whole = streams.call(asked(), streams=False)
+
+    assert [{"text": "one \ud83d"}] == whole["output"]["message"]["content"]
+    assert told.data.splitlines()[:-1] == again.data.splitlines()[:-1]
+    assert 1 == streams.model.calls
+
+
 @pytest.mark.parametrize(
     ("body", "encoded", "request_"),
     [
