@@ -4,16 +4,18 @@ A caller of the stream function: prints the model's words as they come.
     python client.py https://….lambda-url.eu-west-1.on.aws/ "Sum up: ..."
 
 Needs boto3 and AWS credentials whose user or role has the stack's CallerPolicy. Exit status: 0 the answer is whole, 1 it
-broke off or was refused.
+broke off or was refused, 2 nothing could be sent.
 """
 
 import json
 import sys
+from urllib.parse import urlsplit
 
 import boto3
 import urllib3
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.exceptions import BotoCoreError
 
 
 def request_of(prompt: str) -> dict:
@@ -49,7 +51,27 @@ def events(url: str, prompt: str):
         yield from map(json.loads, lines)
 
 
+def missing(url: str) -> str:
+    """What is to be set right before anything can be sent; empty where all is there."""
+    try:
+        parts = urlsplit(url)
+        session = boto3.Session()
+        signs = session.get_credentials() is not None
+    except ValueError:
+        parts = urlsplit("")
+    except BotoCoreError as error:  # such as a profile that is not there
+        return str(error)
+    if parts.scheme not in {"https", "http"} or not parts.hostname:
+        return "the first argument is no URL: give the stack's output FunctionUrl"
+    if not signs:
+        return "there are no AWS credentials: sign in, or name a profile in AWS_PROFILE"
+    return "" if session.region_name else "there is no region: set AWS_DEFAULT_REGION to the function's"
+
+
 def main(url: str, prompt: str) -> int:
+    if trouble := missing(url):
+        print(trouble, file=sys.stderr)
+        return 2
     try:
         for event in events(url, prompt):
             match event:

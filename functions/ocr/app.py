@@ -31,10 +31,17 @@ class UnreadableImageError(Exception):
 
 
 class OcrFunction:
-    """The handler with what it keeps while its environment lives; the engine's models are loaded by the first page."""
+    """
+    The handler with what it keeps while its environment lives; the engine's models are loaded by the first page.
+
+    Raises:
+        ValueError: a setting is wrong; the message names it.
+    """
 
     def __init__(self, environment: dict[str, str]) -> None:
-        self._environment = environment
+        self._wanted = environment.get("OCR_ENGINE", "")
+        self._threads = _threads(environment.get("OCR_THREADS") or "1")
+        self._delay_seconds = _delay_seconds(environment.get("OCR_DELAY_SECONDS") or "0")
         self._s3: Any = None
         self._engine: OcrEngine | None = None
 
@@ -51,13 +58,12 @@ class OcrFunction:
             )
         engine = self._ready_engine()
         pages = [self._read(engine, image) for image in images]
-        time.sleep(_delay_seconds(self._environment.get("OCR_DELAY_SECONDS", "0")))
+        time.sleep(self._delay_seconds)
         return reply(event, pages, engine.name)
 
     def _ready_engine(self) -> OcrEngine:
         if self._engine is None:
-            threads = 2 if self._environment.get("OCR_THREADS", "1") == "2" else 1
-            self._engine = choose_engine(self._environment.get("OCR_ENGINE", ""), threads)
+            self._engine = choose_engine(self._wanted, self._threads)
         return self._engine
 
     def _fetch(self, image: dict[str, Any]) -> bytes:
@@ -96,6 +102,12 @@ def _images(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for block in listed(message, "content"):
             if isinstance(block, dict) and isinstance(block.get("image"), dict):
                 yield block["image"]
+
+
+def _threads(text: str) -> int:
+    if text not in {"1", "2"}:
+        raise ValueError("OCR_THREADS must be 1 or 2")
+    return int(text)
 
 
 def _delay_seconds(text: str) -> float:

@@ -77,7 +77,8 @@ def json_object(environment: Mapping[str, str], name: str) -> dict[str, Any]:
     told = environment.get(name, "").strip() or "{}"
     try:
         value = json.loads(told)
-    except ValueError:
+        json.dumps(value, allow_nan=False)  # Python reads NaN and 1e999; no service takes what it would write of them
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise SettingsError(f"{name} must be a JSON object")

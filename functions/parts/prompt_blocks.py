@@ -17,12 +17,13 @@ def messages_of(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     The messages, each an object. Without one nothing is asked, and whatever a model answered would be made up.
 
     Raises:
-        BadRequestError: there are none, or nothing is in them.
+        BadRequestError: there are none, or nothing but blanks and the host's marks is in them.
     """
     messages = event.get("messages") if isinstance(event, dict) else None
     if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
         raise BadRequestError("the request has no messages: send what the host sends to a LambdaHook")
-    if not any(blocks_of(message, "content") for message in messages):
+    blocks = (block for message in messages for block in blocks_of(message, "content"))
+    if not any(is_image(block) or text_of(block) for block in blocks):
         raise BadRequestError("the request's messages are empty: send what the host sends to a LambdaHook")
     return messages
 

@@ -101,11 +101,14 @@ class Assembled:
         What Converse would have answered.
 
         Raises:
-            Unassembled: a kind of event or content is not known here.
+            Unassembled: a kind or shape of event or content is not known here.
         """
         if self._odd:
             raise Unassembled(self._odd)
-        content = [self._blocks[index].content() for index in sorted(self._blocks)]
+        try:
+            content = [self._blocks[index].content() for index in sorted(self._blocks)]
+        except (TypeError, AttributeError, ValueError):  # such as a number where a text should be
+            raise Unassembled("content of another shape") from None
         return {"output": {"message": {"role": self._role, "content": content}}} | self.tail()
 
     def tail(self) -> dict[str, Any]:

@@ -60,7 +60,8 @@ class ConverseStreamSource:
         Raises:
             BackendFailed: with Bedrock's error type, such as ThrottlingException; IncompleteStream where the stream
                 stopped before the answer did.
-            BackendMalformed: the caller wants the answer whole, and its kind cannot be put together here.
+            BackendMalformed: the stream cannot be parsed; or the caller wants the answer whole, and its kind cannot be put
+                together here.
             DeadlineTooClose: the invocation's time is over and the model still speaks.
             BadRequestError, NoImageError: no request can be made of the event.
         """
@@ -129,19 +130,28 @@ def _answer(assembled: Assembled, *, whole: bool) -> Answer:
 def _translated(error: BaseException, *, prose: bool) -> BaseException:
     """An error of Bedrock under its own type; of one on the way only the type, for its text may quote the request (P36)."""
     # Loaded by the first miss, with boto3 itself: no hit pays for either.
+    from backend_errors import BadRequestError
     from botocore.eventstream import ParserError
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+    from botocore.parsers import ResponseParserError
     from urllib3.exceptions import HTTPError
 
     match error:
         case ClientError():
             told = error.response.get("Error", {})
-            code = str(told.get("Code", "ClientError"))
+            code = str(told.get("Code") or "ClientError")
             code = code[:1].upper() + code[1:]  # in a stream it is spelt as a member of the event union
             words = f" ({str(told.get('Message', ''))[:PROSE_LETTERS]})" if prose else ""
             return backend_failed(f"Bedrock answered {code}{words}: {_REMEDIES.get(code, 'try again later')}", code)
+        case ParamValidationError():  # in its own words it quotes the request
+            return BadRequestError(
+                "Bedrock takes no such request: check the numbers in the host's configuration of this step"
+            )
         case BotoCoreError() | HTTPError() | ParserError() | OSError():
             kind = type(error).__name__
             return backend_failed(f"Bedrock cannot be heard or broke off: {kind}", kind)
+        # An event of another shape than the service's model says is met by botocore's parser in many ways.
+        case ResponseParserError() | TypeError() | AttributeError() | LookupError() | ValueError() | OverflowError():
+            return BackendMalformed("Bedrock sent a stream that cannot be parsed: is something between us?")
         case _:
             return error

@@ -9,8 +9,15 @@ from typing import Any
 
 import pytest
 from aws_backends import CANARY, ENVIRONMENT, Bucket, Clients, Left, Recorder, denied, event, image
-from botocore.exceptions import ClientError, EndpointConnectionError, IncompleteReadError, ParamValidationError
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    IncompleteReadError,
+    ParamValidationError,
+    ReadTimeoutError,
+)
 from scripted_service import load_function
+from urllib3.exceptions import IncompleteRead
 
 from hookcache_ops.backends.converse_server import ConverseServer
 from hookcache_ops.backends.serving import Reply
@@ -152,6 +159,24 @@ class TestRequest:
         assert request.get("additionalModelRequestFields") == fields
         assert request["modelId"] == model
 
+    def test_what_the_event_does_not_say_is_not_sent(self):
+        """An empty `system`, empty fields and numbers that are null: a service may refuse each of them."""
+        given = {**event("x", temperature=0.5, topP=None, maxTokens=None), "system": [{"text": " "}]}
+        assert sent(given) == {
+            "modelId": MODEL,
+            "messages": [{"role": "user", "content": [{"text": "x"}]}],
+            "inferenceConfig": {"temperature": 0.5},
+        }
+
+    def test_who_said_what_is_kept(self):
+        """The host sends one message; callers of one's own may send a conversation, and words to stop at."""
+        given = event("Which year?", temperature=0.5, stopSequences=["END"])
+        said = {"role": "assistant", "content": [{"text": "2024."}]}
+        unsaid = {"content": [{"text": "And the month?"}]}
+        request = sent({**given, "messages": [*given["messages"], said, unsaid]})
+        assert request["messages"] == [*given["messages"], said, {"role": "user", **unsaid}]
+        assert request["inferenceConfig"]["stopSequences"] == ["END"]
+
     def test_guardrail_and_fields_go_along(self):
         request = sent(event(), GUARDRAIL_ID="g1", GUARDRAIL_VERSION="2", MODEL_FIELDS='{"seed": 7}')
         assert request["guardrailConfig"] == {"guardrailIdentifier": "g1", "guardrailVersion": "2"}
@@ -182,6 +207,7 @@ class TestImages:
         ("trouble", "family"),
         [
             (refused("SlowDown", 503), "Failed"),
+            (refused("RequestLimitExceeded", 429), "Failed"),
             (
                 refused("InternalError", 500),
                 "Failed",
@@ -197,6 +223,7 @@ class TestImages:
         ],
         ids=[
             "busy",
+            "asked too often",
             "failing",
             "KMS is busy",
             "out of reach",
@@ -213,6 +240,29 @@ class TestImages:
         assert type(error.value) is kinds[family]
         assert CANARY not in str(error.value)
         assert not server.requests
+
+    @pytest.mark.parametrize(
+        ("uri", "form"),
+        [
+            ("s3:///page", "jpeg"),
+            ("s3://working/", "jpeg"),
+            ("s3://working///", "jpeg"),
+            ("https://working/page", "jpeg"),
+            ("s3://working/page", "tiff"),
+            ("s3://working/page", "jpg"),
+        ],
+    )
+    def test_what_names_no_image_of_a_known_kind_is_none(self, uri, form):
+        block = {"image": {"format": form, "source": {"s3Location": {"uri": uri}}}}
+        with pytest.raises(errors.NoImageError):
+            sent(event("Read.", block))
+
+    @pytest.mark.parametrize("form", ["jpeg", "png", "gif", "webp"])
+    @pytest.mark.parametrize("uri", ["s3://working/page", "S3://working/folder/page"])
+    def test_every_kind_that_the_host_names_is_sent_under_its_name(self, uri, form):
+        """Contract 1.3. Control of the test above."""
+        block = {"image": {"format": form, "source": {"s3Location": {"uri": uri}}}}
+        assert sent(event(block))["messages"][0]["content"][0]["image"]["format"] == form
 
     @pytest.mark.parametrize("name", ["page#2", "page?2", "page%20"])
     def test_the_object_that_was_named_is_read_and_no_other(self, name):
@@ -243,15 +293,29 @@ class TestAnswer:
 
     @pytest.mark.parametrize(
         "reply",
-        [{}, {"output": {}}, {**GOOD, "stopReason": None}, {**GOOD, "output": {"message": {"content": "x"}}}],
-        ids=["nothing", "no message", "no stop reason", "no list"],
+        [
+            {},
+            {"output": {}},
+            {**GOOD, "stopReason": None},
+            {**GOOD, "stopReason": ""},
+            {**GOOD, "stopReason": 1},
+            {**GOOD, "output": {"message": {"content": "x"}}},
+        ],
+        ids=["nothing", "no message", "no stop reason", "an empty one", "a number for one", "no list"],
     )
     def test_what_is_no_answer_raises(self, reply):
         """botocore makes a reply without members of one that was cut: it must not pass for an empty page."""
         with pytest.raises(errors.BadAnswerError, match="cut"):
             answered(reply)
 
-    @pytest.mark.parametrize("content", [[], [{"text": " \n"}], [{"reasoningContent": {}}]])
+    def test_a_blank_page_is_a_text_that_is_empty(self):
+        """Contract 3: the host joins the blocks' texts; no block at all would be an error in its log."""
+        for stop in ("end_turn", "stop_sequence"):
+            reply = {**GOOD, "stopReason": stop, "output": {"message": {"role": "assistant", "content": []}}}
+            message = {"role": "assistant", "content": [{"text": ""}]}
+            assert answered(reply, BLANK_PAGES="on")["output"] == {"message": message}
+
+    @pytest.mark.parametrize("content", [[], [{"text": " \n"}, {"text": ""}], [{"reasoningContent": {}}]])
     def test_an_empty_text_raises_unless_blank_pages_are_expected(self, content):
         reply = {**GOOD, "output": {"message": {"role": "assistant", "content": content}}}
         with pytest.raises(errors.BadAnswerError, match="BLANK_PAGES"):
@@ -317,6 +381,24 @@ class TestWire:
         assert type(error.value).__name__ == "ModelErrorException"
         assert CANARY not in str(error.value)
 
+    @pytest.mark.parametrize(
+        "name", ["ServiceQuotaExceededException", "TooManyRequestsException", "ThrottlingException"]
+    )
+    def test_a_limit_is_a_throttle_whatever_its_status(self, server, name):
+        """`negative_errors` may name refusals; a quota that is used up comes back."""
+        server.misbehave(Reply.of_json({"message": CANARY}, 400, {"x-amzn-ErrorType": name}))
+        with pytest.raises(errors.ServiceThrottledError) as error:
+            function(Clients(server.url))(event(), Left())
+        assert type(error.value).__name__ == name
+
+    def test_the_services_prose_has_an_end(self, server):
+        """ERROR_DETAIL=full: up to 300 characters, as docs/backends.md says."""
+        told = {"message": "x" * 299 + "yz"}
+        server.misbehave(Reply.of_json(told, 400, {"x-amzn-ErrorType": "ValidationException"}))
+        with pytest.raises(errors.ServiceRefusedError, match=r"xy\): check") as error:
+            function(Clients(server.url), ERROR_DETAIL="full")(event(), Left())
+        assert "z)" not in str(error.value)
+
     def test_a_refusal_says_why_only_where_that_was_asked_for(self, server):
         """P36: Bedrock's words may quote the request."""
         server.misbehave("denied", "denied")
@@ -334,6 +416,27 @@ class TestWire:
         with pytest.raises(errors.OutOfTimeError, match="REQUEST_TIMEOUT"):
             function(Clients(server.url), REQUEST_TIMEOUT=timeout)(event(), Left(left))
 
+    @pytest.mark.parametrize(
+        ("trouble", "family"),
+        [
+            (ReadTimeoutError(endpoint_url=CANARY), "OutOfTimeError"),
+            (IncompleteRead(1, 2), "ServiceFailedError"),
+            (ConnectionResetError(CANARY), "ServiceFailedError"),
+        ],
+        ids=["silent", "broke off", "reset"],
+    )
+    def test_trouble_on_the_way_is_told_by_its_kind(self, trouble, family):
+        """P36: the SDK lets some of urllib3's errors and the system's through; their texts may name what was asked for."""
+        with pytest.raises(getattr(errors, family)) as error:
+            function(Recorder(trouble))(event(), Left())
+        assert CANARY not in str(error.value)
+
+    def test_without_time_left_nothing_is_sent(self):
+        client = Recorder(GOOD)
+        with pytest.raises(errors.OutOfTimeError, match="no time is left"):
+            function(client)(event(), Left(1.9))
+        assert client.asked == []
+
     def test_a_request_that_the_sdk_does_not_take_is_a_bad_request(self, server):
         """A limit as a text, as an odd configuration gives it; the SDK's own words quote the whole value."""
         with pytest.raises(errors.BadRequestError, match="numbers") as error:
@@ -349,6 +452,9 @@ class TestWire:
         function(clients, REQUEST_TIMEOUT="77")
         assert clients.configs["bedrock-runtime"].read_timeout == 77
         assert clients.configs["bedrock-runtime"].retries["total_max_attempts"] == 1
+        assert clients.configs["s3"].retries["total_max_attempts"] == 2  # reading costs nothing
+        function(clients)
+        assert clients.configs["bedrock-runtime"].read_timeout == 240
 
 
 COUNTS = {"temperature": 0.5, "topK": 5.0, "maxTokens": 4096.0}
@@ -383,6 +489,22 @@ class TestInvoke:
         assert answer["usage"]["cacheWriteInputTokens"] > 0
         assert sum(answer["usage"].values()) == 2 * answer["usage"]["totalTokens"]
 
+    def test_the_body_is_anthropics_to_the_letter(self):
+        """Issue D: each number of the host under Anthropic's name, and the version without which Bedrock refuses it."""
+        client = Recorder({"body": io.BytesIO(b'{"content": [{"text": "x"}], "stop_reason": "refusal"}')})
+        asked = event("Read.", system=["You read."], temperature=0.5, topP=0.1, topK=5, maxTokens=9)
+        answer = function(client, BEDROCK_API="invoke", MODEL_FIELDS='{"seed": 7, "top_p": null}')(asked, Left())
+        assert json.loads(client.asked[0][1]["body"]) == {
+            "anthropic_version": "bedrock-2023-05-31",
+            "max_tokens": 9,
+            "messages": [{"role": "user", "content": [{"type": "text", "text": "Read."}]}],
+            "system": [{"type": "text", "text": "You read."}],
+            "temperature": 0.5,
+            "top_k": 5,
+            "seed": 7,
+        }
+        assert answer["stopReason"] == "content_filtered"
+
     def test_images_are_base64_with_their_media_type(self):
         client = Recorder({"body": io.BytesIO(b'{"content": [{"text": "x"}], "stop_reason": "max_tokens"}')})
         answer = function(client, BEDROCK_API="invoke")(event("Read.", image(form="png")), Left())
@@ -397,6 +519,8 @@ class TestInvoke:
         told = {**body, "amazon-bedrock-guardrailAction": "INTERVENED", "amazon-bedrock-trace": {"guardrail": CANARY}}
         client = Recorder({"body": io.BytesIO(json.dumps(told).encode())})
         answer = function(client, BEDROCK_API="invoke", GUARDRAIL_ID="g1", GUARDRAIL_VERSION="2")(event(), Left())
+        named = {name: client.asked[0][1][name] for name in ("guardrailIdentifier", "guardrailVersion")}
+        assert named == {"guardrailIdentifier": "g1", "guardrailVersion": "2"}
         message = {"role": "assistant", "content": [{"text": "Not that."}]}
         assert answer == {"output": {"message": message}, "stopReason": "guardrail_intervened"}
 
@@ -414,8 +538,9 @@ class TestInvoke:
             ("malformed", "BadAnswerError"),
             ("empty", "BadAnswerError"),
             (Reply.of_json({"completion": "x"}), "BadAnswerError"),
+            (Reply(200, b"[" * 100_000), "BadAnswerError"),
         ],
-        ids=str,
+        ids=["throttle", "cut", "malformed", "empty", "another shape", "too deep"],
     )
     def test_bad_answers_raise(self, server, how, family):
         server.misbehave(how)
@@ -434,6 +559,50 @@ class TestInvoke:
             "temperature": 0.0,
         }
         assert (answer["stopReason"], answer["usage"]["inputTokens"]) == ("max_tokens", 3)
+
+    def test_a_blank_page_in_the_chat_shape(self, server):
+        server.misbehave(Reply.of_json({"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]}))
+        made = function(Clients(server.url), BEDROCK_API="invoke", INVOKE_SHAPE="chat", BLANK_PAGES="on")
+        assert made(event(), Left())["output"]["message"]["content"] == [{"text": ""}]
+
+    def test_each_word_of_a_template_stands_for_its_own(self):
+        """Several texts, several pages of several kinds, four numbers; what is laid over goes before the template's."""
+        words = {"$SYSTEM": "s", "$USER": "u", "$PROMPT": "p", "$IMAGES": "i", "$IMAGE_URLS": "l"}
+        words |= {"$TEMPERATURE": "t", "$TOP_P": "tp", "$TOP_K": "tk", "$MAX_TOKENS": "m"}
+        template = {name: word for word, name in words.items()} | {"seed": 1, "gone": True}
+        client = Recorder({"body": io.BytesIO(b'{"a": "x"}')})
+        settings = {**OWN_BODY, "BODY_TEMPLATE": json.dumps(template), "MODEL_FIELDS": '{"seed": 2, "gone": null}'}
+        asked = event("one", image(), "two", image(form="png"), system=["a", "b"], temperature=0.5, topP=0.1, topK=5)
+        function(client, **settings)(asked, Left())
+        data = base64.b64encode(b"JPEG").decode()
+        assert json.loads(client.asked[0][1]["body"]) == {
+            "s": "a\n\nb",
+            "u": "one\n\ntwo",
+            "p": "a\n\nb\n\none\n\ntwo",
+            "i": [data, data],
+            "l": [f"data:image/{kind};base64,{data}" for kind in ("jpeg", "png")],
+            "t": 0.5,
+            "tp": 0.1,
+            "tk": 5,
+            "seed": 2,
+        }
+
+    def test_what_the_request_has_nothing_for_is_left_out_of_a_template(self):
+        """Some models refuse an empty `images`; an empty system text is another prompt than none."""
+        client = Recorder({"body": io.BytesIO(b'{"a": "x"}')})
+        template = '{"s": "$SYSTEM", "u": "$USER", "i": "$IMAGES", "l": [{"url": "$IMAGE_URLS"}, "$MAX_TOKENS"]}'
+        function(client, **{**OWN_BODY, "BODY_TEMPLATE": template})(event("Read."), Left())
+        assert json.loads(client.asked[0][1]["body"]) == {"u": "Read.", "l": [{}]}
+
+    @pytest.mark.parametrize(
+        ("told", "usage"),
+        [({"n": [4]}, 4), ({"n": [2.5]}, 2.5), ({"n": [True]}, None), ({"n": ["4"]}, None), ({"n": []}, None)],
+        ids=["a count", "a fraction", "true", "a text", "nothing"],
+    )
+    def test_a_unit_of_a_template_answer_is_a_number_or_is_left_out(self, told, usage):
+        client = Recorder({"body": io.BytesIO(json.dumps({"a": "x", **told}).encode())})
+        answer = function(client, **{**OWN_BODY, "ANSWER_PATHS": "text=a inputTokens=n.0"})(event(), Left())
+        assert answer.get("usage") == (None if usage is None else {"inputTokens": usage})
 
     TEMPLATE = (
         '{"prompt": "$PROMPT", "max_gen_len": "$MAX_TOKENS", "images": "$IMAGES", "deep": [{"t": "$TEMPERATURE"}]}'
@@ -472,6 +641,10 @@ class TestInvoke:
             ("LENGTH", "max_tokens"),
             ("max_tokens", "max_tokens"),
             ("CONTENT_FILTERED", "content_filtered"),
+            ("content_filter", "content_filtered"),
+            ("STOP_SEQUENCE", "stop_sequence"),
+            ("endoftext", "end_turn"),
+            ("eos_token", "end_turn"),
             ("END_TURN", "end_turn"),
             ("ERROR_TOXIC", "ERROR_TOXIC"),
         ],
@@ -540,9 +713,10 @@ def test_a_wrong_setting_stops_the_function_at_its_start(environment, named):
         function(Recorder(GOOD), **environment)
 
 
-def test_an_error_without_a_plain_name_keeps_its_family():
-    """A status in place of a code, as of a proxy between us, is no class name."""
-    error = ClientError({"Error": {"Code": "502"}, "ResponseMetadata": {"HTTPStatusCode": 502}}, "Converse")
+@pytest.mark.parametrize("told", [{"ResponseMetadata": {"HTTPStatusCode": 502}}, {}], ids=["502", "no status"])
+def test_an_error_without_a_plain_name_keeps_its_family(told):
+    """A status in place of a code, as of a proxy between us, is no class name; without one nobody refused the request."""
+    error = ClientError({"Error": {"Code": "502"}, **told}, "Converse")
     with pytest.raises(errors.ServiceFailedError) as raised:
         function(Recorder(error))(event(), Left())
     assert type(raised.value).__name__ == "ServiceFailedError"

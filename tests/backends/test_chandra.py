@@ -96,11 +96,32 @@ class TestConversation:
         assert answer["output"]["message"]["content"] == [{"text": ""}]
         assert answer["usage"]["pages"] == 1
 
+    @pytest.mark.parametrize("told", [0, -1, None, "2", True])
+    def test_a_page_is_counted_where_the_service_counts_none(self, rig, told):
+        """One image is one page at least: a count of none would have the answer refused, and the next attempt paid again."""
+        with scripted(TAKEN, done(page_count=told)) as service:
+            assert function(rig, service)(ocr_event(rig.image(b"p")), None)["usage"]["pages"] == 1
+
     def test_a_look_that_fails_is_repeated_and_the_page_is_not_submitted_again(self, rig):
         """What was submitted is paid; only the look is asked again."""
         with scripted(TAKEN, Says({}, 503), Says(way="cut"), Says({}, 429), Says({}, 504), done()) as service:
             function(rig, service)(ocr_event(rig.image(b"p")), None)
         assert [request.method for request in service.requests] == ["POST", "GET", "GET", "GET", "GET", "GET"]
+
+
+def test_the_key_is_read_once_and_again_after_a_refusal(rig):
+    """A rotated key is found by the host's next attempt, without a redeployment."""
+    secrets = FakeSecrets("old-key")
+    with scripted(TAKEN, done(), TAKEN, done(), Says({}, 401), TAKEN, done()) as service:
+        made, event = function(rig, service, secrets=secrets), ocr_event(rig.image(b"p"))
+        made(event, None)
+        made(event, None)
+        secrets.text = KEY
+        with pytest.raises(errors.ServiceRefusedError, match="key"):
+            made(event, None)
+        made(event, None)
+    assert secrets.reads == 2
+    assert service.requests[-1].headers["x-api-key"] == KEY
 
 
 BAD = {
@@ -116,6 +137,7 @@ BAD = {
     "500": ([Says({"detail": CANARY}, 500)], "ServiceFailedError"),
     "cut on the wire": ([Says(TAKEN.body, way="cut")], "ServiceFailedError"),
     "job failed": ([TAKEN, Says({"status": "failed", "error": CANARY})], "ServiceFailedError"),
+    "job ended in an error": ([TAKEN, Says({"status": "error"})], "ServiceFailedError"),
     "job complete without success": ([TAKEN, done(success=False)], "ServiceFailedError"),
     "job complete with an error": ([TAKEN, done(error=CANARY)], "ServiceFailedError"),
     "no status": ([TAKEN, Says({"markdown": "text"})], "BadAnswerError"),

@@ -93,23 +93,48 @@ def test_an_odd_event_is_refused_under_a_name_of_ours(backend, place):
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 10**400, "0.5", True], ids=str)
-def test_what_is_no_number_is_not_sent(backend, number):
-    """JSON has no NaN, and the SDK fails at an integer that no float reaches."""
+@pytest.mark.parametrize("name", ["temperature", "topP", "topK", "maxTokens"])
+def test_what_is_no_number_is_not_sent(backend, name, number):
+    """JSON has no NaN, and the SDK fails at an integer that no float reaches. The host makes numbers of texts (contract 1.1)."""
     kind, function, _client, errors = backend
     with pytest.raises(errors.BackendError) as end:
-        function(event(temperature=number), Left())
-    assert ("temperature is no number" in str(end.value)) != (kind in IMAGES_ALONE)
+        function(event(**{name: number}), Left())
+    assert (f"{name} is no number" in str(end.value)) != (kind in IMAGES_ALONE)
 
 
 def test_a_block_of_two_kinds_loses_neither(backend):
     """The text beside the image was left out in silence; null beside it, as some libraries write, says nothing."""
     kind, function, client, errors = backend
     client.asked.clear()
-    with pytest.raises(errors.BadRequestError, match="two kinds"):
-        function(event({**image(), "text": "Read only the total."}), Left())
+    for other in (image(), {"document": {}}, {"video": {}}, {"audio": {}}):
+        with pytest.raises(errors.BadRequestError, match="two kinds"):
+            function(event(image(), {**other, "text": "Read only the total."}), Left())
     assert client.asked == []
     with pytest.raises(errors.BackendError) as asked:
         function(event({**image(), "text": None}), Left())
+    assert not isinstance(asked.value, errors.BadRequestError), kind
+
+
+def test_half_a_character_in_a_prompt_does_not_stop_it(backend):
+    """Contract 1.4: a prompt may hold one, which UTF-8 has no form for. What is asked is answered with nothing here."""
+    kind, function, client, errors = backend
+    client.asked.clear()
+    with pytest.raises(errors.BackendError) as end:
+        function(event("Total: \ud83d", image(), system=["You read \ud83d."]), Left())
+    assert isinstance(end.value, errors.BadAnswerError | errors.ServiceFailedError), kind
+    assert bool(client.asked) != (kind in {"openai", "chandra"})  # whose server cannot be reached
+
+
+@pytest.mark.parametrize("blank", [" \n", "<<CACHEPOINT>>", ""])
+def test_a_request_of_blanks_alone_asks_nobody(backend, blank):
+    """Contract 1.2: a block may end up empty. Sent without it, a system's text or nothing would be answered, and kept."""
+    kind, function, client, errors = backend
+    client.asked.clear()
+    with pytest.raises(errors.BadRequestError, match="messages are empty"):
+        function(event(blank, system=["You read."]), Left())
+    assert client.asked == []
+    with pytest.raises(errors.BackendError) as asked:  # control: with a page
+        function(event(blank, image(), system=["You read."]), Left())
     assert not isinstance(asked.value, errors.BadRequestError), kind
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import logging
 import threading
@@ -92,6 +93,7 @@ class TestRequest:
 
         assert (request.method, request.target) == ("POST", "/v1/chat/completions")
         assert request.headers["authorization"] == f"Bearer {KEY}"
+        assert request.headers["content-type"] == "application/json"
         assert sent["messages"] == [
             {"role": "system", "content": f"You work on {CANARY}'s papers."},
             {
@@ -113,6 +115,17 @@ class TestRequest:
         }
         assert [int, int] == [type(sent[name]) for name in ("top_k", "max_tokens")]
 
+    def test_who_said_what_is_kept(self, rig):
+        """The host sends one message; callers of one's own may send a conversation."""
+        given = event_of("OCR", ["Which year?"])
+        said = [{"role": "assistant", "content": [{"text": "2024."}]}, {"content": [{"text": "And the month?"}]}]
+        with scripted(Says(completion())) as service:
+            system = [{"text": "Read."}, {"text": " "}, {"text": "Be brief."}]
+            function(rig, service)({**given, "messages": [*given["messages"], *said], "system": system}, None)
+        sent = service.sent[0]["messages"]
+        assert [message["role"] for message in sent] == ["system", "user", "assistant", "user"]
+        assert sent[0]["content"] == "Read.\n\nBe brief."
+
     def test_members_are_laid_over_and_left_out_as_the_operator_says(self, rig):
         """Some servers refuse `top_k` or `temperature`, or want another name for the token limit."""
         with scripted(Says(completion())) as service:
@@ -125,6 +138,12 @@ class TestRequest:
         with scripted(Says(completion())) as service:
             function(rig, service, OPENAI_API_KEY_SECRET_ARN="")(event_of("OCR", ["x"]), None)
         assert "authorization" not in service.requests[0].headers
+
+    def test_a_slash_at_the_end_of_the_url_says_nothing(self, rig):
+        """Servers know no `/v1//chat/completions`."""
+        with scripted(Says(completion())) as service:
+            function(rig, service, OPENAI_BASE_URL=f" {service.url}/v1/ ")(event_of("OCR", ["x"]), None)
+        assert service.requests[0].target == "/v1/chat/completions"
 
     def test_a_block_of_another_kind_is_an_error_and_not_left_out(self, rig):
         with (
@@ -158,7 +177,16 @@ class TestRequest:
 class TestAnswer:
     @pytest.mark.parametrize(
         ("finish", "stop"),
-        [("stop", "end_turn"), ("length", "max_tokens"), ("content_filter", "content_filtered"), ("abort", "abort")],
+        [
+            ("stop", "end_turn"),
+            ("eos_token", "end_turn"),
+            ("stop_sequence", "stop_sequence"),
+            ("length", "max_tokens"),
+            ("content_filter", "content_filtered"),
+            ("tool_calls", "tool_use"),
+            ("function_call", "tool_use"),
+            ("abort", "abort"),
+        ],
     )
     def test_how_it_ended_is_told_in_converses_words(self, finish, stop):
         answer = answer_module.converse_answer(completion(finish=finish), blank_pages=False)
@@ -211,15 +239,24 @@ class TestAnswer:
         """The host then counts zeros; an invented number would be charged."""
         assert "usage" not in answer_module.converse_answer(completion(usage=usage), blank_pages=False)
 
+    @pytest.mark.parametrize(("counted", "into", "out"), [("prompt_tokens", 7, 0), ("completion_tokens", 0, 7)])
+    def test_what_is_not_counted_is_zero(self, counted, into, out):
+        told = {"inputTokens": into, "outputTokens": out, "totalTokens": 7}
+        assert answer_module.usage_of({counted: 7}) == told
+
     def test_text_in_parts_is_joined_and_reasoning_left_where_it_is(self):
-        parts = [{"type": "text", "text": "Account "}, {"type": "text", "text": "12345"}]
+        parts = [{"type": "text", "text": "Account "}, "12", {"text": 3}, {"type": "text", "text": "12345"}]
         told = completion(parts, message={"reasoning_content": "Let me see."})
         answer = answer_module.converse_answer(told, blank_pages=False)
         assert answer["output"]["message"]["content"] == [{"text": "Account 12345"}]
 
-    def test_a_refusal_is_told_as_filtered(self):
-        told = completion(None, message={"refusal": "I cannot help with that."})
-        assert answer_module.converse_answer(told, blank_pages=False)["stopReason"] == "content_filtered"
+    @pytest.mark.parametrize(("content", "text"), [(None, "I cannot help with that."), ("Account", "Account")])
+    def test_a_refusal_is_told_as_filtered(self, content, text):
+        """With what there is to read: the text before it, else its own words."""
+        told = completion(content, message={"refusal": "I cannot help with that."})
+        answer = answer_module.converse_answer(told, blank_pages=False)
+        assert answer["stopReason"] == "content_filtered"
+        assert answer["output"]["message"]["content"] == [{"text": text}]
 
     def test_a_blank_page_is_no_error_where_the_operator_says_so(self):
         """And a text that was cut before it began still is."""
@@ -234,10 +271,14 @@ BAD = {
     "empty because cut": (Says(completion("", "length")), "BadAnswerError"),
     "null content": (Says(completion(None)), "BadAnswerError"),
     "no end told": (Says(completion(finish=None)), "BadAnswerError"),
+    "an empty end told": (Says(completion(finish="")), "BadAnswerError"),
+    "a number for an end": (Says(completion(finish=1)), "BadAnswerError"),
     "no choices": (Says({"choices": []}), "BadAnswerError"),
+    "choices by name": (Says({"choices": {"first": {}}}), "BadAnswerError"),
     "no object": (Says(["text"]), "BadAnswerError"),
     "no JSON": (Says(b"<html>gateway</html>"), "BadAnswerError"),
     "cut JSON": (Says(b'{"choices": [{"mess'), "BadAnswerError"),
+    "too deep": (Says(b"[" * 100_000), "BadAnswerError"),
     "cut on the wire": (Says(completion(), way="cut"), "ServiceFailedError"),
     "error with 200": (Says({"error": {"message": CANARY}}), "ServiceFailedError"),
     "failed half way": (Says(completion("Account 1", "error")), "ServiceFailedError"),
@@ -250,6 +291,7 @@ BAD = {
         Says({"error": {"message": f"Incorrect key {KEY}", "code": "invalid_api_key"}}, 401),
         "ServiceRefusedError",
     ),
+    "400, prose for a code": (Says({"error": {"code": f"Not this: {CANARY}"}}, 400), "ServiceRefusedError"),
     "302": (Says({}, 302, {"Location": "https://elsewhere.example/"}), "ServiceRefusedError"),
     "429": (Says({}, 429), "ServiceThrottledError"),
     "429 for an hour": (Says({}, 429, {"Retry-After": "3600"}), "ServiceThrottledError"),
@@ -280,6 +322,16 @@ def test_a_bad_answer_raises_its_own_type_and_nothing_is_stored(rig, bad):
     assert rig.outcomes == ["failed", "miss", "hit_memory"]
 
 
+def test_an_answer_beyond_all_bounds_is_none(rig, monkeypatch):
+    """Read no further than the bound, and told as what it is."""
+    monkeypatch.setattr(app.module_service, "ANSWER_BYTES", 1 << 20)
+    with (
+        scripted(Says(completion("x" * (1 << 20)))) as service,
+        pytest.raises(errors.BadAnswerError, match="than 1 MB"),
+    ):
+        function(rig, service)(ocr_event(rig.image(b"p")), None)
+
+
 def test_a_text_cut_by_its_limit_reaches_the_host_as_such_and_is_not_kept(rig):
     """P14: Assessment asks again in smaller batches when it reads `max_tokens`."""
     with scripted(Says(completion("Account 1", "length"))) as service:
@@ -300,11 +352,39 @@ class TestRetries:
             True
         ] * 3
 
+    @pytest.mark.parametrize(
+        ("retry", "draw", "asked_for", "pause"),
+        [(1, 0, 0, 0.5), (1, 1, 0, 1), (3, 0, 0, 2), (5, 1, 7, 23), (6, 1, 0, 30), (10, 0, 0, 15)],
+    )
+    def test_a_pause_is_drawn_from_its_upper_half_and_has_an_end(self, retry, draw, asked_for, pause):
+        """1, 2, 4, 8 ... up to 30 s, less up to a half, on top of what the service asks for."""
+        assert app.module_service.Retries(draw=lambda: draw).pause(retry, asked_for) == pause
+
+    @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
+    def test_what_may_pass_is_asked_again(self, rig, status):
+        with scripted(Says({}, status), Says(completion())) as service:
+            function(rig, service)(ocr_event(rig.image(b"p")), None)
+        assert len(service.requests) == 2
+
     @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
     def test_what_will_not_pass_is_asked_once(self, rig, status):
         with scripted(Says({}, status)) as service, pytest.raises(errors.ServiceRefusedError):
             function(rig, service)(ocr_event(rig.image(b"p")), None)
         assert len(service.requests) == 1
+
+    @pytest.mark.parametrize(
+        ("status", "remedy"), [(401, "key in the secret"), (403, "key in the secret"), (301, "moved"), (404, "URL")]
+    )
+    def test_a_refusal_says_what_to_look_at(self, rig, status, remedy):
+        with scripted(Says({}, status)) as service, pytest.raises(errors.ServiceRefusedError, match=remedy):
+            function(rig, service)(ocr_event(rig.image(b"p")), None)
+
+    def test_a_packed_answer_may_be_shorter_than_what_was_sent(self, rig):
+        """Its length is that of the packed bytes, which for a short text are more: nothing broke off."""
+        packed = gzip.compress(json.dumps(completion()).encode(), compresslevel=0)
+        with scripted(Says(packed, headers={"Content-Encoding": "gzip"})) as service:
+            answer = function(rig, service)(ocr_event(rig.image(b"p")), None)
+        assert answer["stopReason"] == "end_turn"
 
     @pytest.mark.parametrize("status", [501, 520, 529])
     def test_another_failure_of_the_server_is_its_own_and_asked_once(self, rig, status):
@@ -320,6 +400,14 @@ class TestRetries:
             made._service.now = lambda: 1_789_997_600.0  # 7 s before that date
             made(ocr_event(rig.image(b"p")), None)
         assert 7 <= rig.clock.slept[0] <= 8.01
+
+    def test_a_time_that_is_past_is_no_time(self, rig):
+        """A service whose clock is behind ours: the pause is our own, and never less than none."""
+        with scripted(Says({}, 429, {"Retry-After": "Mon, 21 Sep 2026 13:33:27 GMT"}), Says(completion())) as service:
+            made = function(rig, service)
+            made._service.now = lambda: 1_789_999_600.0
+            made(ocr_event(rig.image(b"p")), None)
+        assert 0.5 <= rig.clock.slept[0] <= 1
 
     @pytest.mark.parametrize(
         "told", ["soon", "Mon, 21 Sep 99999999999 13:33:27 GMT", "Mon, 21 Sep 2026 13:33:27 +99999999999"]
@@ -386,7 +474,7 @@ class TestKey:
             function(rig, service, FakeSecrets(form % key))(event_of("OCR", ["x"]), None)
         assert service.requests[0].headers["authorization"] == f"Bearer {key}"
 
-    @pytest.mark.parametrize("text", ["", "{}", '{"a": "b", "c": "d"}', '{"a": true}', "two\nlines", "[]"])
+    @pytest.mark.parametrize("text", ["", "{}", '{"a": "b", "c": "d"}', '{"a": true}', "two\nlines", "[]", "Schlüssel"])
     def test_a_secret_without_a_key_is_told_by_its_setting(self, rig, text):
         with (
             scripted(Says(completion())) as service,
@@ -488,9 +576,14 @@ class TestSettings:
             ("OPENAI_BASE_URL", "https://[fd00::1/v1"),
             ("OPENAI_BASE_URL", "https://host:port/v1"),
             ("OPENAI_BASE_URL", "https://host:443443/v1"),
+            ("OPENAI_BASE_URL", "https://host/v1?key=word"),
+            ("OPENAI_BASE_URL", "https://host/v1#word"),
             ("OPENAI_MODEL", " "),
             ("OPENAI_BODY", "[1]"),
             ("OPENAI_BODY", "{"),
+            ("OPENAI_BODY", '{"seed": NaN}'),
+            ("OPENAI_BODY", '{"seed": [1e999]}'),
+            ("OPENAI_BODY", '{"deep": ' + "[" * 100_000),
             ("BLANK_PAGES", "yes"),
             ("REQUEST_TIMEOUT", "soon"),
             ("MAX_RETRIES", "11"),

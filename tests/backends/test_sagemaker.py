@@ -92,6 +92,20 @@ class TestRequest:
             "parameters": {"return_full_text": False, "details": True, "do_sample": False, "max_new_tokens": 9},
         }
 
+    @pytest.mark.parametrize(
+        ("sampling", "sent"),
+        [
+            ({}, {"temperature": 0, "top_p": 0.1, "top_k": 5}),
+            ({"SAMPLING": "auto"}, {"temperature": 0}),
+            ({"SAMPLING": "none"}, {}),
+        ],
+        ids=["default", "auto", "none"],
+    )
+    def test_numbers_are_sent_as_sampling_says(self, sampling, sent):
+        """All of them by default: containers take the pair that Bedrock's newer models refuse."""
+        body = body_of(event("x", temperature=0, topP=0.1, topK=5), **sampling)
+        assert {name: body[name] for name in body if name != "messages"} == sent
+
     def test_generate_sends_what_is_sampled_with(self):
         given = event("x", temperature=0.5, topP=0.9, topK=4)
         parameters = body_of(given, REQUEST_SHAPE="generate", MODEL_FIELDS='{"details": null, "seed": 1}')["parameters"]
@@ -115,11 +129,12 @@ class TestRequest:
         assert body == {"inputs": "Read.", "seed": None, "top_n": 1}
 
     def test_the_model_of_a_shared_endpoint_is_named(self, server):
-        given = {"INFERENCE_COMPONENT": "reader-1", "TARGET_VARIANT": "blue", "MODEL_NAME": "qwen"}
+        given = {"INFERENCE_COMPONENT": " reader-1 ", "TARGET_VARIANT": "blue", "MODEL_NAME": "qwen"}
         function(Clients(server.url), **given)(event(JSON_PROMPT), Left())
         headers = server.requests[-1].headers
         assert headers["x-amzn-sagemaker-inference-component"] == "reader-1"
         assert headers["x-amzn-sagemaker-target-variant"] == "blue"
+        assert (headers["content-type"], headers["accept"]) == ("application/json", "application/json")
         assert server.requests[-1].json()["model"] == "qwen"
 
     @pytest.mark.parametrize("shape", ["chat", "generate"])
@@ -240,6 +255,11 @@ class TestWire:
         with pytest.raises(errors.BadAnswerError):
             function(Clients(server.url), REQUEST_SHAPE=shape)(event(), Left())
 
+    def test_a_body_that_is_too_deep_is_no_text(self, server):
+        server.misbehave(Reply(200, b"[" * 100_000, {"Content-Type": "application/json"}))
+        with pytest.raises(errors.BadAnswerError, match="no JSON"):
+            function(Clients(server.url))(event(), Left())
+
     def test_a_text_without_details_has_no_stop_reason(self, server):
         """What the container does not say is not made up."""
         server.misbehave(Reply.of_json({"generated_text": "Read."}))
@@ -250,10 +270,11 @@ class TestWire:
         "told",
         [
             {"generated_text": "Account 1", "error": CANARY},
+            {"generated_text": "Account 1", "error_type": "generation"},
             {"generated_text": "Account 1", "details": {"finish_reason": "error"}},
             [{"generated_text": "", "details": {"finish_reason": "error", "generated_tokens": None}}],
         ],
-        ids=["beside the text", "as its end", "in place of a text"],
+        ids=["beside the text", "by its type", "as its end", "in place of a text"],
     )
     def test_a_text_that_failed_half_way_is_no_answer(self, server, told):
         """As with chat; without a stop reason it would pass for a whole text and be kept."""
@@ -261,6 +282,29 @@ class TestWire:
         with pytest.raises(errors.ServiceFailedError, match="endpoint's log") as error:
             function(Clients(server.url), REQUEST_SHAPE="generate", BLANK_PAGES="on")(event(), Left())
         assert CANARY not in str(error.value)
+
+    @pytest.mark.parametrize(
+        ("details", "usage"),
+        [
+            ({"generated_tokens": 5, "input_tokens": 10}, {"inputTokens": 10, "outputTokens": 5, "totalTokens": 15}),
+            ({"generated_tokens": 5, "prefill": [{}, {}]}, {"inputTokens": 2, "outputTokens": 5, "totalTokens": 7}),
+            ({"generated_tokens": 5, "prefill": []}, {"outputTokens": 5, "totalTokens": 5}),
+            ({"generated_tokens": 5, "prefill": "none"}, {"outputTokens": 5, "totalTokens": 5}),
+            ({"generated_tokens": -1, "input_tokens": True}, None),
+        ],
+        ids=["both", "tokens of the prompt", "none listed", "no list", "no counts"],
+    )
+    def test_tokens_of_a_generated_text(self, server, details, usage):
+        """P33: what is no count is left out; of a list the first text is the answer, as one was asked for."""
+        told = {"generated_text": "Read.", "details": {**details, "finish_reason": "eos_token"}}
+        server.misbehave(Reply.of_json([told, {"generated_text": "Another."}]))
+        answer = function(Clients(server.url), REQUEST_SHAPE="generate")(event(), Left())
+        assert (text_of(answer), answer["stopReason"], answer.get("usage")) == ("Read.", "end_turn", usage)
+
+    def test_a_text_that_was_cut_before_it_began_is_no_blank_page(self, server):
+        server.misbehave(Reply.of_json({"generated_text": " ", "details": {"finish_reason": "length"}}))
+        with pytest.raises(errors.BadAnswerError, match="maxTokens"):
+            function(Clients(server.url), REQUEST_SHAPE="generate", BLANK_PAGES="on")(event(), Left())
 
     def test_blank_pages_where_they_are_expected(self, server):
         server.misbehave("empty")
@@ -288,6 +332,14 @@ class TestWire:
         made = function(Clients(server.url), **TEMPLATE, ANSWER_PATHS=paths, BLANK_PAGES=blank_pages)
         with pytest.raises(errors.BadAnswerError, match="BLANK_PAGES"):
             made(event(), Left())
+
+
+def test_the_sdk_waits_as_long_as_is_said():
+    """Above the 60 s that SageMaker gives a model, and tried once: the host asks again by itself."""
+    clients = Clients("http://127.0.0.1:1")
+    function(clients)
+    config = clients.configs["sagemaker-runtime"]
+    assert (config.read_timeout, config.retries["total_max_attempts"]) == (70, 1)
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,7 @@ class TestWire:
         assert answer["stopReason"] == "end_turn"
         assert answer["usage"] == {"pages": 2, "inputTokens": 0, "outputTokens": 0, "totalTokens": 0}
         assert server.requests[-1].headers["content-type"].startswith("application/vnd.sagemaker-triton.binary+json;")
+        assert server.requests[-1].headers["accept"] == "application/vnd.sagemaker-triton.binary+json"
 
     def test_pages_are_read_by_their_address(self, server, clients):
         server.s3 = clients.bucket
@@ -175,6 +176,14 @@ class TestReply:
     def test_rows_are_read(self):
         assert tensors.Tensors().pages(*self.GOOD, 2) == (["one", "zwö"], [])
 
+    @pytest.mark.parametrize("spelt", [" {}", "{} "], ids=["before", "behind"])
+    @pytest.mark.parametrize("sign", ["; json-header-size=", ";json-header-size = "], ids=["one", "two"])
+    def test_blanks_in_the_content_type_say_nothing(self, spelt, sign):
+        """RFC 9110 allows them around the semicolon; servers in between spell a header anew."""
+        body, content_type = self.GOOD
+        told = spelt.format(content_type.replace(";json-header-size=", sign))
+        assert tensors.Tensors().pages(body, told, 2) == (["one", "zwö"], [])
+
     def test_every_cut_is_found(self):
         """The codec alone takes the last bytes' absence for the text's end, or fails with an error of its own."""
         body, content_type = self.GOOD
@@ -227,7 +236,10 @@ class TestReply:
             (b'{"outputs": ["text"]}', "application/json", "no header"),
             (b'{"outputs": [{"name": "text", "parameters": 7}]}', "application/json", "no header"),
             (b'{"outputs": [{"parameters": {"binary_data_size": 1e999}}]}', "application/json", "no header"),
+            (b"[" * 100_000, "application/json", "no header"),
             (*write_reply([("text", (1,), "BYTES", [b"x"])]), "1 rows"),
+            (*write_reply([("text", (3, 1), "BYTES", [b"x", b"y", b"z"])]), "3 rows"),
+            (GOOD[0] + b"more", GOOD[1], "it was cut"),
             (*write_reply([("text", (3, 1), "BYTES", [b"x", b"y"])]), "cannot be read"),
         ],
     )

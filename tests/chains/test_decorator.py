@@ -229,6 +229,10 @@ def one_by_one(event, context):
     yield REPLY
 
 
+async def one_by_one_later(event, context):
+    yield REPLY
+
+
 class Later:
     async def __call__(self, event, context):
         return REPLY
@@ -244,8 +248,8 @@ def at_once(event, context):
 
 @pytest.mark.parametrize(
     "handler",
-    [later, one_by_one, functools.partial(later), Later(), Later().handle],
-    ids=["async", "generator", "partial", "instance", "method"],
+    [later, one_by_one, one_by_one_later, functools.partial(later), Later(), Later().handle],
+    ids=["async", "generator", "async generator", "partial", "instance", "method"],
 )
 def test_a_handler_that_is_not_run_by_its_call_is_refused(handler, context):
     """P52: Lambda's runtime cannot post what it gives, and no answer was ever kept; the control runs it within its call."""
@@ -384,6 +388,7 @@ def test_a_handler_is_decorated_again_whenever_its_module_is_imported_again(tmp_
         ("/index.lambda_handler", "must name the function's old handler"),
         ("hookcache.redirect.handler", "names hookcache's own handler"),
         ("no_such_module.lambda_handler", "there is no module no_such_module"),
+        ("no_such_folder/index.lambda_handler", r"there is no module no_such_folder\.index"),
         ("ways.no_such_handler", "has no no_such_handler"),
         ("ways.HERE", "cannot be called"),
     ],
@@ -455,3 +460,17 @@ def test_a_handler_in_a_folder_is_found_as_lambda_finds_it(tmp_path, monkeypatch
     importlib.invalidate_caches()
 
     assert 7 == redirect.handler_named("hooks_in_a_folder/reader.lambda_handler")({}, None)
+
+
+def test_the_layers_handler_is_made_once(tmp_path, monkeypatch):
+    """Whoever asks for it again gets the same one, with the same memory tier; the control is a module that made none."""
+    (tmp_path / "asked_for_twice.py").write_text(f"def lambda_handler(event, context):\n    return {REPLY}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    for name, value in (SETTINGS | {"HOOKCACHE_HANDLER": "asked_for_twice.lambda_handler"}).items():
+        monkeypatch.setenv(name, value)
+    assert "handler" not in vars(redirect)
+    try:
+        assert redirect.handler is redirect.handler
+    finally:
+        vars(redirect).pop("handler", None)

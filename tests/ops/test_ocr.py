@@ -221,9 +221,26 @@ class TestUnreadable:
         with pytest.raises(app.UnreadableImageError, match="cannot be decoded"):
             function(choose_engine("", 1), Bucket(a=image))(event("a"), None)
 
-    def test_a_bad_delay_is_told_by_name(self):
-        with pytest.raises(ValueError, match="OCR_DELAY_SECONDS"):
-            function(OneLine(), Bucket(a=b"x"), OCR_DELAY_SECONDS="soon")(event("a"), None)
+    @pytest.mark.parametrize(
+        "setting", [{"OCR_DELAY_SECONDS": "soon"}, {"OCR_DELAY_SECONDS": "901"}, {"OCR_THREADS": "4"}], ids=str
+    )
+    def test_a_wrong_setting_stops_the_function_at_its_start(self, setting):
+        """By name, and not once the first page was read."""
+        (name,) = setting
+        with pytest.raises(ValueError, match=name):
+            function(OneLine(), Bucket(), **setting)
+
+    @pytest.mark.parametrize(
+        ("told", "threads"),
+        [({}, 1), ({"OCR_THREADS": "", "OCR_DELAY_SECONDS": ""}, 1), ({"OCR_THREADS": "2"}, 2)],
+        ids=["default", "empty", "two"],
+    )
+    def test_the_engine_gets_the_threads_that_are_set(self, told, threads, monkeypatch):
+        chosen = []
+        monkeypatch.setattr(app, "choose_engine", lambda wanted, count: chosen.append((wanted, count)) or OneLine())
+        made = function(None, Bucket(a=b"x"), OCR_ENGINE="tesseract", **told)
+        assert made(event("a"), None)["usage"]["pages"] == 1
+        assert chosen == [("tesseract", threads)]
 
 
 TSV = "\t".join(

@@ -84,6 +84,10 @@ class Told:
         return self.told
 
 
+class Listed(list):
+    """Adds nothing."""
+
+
 class ToldDict(dict):
     def _asdict(self):
         return {"told": True}
@@ -180,6 +184,48 @@ def test_what_is_kept_is_what_the_runtime_would_write(answer, runtime):
             assert posted(answer) == posted(reply.response) == json.dumps(json.loads(reply.body))
         else:
             assert answer is reply.response
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        (1, (2, "x")),
+        Usage(1, Decimal("2.50")),
+        Decimal(2),
+        Decimal("NaN"),
+        Odd(3),
+        OddFloat(1.25),
+        Colour.RED,
+        Word.END,
+        Mixed.END,
+        Shouting("abc"),
+        b"bytes",
+        OrderedDict(a=1),
+        Hiding(hidden=1),
+        Told({"a": (1,)}),
+        ToldDict(a=1),
+        ToldList([1]),
+        Listed([1]),
+        Decimal("sNaN"),
+        Asking(a=1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_kind_that_the_runtime_writes_can_be_kept(value):
+    """The test above lets an answer pass that is not kept: whoever answers with such a value would never have a hit."""
+    assert posted({"at": value}) == json.dumps(json.loads(written({"at": value})))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Told("no dict"), Told([1]), Plain.A, Data(), {1, 2}, Told(ValueError())],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_the_runtime_does_not_write_is_not_written(value):
+    """Control of the test above."""
+    assert posted({"at": value}) is None
+    with pytest.raises((TypeError, ValueError)):
+        written({"at": value})
 
 
 def test_an_answer_in_itself_is_the_callers():

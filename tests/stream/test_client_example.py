@@ -74,3 +74,42 @@ def test_its_request_is_signed_for_the_function_url(client: ModuleType) -> None:
     headers = client.signed("https://x.lambda-url.us-east-1.on.aws/", b"{}")
 
     assert "/us-east-1/lambda/aws4_request" in headers["Authorization"]
+
+
+@pytest.mark.parametrize(
+    ("url", "unset", "said"),
+    [
+        ("nonsense", (), "no URL"),
+        ("http://[::1", (), "no URL"),
+        ("https://x/", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "no AWS credentials"),
+        ("https://x/", ("AWS_DEFAULT_REGION",), "no region"),
+    ],
+    ids=["word", "half an address", "credentials", "region"],
+)
+def test_what_it_cannot_begin_with_is_one_line(
+    client: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    url: str, unset: tuple[str, ...], said: str,
+) -> None:  # fmt: skip
+    """Exit status 2 and the remedy, no traceback; nothing is sent."""
+    for name, value in {
+        "CONFIG_FILE": "none",
+        "SHARED_CREDENTIALS_FILE": "none",
+        "EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    for name in unset:
+        monkeypatch.delenv(name)
+    status = client.main(url, "x")
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (2, True) == (status, said in line)
+
+
+def test_a_profile_that_is_not_there_is_named(
+    client: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The SDK's own sentence."""
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+
+    assert 2 == client.main("https://x/", "x")
+    assert "(nobody) could not be found" in capsys.readouterr().err

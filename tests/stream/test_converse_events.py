@@ -97,6 +97,37 @@ def test_deltas_of_interleaved_blocks_go_where_they_belong() -> None:
     assert [{"text": "Hello"}, {"toolUse": {"toolUseId": "t1", "name": "note", "input": {"a": [1]}}}] == content
 
 
+def test_blocks_stand_in_the_order_of_their_numbers() -> None:
+    """P9: and not in that in which their first words came."""
+    assert [{"text": "first"}, {"text": "second"}] == of_blocks(delta(1, text="second"), delta(0, text="first"))
+
+
+def test_a_tool_that_is_used_without_input_has_an_empty_one() -> None:
+    """P9: Converse answers with an empty object; a replay spells it, and is put together again."""
+    use = {"toolUse": {"toolUseId": "t1", "name": "note"}}
+    content = of_blocks({"contentBlockStart": {"start": use, "contentBlockIndex": 0}})
+    answer = {"output": {"message": {"role": "assistant", "content": content}}, "stopReason": "tool_use", "usage": {}}
+    events = list(events_of(answer))
+
+    assert [{"toolUse": {"toolUseId": "t1", "name": "note", "input": {}}}] == content
+    assert {"contentBlockStart": {"start": use, "contentBlockIndex": 0}} in events
+    assert answer == assembled(*events).answer()
+
+
+def test_citations_without_a_text_of_their_own_are_kept() -> None:
+    """P9: of a block that holds nothing else, too."""
+    cited = {"citationsContent": {"content": [{"text": ""}], "citations": [{"title": "a"}]}}
+
+    assert [cited] == of_blocks(delta(0, citation={"title": "a"}))
+
+
+def test_who_says_nothing_of_its_role_is_the_assistant() -> None:
+    """P14: another role would be refused by the admission gate."""
+    told = assembled({"messageStart": {}}, delta(0, text="x"), {"messageStop": {}}, {"metadata": {"usage": {}}})
+
+    assert "assistant" == told.answer()["output"]["message"]["role"]
+
+
 def test_bytes_of_the_sdk_become_what_was_on_the_wire() -> None:
     """P9: redacted reasoning comes as bytes, in pieces, and is kept as base64, as Converse spells it in JSON."""
     content = of_blocks(
@@ -113,8 +144,10 @@ def test_bytes_of_the_sdk_become_what_was_on_the_wire() -> None:
         delta(0, hologram="x"),
         delta(0, toolUse={"input": "{}"}),  # no start named the tool
         delta(0, reasoningContent={"shape": "new"}),
+        delta(0, text=7),
+        delta(0, toolUse=["x"]),
     ],
-    ids=["event", "delta", "tool without a start", "reasoning"],
+    ids=["event", "delta", "tool without a start", "reasoning", "number", "list"],
 )
 def test_what_is_unknown_is_never_put_together_by_halves(odd: Any) -> None:
     """P1, P14: a kind of event or content that this version does not know makes no answer, so nothing is kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import threading
@@ -12,12 +13,14 @@ from typing import Any
 import converse_source
 import pytest
 from backend_errors import BadRequestError
+from botocore.eventstream import ChecksumMismatch
 from botocore.exceptions import EventStreamError
 from converse_events import Assembled
 from converse_source import ConverseStreamSource
 from stream_function import StreamFunction, bedrock, call_of
 from stream_response import Stream
 from stream_runtime import Context, Invocation
+from urllib3.exceptions import IncompleteRead
 
 from fakes import FakeClock, FakeContext, event_of
 from hookcache.control import BackendIdentity
@@ -305,10 +308,41 @@ class TestBegun:
         assert ["miss", "stale", "stale"] == streams.rig.outcomes
         assert (ALL, "metadata") == (whole["usage"], told.names[-1])
 
+    @pytest.mark.parametrize("begun", [False, True], ids=["before", "amid"])
+    @pytest.mark.parametrize(
+        ("trouble", "error_type"),
+        [
+            (ConnectionResetError("a prompt"), "ConnectionResetError"),
+            (IncompleteRead(1, 2), "IncompleteRead"),
+            (ChecksumMismatch(1, 2), "ChecksumMismatch"),
+            (EventStreamError({"Error": {"Code": "", "Message": "a prompt"}}, "ConverseStream"), "ClientError"),
+            (EventStreamError({"Error": {"Code": "é", "Message": "a prompt"}}, "ConverseStream"), "BackendFailed"),
+        ],
+        ids=["reset", "cut", "garbled", "without a name", "a name that is none"],
+    )
+    def test_trouble_on_the_way_is_told_by_its_kind(
+        self, streams: StreamRig, trouble: Exception, error_type: str, *, begun: bool
+    ) -> None:
+        """P36, F20: a type for the log and `negative_errors`, and none of the words."""
+        streams.model.script = [*text_events(["half"], USAGE)[: 2 * begun], trouble]
+        with pytest.raises(BackendFailed, match="Bedrock") as caught:
+            streams.call(asked())
+
+        assert (error_type, begun) == (type(caught.value).__name__, caught.value.answer_begun)
+        assert "prompt" not in str(caught.value)
+
+    def test_the_services_prose_has_an_end(self, streams: StreamRig) -> None:
+        """ERROR_DETAIL=full: up to 300 characters."""
+        streams.source = ConverseStreamSource(lambda: streams.model, lambda event: event, prose=True)
+        told = {"Error": {"Code": "validationException", "Message": "x" * 299 + "yz"}}
+        streams.model.script = [EventStreamError(told, "ConverseStream")]
+        with pytest.raises(BackendFailed, match=r"xy\): check TARGET_MODEL_ID"):
+            streams.call(asked())
+
     def test_an_error_that_nobody_foresaw_is_one_of_ours_once_begun(self, streams: StreamRig) -> None:
         """P36: of what failed on the way only the type is told, for its text may quote the request."""
-        streams.model.script = [*text_events(["half"], USAGE)[:2], LookupError("a prompt")]
-        with pytest.raises(HookCacheError, match="LookupError") as caught:
+        streams.model.script = [*text_events(["half"], USAGE)[:2], RuntimeError("a prompt")]
+        with pytest.raises(HookCacheError, match="RuntimeError") as caught:
             streams.call(asked())
 
         assert "prompt" not in str(caught.value)
@@ -335,6 +369,39 @@ def test_a_call_without_a_client_context_wants_the_whole_answer(streams: StreamR
     assert [{"text": "one two"}] == answer["output"]["message"]["content"]
     assert USAGE == answer["usage"]
     assert SimpleNamespace(**answer).stopReason == "end_turn"
+
+
+def test_half_a_character_is_streamed_replayed_and_answered(
+    streams: StreamRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P9: the hook gives bytes where AWS's own runtime client could not spell an answer; here every way spells it."""
+    monkeypatch.setenv("AWS_EXECUTION_ENV", "AWS_Lambda_python3.13")
+    streams.model.script = text_events(["one \ud83d"], USAGE)
+    told, again = streams.call(asked()), streams.call(asked())
+    whole = streams.call(asked(), streams=False)
+
+    assert [{"text": "one \ud83d"}] == whole["output"]["message"]["content"]
+    assert told.data.splitlines()[:-1] == again.data.splitlines()[:-1]
+    assert 1 == streams.model.calls
+
+
+@pytest.mark.parametrize(
+    ("body", "encoded", "request_"),
+    [
+        ('{"messages": []}', False, {"messages": []}),
+        (base64.b64encode(b'{"messages": []}').decode(), True, {"messages": []}),
+        ("no base64", True, None),
+        ("[" * 100_000, False, None),
+        (None, False, None),
+    ],
+    ids=["as it is", "in base64", "no base64", "too deep", "none"],
+)
+def test_the_request_of_a_url_is_its_body(body: Any, encoded: bool, request_: Any) -> None:
+    """B1: what is no JSON asks for nothing, which the hook refuses; it is no error of Python's."""
+    event = {"requestContext": {"http": {}}, "body": body, "isBase64Encoded": encoded}
+    call = call_of(event, StreamContext(FakeClock(), client_context=None))
+
+    assert (request_, True, True) == (call.request, call.by_url, call.streams)
 
 
 @pytest.mark.parametrize("told", ["{", "[]", '"x"', '{"custom": 7}', '{"custom": {"hookcache_stream": "yes"}}'])

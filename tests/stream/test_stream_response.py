@@ -110,6 +110,25 @@ def test_an_error_stands_in_the_trailers(listener: Listener) -> None:
     assert error == json.loads(base64.b64decode(trailers["Lambda-Runtime-Function-Error-Body"]))
 
 
+def test_a_type_that_no_header_holds_is_spelt_in_letters_that_it_does(listener: Listener) -> None:
+    """The whole error is in the other trailer."""
+    stream = stream_to(listener.address)
+    stream.begin("text/plain")
+    _, body = ended(listener, stream, {"errorType": "Erreur\u00c9", "errorMessage": ""})
+
+    assert b"Lambda-Runtime-Function-Error-Type: Erreur?\r\n" in body
+
+
+def test_an_end_without_time_left_is_tried_all_the_same(listener: Listener) -> None:
+    """P34: no time is no error of ours; what the socket takes at once arrives."""
+    stream = Stream(listener.address, "r1", lambda: 0.0)
+    stream.begin("text/plain")
+    stream.write(b"x")
+    _, body = ended(listener, stream)
+
+    assert b"1\r\nx\r\n0\r\n\r\n" == body
+
+
 def test_a_listener_who_does_not_read_holds_nobody_up(listener: Listener) -> None:
     """P20, P53: ten megabytes are written while nobody reads one byte; all of it arrives once somebody does."""
     stream = stream_to(listener.address)

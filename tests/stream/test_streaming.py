@@ -130,6 +130,7 @@ BROKEN: dict[str, tuple[list[Step], str]] = {
     "throttled": ([*HALF, Failed("throttlingException", "Too many tokens")], "ThrottlingException"),
     "model failed": ([*HALF, Failed("modelStreamErrorException")], "ModelStreamErrorException"),
     "cut": ([*HALF, Cut()], "ProtocolError"),
+    "odd event": ([*HALF, {"contentBlockDelta": ["canary"]}], "BackendMalformed"),
     "no stop": ([*HALF, Stopped()], "IncompleteStream"),
     "no usage": ([*text_events(["half "], USAGE)[:-1], Stopped()], "IncompleteStream"),
 }
@@ -170,6 +171,22 @@ class TestBrokenStream:
         by_url = ByUrl(stage.url, event_of())
 
         assert ([], "ThrottlingException", 502) == (told.events, told.complete["ErrorCode"], by_url.reply.status)
+
+    def test_an_odd_event_before_the_first_word_is_no_error_of_python(self, stage: Stage) -> None:
+        """F24: botocore's parser fails at it in many ways; `errorType` is a word of ours, and nothing is kept."""
+        event = event_of()
+        stage.model.tell({"messageStart": ["canary"]})
+
+        assert "BackendMalformed" == stage.whole(event)["errorType"]
+        assert "stopReason" in stage.whole(event)  # control: the next attempt reaches the model
+
+    def test_a_number_that_the_sdk_does_not_take_is_the_requests_fault(self, stage: Stage) -> None:
+        """As with the bedrock backend: a type that `negative_errors` can name, a remedy, 400 by URL; the model is not asked."""
+        told, by_url = stage.whole(event_of(maxTokens=0.5)), ByUrl(stage.url, event_of(maxTokens=0.5))
+
+        assert ("BadRequestError", 400) == (told["errorType"], by_url.reply.status)
+        assert "check the numbers" in told["errorMessage"]
+        assert 0 == stage.model.calls
 
     def test_a_body_that_is_no_request_is_refused_by_url(self, stage: Stage) -> None:
         """P31, B1: 400 with the remedy, one receipt each; the model is not asked."""

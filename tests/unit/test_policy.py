@@ -331,6 +331,7 @@ class TestTexts:
             ('{"a": 1} is what I found.', {"a": 1}),
             ("I found [1, 2].", [1, 2]),
             ('As {asked}:\n```json\n{"a": 1}\n```\n[end]', {"a": 1}),
+            ('As {asked}:\r\n```JSON \t\r\n{"a": 1}\r\n```\r\n[end]', {"a": 1}),
             ('{"a": 1} and [1]', None),
             ("no JSON at all", None),
             ("", None),
