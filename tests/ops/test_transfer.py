@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import hashlib
 import io
 import json
 from collections import Counter
@@ -233,6 +234,57 @@ def test_what_was_erased_long_ago_does_not_come_back_either(old, new, tmp_path):
         del old.dynamodb.items[place]
 
     assert imported(tmp_path / "old.export", old, new) == {"erased": 6}
+
+
+@pytest.mark.parametrize("cut_into", ["import", "erase"])
+def test_an_erase_beside_an_import_is_final_whenever_it_comes(make_rig, tmp_path, cut_into):
+    """P13: after a rotation; one of the two runs whole before each step of the other in turn, and after it."""
+    for step in range(60):
+        rig = make_rig()
+        page = rig.image(b"page")
+        rig.call(ocr_event(page))
+        exported(rig, path := tmp_path / f"{step}.export")
+        rig.secrets = rig.clients.secrets = Rotated(rig.secrets.text)
+        with operator_of(rig) as operator:
+
+            def importing_it(rig=rig, path=path):
+                imported(path, rig, rig)
+
+            def erasing_it(operator=operator):
+                assert operator({"command": "erase", "images": [hashlib.sha256(b"page").hexdigest()]})["finished"]
+
+            outer, inner = (importing_it, erasing_it) if cut_into == "import" else (erasing_it, importing_it)
+            steps = cut_before(rig.dynamodb, step, outer, inner)
+        rig.call(ocr_event(page), rig.cold_start())
+
+        assert "miss" == rig.outcomes[-1], (
+            f"the erased answer is served where the {cut_into} was cut before step {step}"
+        )
+        if step > steps:
+            return
+    raise AssertionError("not every step was met")
+
+
+def cut_before(dynamodb, step, outer, inner):
+    """Run `outer`, and all of `inner` before its table operation number `step`, or after the last; gives their number."""
+    met, within = 0, False
+
+    def before(operation, arguments):
+        nonlocal met, within
+        if within:
+            return
+        if met == step:
+            within = True
+            inner()
+            within = False
+        met += 1
+
+    dynamodb.before = before
+    outer()
+    dynamodb.before = lambda *_: None
+    if met <= step:
+        inner()
+    return met
 
 
 @pytest.mark.parametrize("soft", [False, True])
