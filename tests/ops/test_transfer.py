@@ -7,6 +7,7 @@ import io
 import json
 from collections import Counter
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -120,6 +121,26 @@ def test_an_imported_page_can_be_erased_by_its_image(old, new, tmp_path):
     assert len([item for item in new.dynamodb.items.values() if item["kind"]["S"].startswith("INDEX#")]) == len(
         [item for item in old.dynamodb.items.values() if item["kind"]["S"].startswith("INDEX#")]
     )
+
+
+def test_an_export_that_was_killed_at_its_very_end_leaves_nothing_in_the_way(old, tmp_path, monkeypatch):
+    """What it had last written down was taken for the next export's, where that was cut short before its first page."""
+    path = tmp_path / "old.export"
+    replace = Path.replace
+
+    def replaced_and_killed(part, target):
+        replace(part, target)
+        if target == path:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", replaced_and_killed)
+        with pytest.raises(KeyboardInterrupt):
+            exported(old, path)
+    with pytest.raises(KeyboardInterrupt):
+        exported(old, path, cut_after=0)
+
+    assert 6 == exported(old, path).entries == read_export(path).entries
 
 
 def test_a_function_that_is_no_wrapper_takes_no_entries(old, new, tmp_path):
