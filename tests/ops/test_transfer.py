@@ -143,6 +143,19 @@ def test_an_export_that_was_killed_at_its_very_end_leaves_nothing_in_the_way(old
     assert 6 == exported(old, path).entries == read_export(path).entries
 
 
+def test_how_an_export_is_spelt_never_changes(tmp_path):
+    """F39: a file of this release is imported by another, and the other way round; else `FORMAT` is raised."""
+    file = ExportFile(tmp_path / "file", "table", "default")
+    file.add([({"pk": {"B": b"\x01\xff"}, "fence": {"N": "7"}, "kind": {"S": "ENTRY"}}, b"body")], None)
+    file.finish()
+
+    assert [
+        '{"hookcache_export":1,"table":"table","namespace":"default"}',
+        '{"item":{"pk":{"B":{"base64":"Af8="}},"fence":{"N":"7"},"kind":{"S":"ENTRY"}},"body":"Ym9keQ=="}',
+        '{"entries":1,"sha256":"16e1d4b4878fd1f5e94c6ef0517f52b0a68753600bf423de4d59527390073036"}',
+    ] == (tmp_path / "file").read_text().splitlines()
+
+
 def test_a_function_that_is_no_wrapper_takes_no_entries(old, new, tmp_path):
     """P40: its keys name its own code, which nobody sees from outside; it was told that a right is missing."""
     exported(old, tmp_path / "old.export")
