@@ -20,6 +20,7 @@ from hookcache.chance import between
 from hookcache.clock import MARGIN_SECONDS, Clock, Deadline, SystemClock
 from hookcache.errors import BackendFailed, BackendMalformed, BackendThrottled, DeadlineTooClose, backend_failed
 from hookcache.hints import Any, Protocol
+from hookcache.request import copied
 from hookcache.runtime_json import written
 from hookcache.spending import Spending
 from hookcache.value import value
@@ -91,27 +92,12 @@ def _own(event: Any) -> Any:
     """
     A handler's own event: what it does to the one it gets changes nothing that admission or a second call looks at (P5).
 
-    One that is nested too deep to be copied was bypassed for that, and goes as it is.
+    One that cannot be copied (nested too deep, or changed by its owner under our hands) was bypassed, and goes as it is.
     """
     try:
-        return _copied(event)
-    except RecursionError:
+        return copied(event)
+    except Exception:  # P18: whatever it is, no copy is not the caller's trouble
         return event
-
-
-def _copied(part: Any) -> Any:
-    if type(part) is dict:
-        return {name: _copied(value) for name, value in part.items()}
-    if type(part) is list:
-        return [_copied(value) for value in part]
-    if isinstance(part, dict | list):  # of a kind of its own, which the handler may rely on
-        from copy import copy  # which no event of the host's needs
-
-        own = copy(part)
-        for name in list(part) if isinstance(part, dict) else range(len(part)):
-            own[name] = _copied(part[name])
-        return own
-    return part
 
 
 class LambdaBackend:

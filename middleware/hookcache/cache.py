@@ -30,7 +30,7 @@ from hookcache.policy import Admit, Bypass, Fresh, Mode, Refuse, Rules, Stale, U
 from hookcache.prices import Prices
 from hookcache.receipt import Receipt
 from hookcache.references import with_references
-from hookcache.request import HookRequest, parse
+from hookcache.request import HookRequest, held, parse
 from hookcache.table import Found, TableTier
 from hookcache.trace import components, without_images
 from hookcache.usage import Metered, same_answer
@@ -92,7 +92,7 @@ class Cache:
             Unkeyable: no key may be made of it.
         """
         if rules.resolve_references:
-            request, spelt, known = parse(event), None, None
+            request, spelt, known = parse(held(event)), None, None
         else:
             request, spelt, known = self._memo.request_in(event, whole=rules.trace)
         wishes = call_control(context)
@@ -245,8 +245,6 @@ class Cache:
         decision = lookup.may_keep(answer, reply)
         if isinstance(decision, Refuse):
             return decision
-        if not lookup.is_frozen and form_digest(canonical_pieces(lookup.request, lookup.digests)) != lookup.origin[0]:
-            return Refuse(Reason.EVENT_CHANGED)  # by its owner, since it was keyed: another question was answered (P5)
         if lookup.digests and not self._images.unchanged(lookup.request.images, lookup.digests, lookup.account):
             return Refuse(Reason.IMAGE_CHANGED)
         return Admit()

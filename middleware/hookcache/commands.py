@@ -190,8 +190,11 @@ class Commands:
         if not (command.images or command.forms or command.key_ids):
             raise CommandRefused("nothing to erase was named; give images, forms or key_ids")
         removed, missed = _Tally(), dict.fromkeys((*command.images, *command.forms, *command.key_ids))
-        found = [(reach.eraser, self._find(reach, command, missed)) for reach in self._reaches()]
-        finished = all(self._erase_found(*each, command, deadline, removed) for each in found)
+        finished = True
+        # The secret before comes first, and each is looked through in its turn: what an import takes over meanwhile is found.
+        for reach in reversed([*self._reaches()]):
+            found = self._find(reach, command, missed)
+            finished = finished and self._erase_found(reach.eraser, found, command, deadline, removed)
         if removed.count and not command.dry_run:
             self._clock.sleep(SETTLE_SECONDS)
         return {"dry_run": command.dry_run, "finished": finished, "nothing_of": list(missed), **removed.report()}

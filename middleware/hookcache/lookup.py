@@ -69,11 +69,6 @@ class Lookup:
             return Outcome.BYPASS, self.trouble
         return (Outcome.REFRESH if self.wishes.refresh else Outcome.MISS), self.miss
 
-    @property
-    def is_frozen(self) -> bool:
-        """Is the event held as it was keyed? Else its owner may change it before the backend has it."""
-        return self._spelt is not None
-
     def may_keep(self, answer: Answer, reply: Metered) -> Admit | Refuse:
         """Is this an answer to keep, by what it says and by who gave it (P14, P40)?"""
         asked = self.standing.identity.version if self.standing.identity is not None else ""

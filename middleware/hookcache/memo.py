@@ -20,7 +20,7 @@ from hookcache.clock import Clock, EpochMillis
 from hookcache.hints import Any, NewType
 from hookcache.images import ImageDigest
 from hookcache.lru import LRUCache
-from hookcache.request import HookRequest, parse
+from hookcache.request import HookRequest, held, parse
 from hookcache.value import value
 
 REPLAY_SECONDS = 900
@@ -102,7 +102,7 @@ class ReplayMemo:
         """
         The request in an event, its spelling, and what is remembered of it.
 
-        It is parsed as it was spelt: no later change of the event comes under that spelling (P5). Where all that is keyed is
+        It is parsed as it was spelt, or from a copy: no later change of the event counts (P5). Where all that is keyed is
         remembered, it need not be parsed, and the event in it is the caller's own: `whole` is for who reads that (the trace).
 
         Raises:
@@ -110,7 +110,7 @@ class ReplayMemo:
         """
         spelt = spelling(event)
         if spelt is None:
-            return parse(event), None, None
+            return parse(held(event)), None, None
         known = self.recall(spelt)
         if known is None or known.digests or whole:
             return parse(event_of(spelt)), spelt, known

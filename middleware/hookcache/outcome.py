@@ -84,7 +84,6 @@ class Reason(StrEnum):
     NOT_JSON = "not_json"
     REFUSED_TEXT = "refused_text"
     IMAGE_CHANGED = "image_changed"
-    EVENT_CHANGED = "event_changed"
     OTHER_VERSION = "other_version"
     STORE_FAILED = "store_failed"
     NOT_INDEXED = "not_indexed"

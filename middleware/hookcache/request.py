@@ -103,6 +103,39 @@ def parse(event: object) -> HookRequest:
     return HookRequest(event, metered_context(event), temperature, max_tokens, tuple(images))
 
 
+def held(event: object) -> object:
+    """
+    A copy of an event that is keyed, asked and compared in its place: its owner, in this process, may change it meanwhile (P5).
+
+    Raises:
+        Unkeyable: `event_size` (nested too deep), `event_shape` (changed while it was copied, or of a kind that cannot be).
+    """
+    try:
+        return copied(event)
+    except RecursionError:
+        raise Unkeyable(Reason.EVENT_SIZE) from None
+    except Exception:
+        raise Unkeyable(Reason.EVENT_SHAPE) from None
+
+
+def copied(part: Any) -> Any:
+    """Part of an event with objects and lists of its own, of the kinds that came; texts are shared."""
+    if type(part) is dict:
+        return {name: copied(value) for name, value in part.items()}
+    if type(part) is list:
+        return [copied(value) for value in part]
+    if type(part) is tuple:
+        return tuple([copied(value) for value in part])
+    if isinstance(part, dict | list):  # of a kind of its own, which a handler may rely on
+        from copy import copy  # which no event of the host's needs
+
+        own = copy(part)
+        for name in list(part) if isinstance(part, dict) else range(len(part)):
+            own[name] = copied(part[name])
+        return own
+    return part
+
+
 def _image(image: object) -> ImageRef:
     source = image.get("source") if isinstance(image, Mapping) else None
     if not isinstance(source, Mapping):

@@ -196,12 +196,15 @@ def _ending(item: Item, body: bytes | None, orders: list[Orders], old: Side, new
     made = {keyer.key_of_digest(origin[0], old.identity, old.generation, word): word for word in rollouts}
     if entry.key not in made:
         return OTHERS
+    return _gone(item, entry, old) or _store(item, entry, origin, old, new, made[entry.key])
+
+
+def _gone(item: Item, entry: Entry, old: Side) -> str | None:
+    """What became of an entry since it was exported, if it must not come back by this way (P13)."""
     now = old.assembly.items.get(entry.key, "ENTRY", consistent=True)
-    if now is None or "erased" in now:
-        return "erased"  # since it was exported, and a mark of it stands for a day: it must not come back by this way (P13)
-    if now.get("tag") != item.get("tag"):  # refreshed, or erased and asked for again: it may differ for a reason (P13)
-        return "replaced"
-    return _store(entry, origin, new, made[entry.key])
+    if now is None or "erased" in now:  # a mark of it stands for a day
+        return "erased"
+    return None if now.get("tag") == item.get("tag") else "replaced"  # refreshed, or erased and asked for again
 
 
 def _opened(item: Item, body: bytes | None, old: Side) -> tuple[Entry, tuple[bytes, ...], Keyer] | None:
@@ -216,7 +219,7 @@ def _opened(item: Item, body: bytes | None, old: Side) -> tuple[Entry, tuple[byt
     return None
 
 
-def _store(entry: Entry, origin: tuple[bytes, ...], new: Side, rollout: str) -> str:
+def _store(item: Item, entry: Entry, origin: tuple[bytes, ...], old: Side, new: Side, rollout: str) -> str:
     keyer, _ = new.keyers[0]
     key = keyer.key_of_digest(origin[0], new.identity, new.generation, rollout)
     there = new.table.get(key, consistent=True)
@@ -226,6 +229,10 @@ def _store(entry: Entry, origin: tuple[bytes, ...], new: Side, rollout: str) -> 
         return "erased"
     now = new.assembly.clock.now_ms()
     new.assembly.items.put_all([index_item(index, key, now) for index in keyer.indexes(origin, key)])
+    # An erase beside us, of the old side first, either was seen here or finds the items just written.
+    gone = _gone(item, entry, old)
+    if gone is not None:
+        return gone
     refused = new.table.put(replace(entry, key=key, origin=origin))
     if refused is Reason.SUPERSEDED:
         return "known"

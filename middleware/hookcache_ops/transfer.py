@@ -45,6 +45,7 @@ class ExportFile:
         if self._position.is_file() and self._part.stat().st_size:
             self._resume()
         else:
+            self._position.unlink(missing_ok=True)  # of an export that was killed once its file stood
             self._part.write_bytes(_line(self._head))
 
     def _take(self) -> None:

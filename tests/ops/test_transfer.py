@@ -2,10 +2,12 @@
 
 import argparse
 import copy
+import hashlib
 import io
 import json
 from collections import Counter
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -121,6 +123,39 @@ def test_an_imported_page_can_be_erased_by_its_image(old, new, tmp_path):
     )
 
 
+def test_an_export_that_was_killed_at_its_very_end_leaves_nothing_in_the_way(old, tmp_path, monkeypatch):
+    """What it had last written down was taken for the next export's, where that was cut short before its first page."""
+    path = tmp_path / "old.export"
+    replace = Path.replace
+
+    def replaced_and_killed(part, target):
+        replace(part, target)
+        if target == path:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", replaced_and_killed)
+        with pytest.raises(KeyboardInterrupt):
+            exported(old, path)
+    with pytest.raises(KeyboardInterrupt):
+        exported(old, path, cut_after=0)
+
+    assert 6 == exported(old, path).entries == read_export(path).entries
+
+
+def test_how_an_export_is_spelt_never_changes(tmp_path):
+    """F39: a file of this release is imported by another, and the other way round; else `FORMAT` is raised."""
+    file = ExportFile(tmp_path / "file", "table", "default")
+    file.add([({"pk": {"B": b"\x01\xff"}, "fence": {"N": "7"}, "kind": {"S": "ENTRY"}}, b"body")], None)
+    file.finish()
+
+    assert [
+        '{"hookcache_export":1,"table":"table","namespace":"default"}',
+        '{"item":{"pk":{"B":{"base64":"Af8="}},"fence":{"N":"7"},"kind":{"S":"ENTRY"}},"body":"Ym9keQ=="}',
+        '{"entries":1,"sha256":"16e1d4b4878fd1f5e94c6ef0517f52b0a68753600bf423de4d59527390073036"}',
+    ] == (tmp_path / "file").read_text().splitlines()
+
+
 def test_a_function_that_is_no_wrapper_takes_no_entries(old, new, tmp_path):
     """P40: its keys name its own code, which nobody sees from outside; it was told that a right is missing."""
     exported(old, tmp_path / "old.export")
@@ -233,6 +268,57 @@ def test_what_was_erased_long_ago_does_not_come_back_either(old, new, tmp_path):
         del old.dynamodb.items[place]
 
     assert imported(tmp_path / "old.export", old, new) == {"erased": 6}
+
+
+@pytest.mark.parametrize("cut_into", ["import", "erase"])
+def test_an_erase_beside_an_import_is_final_whenever_it_comes(make_rig, tmp_path, cut_into):
+    """P13: after a rotation; one of the two runs whole before each step of the other in turn, and after it."""
+    for step in range(60):
+        rig = make_rig()
+        page = rig.image(b"page")
+        rig.call(ocr_event(page))
+        exported(rig, path := tmp_path / f"{step}.export")
+        rig.secrets = rig.clients.secrets = Rotated(rig.secrets.text)
+        with operator_of(rig) as operator:
+
+            def importing_it(rig=rig, path=path):
+                imported(path, rig, rig)
+
+            def erasing_it(operator=operator):
+                assert operator({"command": "erase", "images": [hashlib.sha256(b"page").hexdigest()]})["finished"]
+
+            outer, inner = (importing_it, erasing_it) if cut_into == "import" else (erasing_it, importing_it)
+            steps = cut_before(rig.dynamodb, step, outer, inner)
+        rig.call(ocr_event(page), rig.cold_start())
+
+        assert "miss" == rig.outcomes[-1], (
+            f"the erased answer is served where the {cut_into} was cut before step {step}"
+        )
+        if step > steps:
+            return
+    raise AssertionError("not every step was met")
+
+
+def cut_before(dynamodb, step, outer, inner):
+    """Run `outer`, and all of `inner` before its table operation number `step`, or after the last; gives their number."""
+    met, within = 0, False
+
+    def before(operation, arguments):
+        nonlocal met, within
+        if within:
+            return
+        if met == step:
+            within = True
+            inner()
+            within = False
+        met += 1
+
+    dynamodb.before = before
+    outer()
+    dynamodb.before = lambda *_: None
+    if met <= step:
+        inner()
+    return met
 
 
 @pytest.mark.parametrize("soft", [False, True])

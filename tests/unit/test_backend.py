@@ -125,6 +125,18 @@ class TestHandlerOfThisProcess:
         assert ("before", "after") == (block["text"], seen[0]["content"][0]["text"])
         assert type(event) is type(seen[0]) is type(kind({}))
 
+    def test_an_event_that_changes_while_it_is_copied_goes_as_it_is(self):
+        """P18: what it then does to it is its own."""
+
+        class Changing(OrderedDict):
+            def __copy__(self):
+                raise RuntimeError("dictionary changed size during iteration")
+
+        event, seen = Changing(text="before"), []
+        CallableBackend(lambda event, context: seen.append(event) or token_answer()).invoke(event, None, Deadline(None))
+
+        assert event is seen[0]
+
     def test_its_exception_is_its_own(self):
         """P17: any type, unchanged."""
 

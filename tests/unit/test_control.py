@@ -6,10 +6,12 @@ import pytest
 
 from fakes import CANARY, BackendRaised, answer, refusal, summarization_event
 from hookcache import control
-from hookcache.control import BackendIdentity, Standing, identity_of
+from hookcache.control import BackendIdentity, Control, Standing, identity_of
 from hookcache.errors import BackendFailed, TierUnavailable
+from hookcache.key import CacheKey
 from hookcache.orders import Orders
 from rig import metric
+from simulation.items_double import MemoryItems
 
 EVENT = summarization_event("page")
 
@@ -40,6 +42,34 @@ def is_served(rig, environment):
 
 def without(item, *names):
     return {name: value for name, value in item.items() if name not in names}
+
+
+class TestWhatLiesInTheTable:
+    """Pinned to the bit: wrappers and erase functions of two releases at once obey each other's orders (P43, P44, F39)."""
+
+    KEY = CacheKey(b"k" * 32)
+
+    def test_identity_and_orders(self, clock):
+        """P40, P44: each text, and the tag over it."""
+        items = MemoryItems()
+        both = Control(items, self.KEY, b"secret", lambda: CONFIGURATION, BackendIdentity(b""), clock)
+        both.now()
+        both.amend(lambda orders: orders.invalidated("OCR", 17).invalidated("*", 4, soft=True))
+        both.amend(lambda orders: orders.with_mode("OCR", "observe").with_generation("2"))
+
+        assert {
+            "pk": {"B": self.KEY},
+            "kind": {"S": "CONTROL"},
+            "identity": {
+                "S": '["564e84fb8c36ab48a7917cca41cfe1382c2757b9e3d35db83b24e6ee9276c7a2", "1", null, 1790000000000]'
+            },
+            "identity_tag": {"B": bytes.fromhex("8adb394e6b27d69b08107c04ea547d393b6adcacd0f2368318ec0fbaab7a95dd")},
+            "orders": {
+                "S": '{"form": 1, "generation": "2", "modes": {"OCR": "observe"}, "not_before_ms": {"OCR": 17}, '
+                '"stale_before_ms": {"*": 4}}'
+            },
+            "orders_tag": {"B": bytes.fromhex("a017f7526fe38c67f629a3931f3987f9be4343366e9224aad7fce710fe379a63")},
+        } == items.stored[self.KEY, "CONTROL"]
 
 
 DAMAGE = {

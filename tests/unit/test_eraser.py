@@ -14,7 +14,7 @@ from fakes import CANARY, OVERFLOW_BUCKET, START_MS, FakeContext, FakeSecrets, o
 from hookcache import commands, eraser
 from hookcache.canonical import canonical_form
 from hookcache.entry import Fence
-from hookcache.index import index_kind
+from hookcache.index import index_item, index_kind
 from hookcache.key import CacheKey
 from hookcache.memory import MemoryTier
 from hookcache.orders import Orders
@@ -248,6 +248,18 @@ def test_an_index_item_that_no_writer_of_ours_made_leads_nowhere(rig, operator):
 
     assert [(1, 1, 0)] * 2 == [(report["keys"], report["entries"], report["failed"]) for report in reports]
     assert [] == live(rig)
+
+
+def test_an_index_item_lies_in_the_table_as_ever():
+    """P43, P46, F39: pinned to the bit, for an erase of one release finds what another kept."""
+    key = CacheKey(b"\xab" * 32)
+
+    assert {
+        "pk": {"B": b"index"},
+        "kind": {"S": "INDEX#" + "ab" * 32},
+        "key": {"B": key},
+        "ttl": {"N": str(1_790_000_000 + 31 * 86_400)},
+    } == index_item(b"index", key, 1_790_000_000_999)
 
 
 def test_index_items_leave_when_no_entry_can_need_them(rig):

@@ -164,7 +164,6 @@ REFUSALS = {
     "answer_size": "too large for the table: set HOOKCACHE_OVERFLOW_BUCKET",
     "other_version": "the backend was deployed in between; call a published version",
     "image_changed": "the image was overwritten while it was read",
-    "event_changed": "code around the handler changed the event while the cache was at work: give the handler a copy",
     "store_failed": "the table could not be written: see TableErrors",
     "read_only": "mode read_only keeps no new answer: `hookcache mode --clear` takes the order back; else set HOOKCACHE_MODE=on",
     "refused_text": "an answer that is a failure in disguise; see refused_texts",
