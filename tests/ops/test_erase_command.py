@@ -51,6 +51,18 @@ def test_a_part_that_is_given_up_leaves_the_whole_unfinished(page, capsys):
     assert (6, False) == (lambda told: (told["keys"], told["finished"]))(json.loads(capsys.readouterr().out))
 
 
+def test_a_key_that_an_earlier_part_erased_is_not_told_as_never_kept(rig, operator, page, capsys):
+    """P46: it goes with its page, whose part comes first; another of which nothing is kept is named all the same."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    others = [f"{number:016x}" for number in range(erase.PART)]
+    key_id = rig.last["key_id"].upper()
+    names = [word for each in (*others, key_id) for word in ("--key-id", each)]
+    erase_with(reach_to(operator), "--image", page, *names, "--yes", "--json")
+    told = json.loads(capsys.readouterr().out)
+
+    assert (1, others) == (told["keys"], told["nothing_of"])
+
+
 class Recorder:
     """A reach that keeps what it was asked and answers with prepared reports."""
 
