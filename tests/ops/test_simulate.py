@@ -433,6 +433,25 @@ def test_payloads_whose_units_have_no_price_say_so(tmp_path, capsys, unit, unpri
     assert bool(unpriced) == any(note.startswith(f"{unpriced} requests have units without") for note in told["notes"])
 
 
+@pytest.mark.parametrize("answers", [[False, False, False], [True, True, False]])
+def test_what_no_answer_tells_is_not_told_as_free(tmp_path, capsys, answers):
+    """P55: with a price table and without the answers nobody knows what the calls cost, and the note says what is missing."""
+    answer = {"output": {"message": {"content": [{"text": "read"}]}}, "usage": {"pages": 1}}
+    log, prices = tmp_path / "payloads.jsonl", tmp_path / "prices.yaml"
+    lines = [
+        {"time": "2026-11-01", "event": event_of("OCR", [f"read {number}"])} | ({"answer": answer} if there else {})
+        for number, there in enumerate(answers)
+    ]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    prices.write_text('pricing: [{name: ocr, units: [{name: pages, price: "0.004"}]}]')
+    told = simulate(capsys, str(log), "--prices", str(prices), "--price-as", "ocr")
+
+    assert (not any(answers)) is told["log"]["cost_unknown"]
+    (note,) = [note for note in told["notes"] if "price" in note]
+    assert f"{answers.count(False)} request" in note
+    assert "answer" in note
+
+
 def _outcomes(scenario: dict[str, Any]) -> dict[str, float]:
     return {name: count["value"] for name, count in scenario["outcomes"].items()}
 

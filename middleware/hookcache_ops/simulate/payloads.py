@@ -75,7 +75,7 @@ class Payloads:
             KeyError, TypeError, ValueError, OverflowError: it is no payload line.
         """
         start_ms, event = time_ms(line["time"]), line["event"]
-        self.unpriced += self._prices is None
+        self.unpriced += self._prices is None or line.get("answer") is None
         context, function = metered_context(event), str(line.get("function") or "")
         latency = line.get("latency_ms")
         backend_ms = float(latency) if isinstance(latency, int | float) and 0 <= latency < END_OF_TIME_MS else None
