@@ -145,7 +145,14 @@ def test_requests_are_never_printed(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("region", "partition"), [("us-gov-west-1", "aws-us-gov"), ("cn-north-1", "aws-cn"), ("eu-central-1", "aws")]
+    ("region", "partition"),
+    [
+        ("us-gov-west-1", "aws-us-gov"),
+        ("cn-north-1", "aws-cn"),
+        ("us-iso-east-1", "aws-iso"),
+        ("eusc-de-east-1", "aws-eusc"),
+        ("eu-central-1", "aws"),
+    ],
 )
 def test_the_arn_is_that_of_the_partition(run, region, partition):
     _, out, _ = run(*WRAPPER, "--account", "123456789012", "--region", region, "--price-as", MISTRAL)
