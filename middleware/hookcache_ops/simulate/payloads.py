@@ -30,6 +30,7 @@ from hookcache.request import HookRequest, metered_context, parse
 from hookcache.trace import components
 from hookcache.usage import metered
 from hookcache_ops.ledger.lines import lines_of
+from hookcache_ops.pairs import SECONDS_BELOW
 from hookcache_ops.receipts import END_OF_TIME_MS, Reading, SourceError
 from hookcache_ops.simulate.environments import Environments
 from hookcache_ops.simulate.log import Log
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from hookcache_ops.simulate.scenario import Scenario
 
 PROGRESS_LINES = 50_000
-SECONDS_BELOW = 1e11  # an epoch in seconds is smaller, in milliseconds larger, for all times of the cloud
 
 
 class Payloads:
