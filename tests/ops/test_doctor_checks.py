@@ -324,6 +324,36 @@ def test_a_name_is_spelt_out_as_iam_knows_it(setting: str, value: str, need: str
     assert [resource] == [each.resource for each in needs(checked, checked.settings) if each.id == need]
 
 
+@pytest.mark.parametrize(
+    ("decision", "found"),
+    [("allowed", ["may_call_itself"]), ("implicitDeny", ["rights_backend"]), ("explicitDeny", ["rights_backend"])],
+)
+def test_what_iam_denies_is_not_held(decision: str, found: list[str]) -> None:
+    """P39, T9: denied outright or by silence; the right to call oneself is the one that must not be there."""
+
+    def simulate(**asked: Any) -> dict[str, Any]:
+        told = decision if asked["ActionNames"] == ["lambda:InvokeFunction"] else "allowed"
+        return {"EvaluationResults": [{"EvalDecision": told}]}
+
+    assert found == ids(doctor.rights(patient(simulate_principal_policy=simulate)))
+
+
+@pytest.mark.parametrize(
+    ("named", "arn"),
+    [
+        ("alias/pages", "alias/pages"),
+        (KEY.format("k"), KEY.format("k")),
+        ("k", KEY.format("k")),
+        ("", ""),
+        ("alias/aws/s3", ""),
+    ],
+)
+def test_a_key_that_may_not_be_looked_at_goes_by_its_name(named: str, arn: str) -> None:
+    denied = ClientError({"Error": {"Code": "AccessDenied"}}, "DescribeKey")
+
+    assert arn == patient(describe_key=denied).key_arn(named)
+
+
 # ------------------------------------------------------------------------------------------------------------ prices
 
 TABLE = """
@@ -350,3 +380,17 @@ def test_the_hosts_rows_charge_what_the_backends_row_charges(change: tuple[str, 
     checked: Any = SimpleNamespace(name=WRAPPER, price_rows=rows, settings=settings)
 
     assert found == [(finding.id, finding.severity) for finding in price_rows.prices(checked)]
+
+
+def test_the_hosts_table_is_judged_by_what_the_function_charges() -> None:
+    """Contract 4.4: the wrapper's rows of the one against the backend's row of the other."""
+    own = TABLE.replace('"0.004"', '"0.005"')
+    body = SimpleNamespace(read=lambda *_: own.encode())
+    reply = {"Body": body, "ContentLength": len(own)}
+    checked = patient(
+        {"HOOKCACHE_PRICES": "s3://config/prices.yaml", "HOOKCACHE_PRICE_AS": "vendor/ocr"}, get_object=reply
+    )
+    alone = ids(price_rows.prices(checked))
+    checked.price_rows = PriceTable.parse(TABLE).rows
+
+    assert ([], ["price_units", "price_units"]) == (alone, ids(price_rows.prices(checked)))
