@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -246,6 +247,21 @@ def test_a_key_that_cannot_be_used_hides_every_image(
     )
 
     assert found == ids(images.buckets(checked))
+
+
+def test_a_working_bucket_that_is_given_goes_before_the_stacks() -> None:
+    """Issue C: whose images are looked for."""
+    stack = {
+        "Outputs": [{"OutputKey": "FunctionName", "OutputValue": WRAPPER}],
+        "Parameters": [{"ParameterKey": "IDPWorkingBucket", "ParameterValue": "of-the-stack"}],
+    }
+    ask = Asker(lambda _: Account(describe_stacks={"Stacks": [stack]}))
+    given: dict[str, Any] = {"stack": "hookcache-ocr", "function": None, "prices": None, "host_timeout": 840.0}
+
+    assert ["of-the-stack", "given"] == [
+        doctor._patient(argparse.Namespace(**given, working_bucket=bucket), ask).working_bucket
+        for bucket in (None, "given")
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------------ rights

@@ -197,6 +197,16 @@ def carried_out(args, operator):
 
 
 @pytest.mark.parametrize(
+    ("text", "ago_ms"),
+    [("90s", 90_000), ("5m", 300_000), ("2h", 7_200_000), ("3d", 3 * 86_400_000), ("2w", 14 * 86_400_000)],
+)
+def test_a_time_ago_is_counted_in_its_unit(text, ago_ms):
+    """P44: a week is seven days; what lies before the epoch is the epoch."""
+    assert NOW_MS - ago_ms == invalidate.moment_ms(text, NOW_MS)
+    assert 0 == invalidate.moment_ms(text, 1) == invalidate.moment_ms("1960-01-01", NOW_MS)
+
+
+@pytest.mark.parametrize(
     ("argv", "commands"),
     [
         (["--context", "OCR"], [{"command": "invalidate", "context": "OCR", "soft": False}]),

@@ -18,12 +18,14 @@ import pytest
 
 from fakes import event_of, image_block, ocr_event
 from figures import record
+from hookcache.outcome import Outcome
 from hookcache_ops import cli
 from hookcache_ops.receipts import Reading, read_receipts
 from hookcache_ops.simulate import render
 from hookcache_ops.simulate.environments import Environments
 from hookcache_ops.simulate.progress import ReplayProgress
 from hookcache_ops.simulate.sampling import SPAN, Sample, error_95
+from hookcache_ops.simulate.tally import Tally
 from hookcache_ops.simulate.trace import ReceiptReader, function_gigabytes, place_of
 from ops.receipt_samples import START_MS, receipt
 from ops.simulate_logs import LOGS
@@ -466,6 +468,20 @@ def test_payloads_without_their_images_say_what_is_missing(tmp_path, capsys):
     assert any("--images" in note for note in told["notes"])
     assert told["log"]["cost_unknown"]
     assert any("set --prices and --price-as" in note for note in told["notes"])
+
+
+def test_what_nobody_asked_for_and_nobody_got_earns_nothing():
+    """P57: a caller who shares another's failure, or gets a stale answer, has no credit; a hit has, and a call is paid."""
+    tally = Tally()
+    for outcome, asked in (
+        (Outcome.FAILED, False),
+        (Outcome.STALE, False),
+        (Outcome.HIT_TABLE, False),
+        (Outcome.MISS, True),
+    ):
+        tally.add(0, outcome, asked=asked, cost=1.0, own=0.0, latency_ms=None)
+
+    assert (1.0, 1.0) == (tally.total(lambda sums: sums.saved), tally.total(lambda sums: sums.spent))
 
 
 # ------------------------------------------------------------ samples
