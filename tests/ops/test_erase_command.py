@@ -12,6 +12,7 @@ from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
 from fakes import CANARY, answer, ocr_event, refusal
 from hookcache_ops import erase
+from hookcache_ops.cli import main
 from hookcache_ops.reach import Direct, ReachError, Through, reach_of
 from operator_rig import OperatedRig, arguments, operator_of, reach_to
 
@@ -401,6 +402,19 @@ def test_the_erase_function_is_asked_with_digests_only(page):
         "key_ids": [],
         "dry_run": False,
     } == payload
+
+
+@pytest.mark.parametrize("name", ["erase", "invalidate", "mode"])
+def test_a_function_that_is_no_erase_function_is_told_as_such(name, page, monkeypatch, capsys):
+    """A hook takes any event, an order too, and gives it to its backend: what comes back is an answer and no report."""
+    client = Functions(answer=answer("Nothing to read"))
+    monkeypatch.setattr("hookcache_ops.reach._lambda_client", lambda: client)
+    what = {"erase": ["--image", page, "--yes"], "invalidate": ["--context", "OCR", "--yes"], "mode": ["off"]}[name]
+
+    assert 2 == main([name, *what, "--through", "GENAIIDP-cache-ocr"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "GENAIIDP-cache-ocr is no erase function" in line
+    assert "hookcache-erase-" in line
 
 
 def test_an_erase_function_that_fails_is_told_by_its_error_type():
