@@ -27,43 +27,6 @@ def page(tmp_path):
     return str(path)
 
 
-def test_a_long_list_is_asked_for_in_parts_and_told_as_one(page, capsys):
-    """P46: an erase function has a minute, which a look-up for each of ten thousand ids would not fit into."""
-    ids = [f"{number:016x}" for number in range(450)]
-    reach = Recorder(report(3), report(2, finished=False), report(4), report(1))
-    args = arguments(erase, "--image", page, *(word for each in ids for word in ("--key-id", each)), "--yes", "--json")
-    status = erase.carry_out(args, erase.erase_command(args), reach)
-    told = json.loads(capsys.readouterr().out)
-
-    assert (0, 10, True) == (status, told["keys"], told["finished"])
-    assert [(1, 199), (0, 200), (0, 200), (0, 51)] == [
-        (len(asked["images"]), len(asked["key_ids"])) for asked in reach.asked
-    ]
-    assert ids == [each for asked in (reach.asked[0], *reach.asked[2:]) for each in asked["key_ids"]]
-
-
-def test_a_part_that_is_given_up_leaves_the_whole_unfinished(page, capsys):
-    """P46: the parts behind it are erased all the same; the control is the test above."""
-    ids = [word for number in range(300) for word in ("--key-id", f"{number:016x}")]
-    reach = Recorder(report(2, failed=2, finished=False), report(4))
-    args = arguments(erase, "--image", page, *ids, "--yes", "--json")
-
-    assert 1 == erase.carry_out(args, erase.erase_command(args), reach)
-    assert (6, False) == (lambda told: (told["keys"], told["finished"]))(json.loads(capsys.readouterr().out))
-
-
-def test_a_key_that_an_earlier_part_erased_is_not_told_as_never_kept(rig, operator, page, capsys):
-    """P46: it goes with its page, whose part comes first; another of which nothing is kept is named all the same."""
-    rig.call(ocr_event(rig.image(PAGE)))
-    others = [f"{number:016x}" for number in range(erase.PART)]
-    key_id = rig.last["key_id"].upper()
-    names = [word for each in (*others, key_id) for word in ("--key-id", each)]
-    erase_with(reach_to(operator), "--image", page, *names, "--yes", "--json")
-    told = json.loads(capsys.readouterr().out)
-
-    assert (1, others) == (told["keys"], told["nothing_of"])
-
-
 class Recorder:
     """A reach that keeps what it was asked and answers with prepared reports."""
 
@@ -102,6 +65,84 @@ def report(keys=1, failed=0, **members):
         "removed": [row] * keys,
         **members,
     }
+
+
+def test_a_long_list_is_asked_for_in_parts_and_told_as_one(page, capsys):
+    """P46: an erase function has a minute, which a look-up for each of ten thousand ids would not fit into."""
+    ids = [f"{number:016x}" for number in range(450)]
+    reach = Recorder(report(3), report(2, finished=False), report(4), report(1))
+    args = arguments(erase, "--image", page, *(word for each in ids for word in ("--key-id", each)), "--yes", "--json")
+    status = erase.carry_out(args, erase.erase_command(args), reach)
+    told = json.loads(capsys.readouterr().out)
+
+    assert (0, 10, True) == (status, told["keys"], told["finished"])
+    assert [(1, 199), (0, 200), (0, 200), (0, 51)] == [
+        (len(asked["images"]), len(asked["key_ids"])) for asked in reach.asked
+    ]
+    assert ids == [each for asked in (reach.asked[0], *reach.asked[2:]) for each in asked["key_ids"]]
+
+
+def test_a_long_report_names_some_and_counts_all(page, capsys):
+    """P46: the totals are exact; what --json lists is bounded, and so is what a terminal shows."""
+    many = [report(700, finished=False), report(700)]
+    args = arguments(erase, "--image", page, "--yes", "--json")
+    erase.carry_out(args, erase.erase_command(args), Recorder(*many))
+    told = json.loads(capsys.readouterr().out)
+    args = arguments(erase, "--image", page, "--yes")
+    erase.carry_out(args, erase.erase_command(args), Recorder(report(20)))
+    shown = capsys.readouterr().out
+
+    assert (1_400, erase.LISTED) == (told["keys"], len(told["removed"]))
+    assert (20, False) == (shown.count("9cad8744072ba47c"), "more (--json" in shown)
+
+
+def test_an_erase_goes_on_while_it_gets_anywhere(page, capsys):
+    """P46: a round in which one key of many was erased is not the last."""
+    reach = Recorder(report(2, failed=1, finished=False), report(1))
+    args = arguments(erase, "--image", page, "--yes", "--json")
+    erase.carry_out(args, erase.erase_command(args), reach)
+
+    assert (2, True) == (len(reach.asked), json.loads(capsys.readouterr().out)["finished"])
+
+
+@pytest.mark.parametrize(
+    ("told", "argv", "status", "says"),
+    [
+        (report(3), ["--yes"], 0, "Erased:"),
+        (report(3, failed=1), ["--yes"], 1, "1 failed: run the same command again"),
+        (report(3, finished=False, dry_run=True), ["--dry-run"], 0, "at least 3 keys"),
+        (report(3, failed=1, dry_run=True), ["--dry-run"], 1, "1 failed"),
+    ],
+    ids=["all", "some failed", "a look that was cut short", "a look that failed"],
+)
+def test_only_what_is_all_gone_is_told_as_done(told, argv, status, says, page, capsys):
+    """P46: the exit status is what a script goes by."""
+    args = arguments(erase, "--image", page, *argv)
+
+    assert status == erase.carry_out(args, erase.erase_command(args), Recorder(told))
+    assert says in capsys.readouterr().out
+
+
+def test_a_part_that_is_given_up_leaves_the_whole_unfinished(page, capsys):
+    """P46: the parts behind it are erased all the same; the control is the test above."""
+    ids = [word for number in range(300) for word in ("--key-id", f"{number:016x}")]
+    reach = Recorder(report(2, failed=2, finished=False), report(4))
+    args = arguments(erase, "--image", page, *ids, "--yes", "--json")
+
+    assert 1 == erase.carry_out(args, erase.erase_command(args), reach)
+    assert (6, False) == (lambda told: (told["keys"], told["finished"]))(json.loads(capsys.readouterr().out))
+
+
+def test_a_key_that_an_earlier_part_erased_is_not_told_as_never_kept(rig, operator, page, capsys):
+    """P46: it goes with its page, whose part comes first; another of which nothing is kept is named all the same."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    others = [f"{number:016x}" for number in range(erase.PART)]
+    key_id = rig.last["key_id"].upper()
+    names = [word for each in (*others, key_id) for word in ("--key-id", each)]
+    erase_with(reach_to(operator), "--image", page, *names, "--yes", "--json")
+    told = json.loads(capsys.readouterr().out)
+
+    assert (1, others) == (told["keys"], told["nothing_of"])
 
 
 def erase_with(rig_or_reach, *argv, s3=None):

@@ -265,6 +265,7 @@ def test_arguments_mean_these_commands(argv, commands):
         (["--generation", "2", "--own-generation"], "one of them"),
         (["--generation", "2", "--soft"], "--all"),
         (["--generation", "a b"], "up to 64 letters"),
+        (["--generation", "a" * 65], "up to 64 letters"),
         (["--context", "OCR", "--all"], "one of them"),
     ],
 )

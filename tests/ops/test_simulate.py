@@ -470,6 +470,28 @@ def test_payloads_without_their_images_say_what_is_missing(tmp_path, capsys):
     assert any("set --prices and --price-as" in note for note in told["notes"])
 
 
+def test_a_stale_answer_is_a_call_that_failed(tmp_path, capsys):
+    """P45: the replay fails it again: a stale answer where that is allowed, an error where it is not; nothing new is kept."""
+    asked = {"context": "OCR", "BackendLatency": 900, "Latency": 1_000}
+    lines = [
+        receipt("miss", request_id="a", time_ms=START_MS, Cost=0.004, entry_bytes=500, **asked),
+        receipt("stale", request_id="b", time_ms=START_MS + 120_000, reason="expired", age_seconds=119.0, **asked),
+        receipt("miss", request_id="c", time_ms=START_MS + 180_000, reason="expired", Cost=0.004, **asked),
+    ]
+    log = tmp_path / "function.log"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lifetimes = {"fresh_seconds": 60, "hard_seconds": 600}
+    told = [
+        simulate(
+            capsys, str(log), "--deployed", "memory_seconds=60", "--deployed", f"policy={json.dumps({'OCR': rules})}"
+        )
+        for rules in (lifetimes | {"stale_if_error": True}, lifetimes)
+    ]
+
+    assert [{"miss": 2, "stale": 1}, {"miss": 2, "failed": 1}] == [_outcomes(each["scenarios"][0]) for each in told]
+    assert [0.008] * 2 == [each["scenarios"][0]["cost"]["value"] for each in told]
+
+
 def test_what_nobody_asked_for_and_nobody_got_earns_nothing():
     """P57: a caller who shares another's failure, or gets a stale answer, has no credit; a hit has, and a call is paid."""
     tally = Tally()
