@@ -304,6 +304,8 @@ def test_without_a_terminal_it_does_not_erase_unasked(page, monkeypatch):
         (["--image", "no-such-file"], "give a file"),
         (["--event", "no-such-file"], "give a file"),
         (["--key-id", "short"], "16 hexadecimal digits"),
+        (["--key-id", "9cad8744072ba47"], "16 hexadecimal digits"),
+        (["--key-id", "9cad8744072ba47c", "--soft"], "two commands"),
         (["--key-id", "9cad8744072ba47c", "--before", "2h"], "two commands"),
         (["--before", "2h"], "--context STEP"),
         (["--soft"], "--namespace NAME"),
@@ -390,6 +392,14 @@ def reached(client, *argv):
             ["GENAIIDP-cache-ocr", "hookcache-erase-ocr"],
             Through,
             "through hookcache-erase-ocr",
+        ),
+        *(
+            (["--function", named], [named, "hookcache-erase-ocr"], Through, "through hookcache-erase-ocr")
+            for named in (
+                "GENAIIDP-cache-ocr:live",
+                "123456789012:function:GENAIIDP-cache-ocr",
+                "arn:aws:lambda:us-east-1:123456789012:function:GENAIIDP-cache-ocr:live",
+            )
         ),
         (
             ["--function", "GENAIIDP-cache-ocr"],

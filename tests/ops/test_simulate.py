@@ -492,6 +492,21 @@ def test_a_stale_answer_is_a_call_that_failed(tmp_path, capsys):
     assert [0.008] * 2 == [each["scenarios"][0]["cost"]["value"] for each in told]
 
 
+def test_who_failed_without_a_call_makes_none_in_the_replay(tmp_path, capsys):
+    """P57: no time was left for one, or it was another's; a call that was made and failed is made again, and fails."""
+    failed = {"context": "OCR", "key_id": "", "reason": "deadline", "Latency": 500}
+    lines = [
+        receipt("failed", request_id="a", **failed),
+        receipt("failed", request_id="b", BackendLatency=400, **failed),
+        receipt("bypass", request_id="c", BackendLatency=400, **failed | {"reason": "reference"}),
+    ]
+    log = tmp_path / "function.log"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told = simulate(capsys, str(log))["scenarios"][0]
+
+    assert ({"failed": 2, "bypass": 1}, 2) == (_outcomes(told), told["backend_calls"]["value"])
+
+
 def test_what_nobody_asked_for_and_nobody_got_earns_nothing():
     """P57: a caller who shares another's failure, or gets a stale answer, has no credit; a hit has, and a call is paid."""
     tally = Tally()
