@@ -13,7 +13,7 @@ from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 from fakes import CANARY, answer, ocr_event, refusal
 from hookcache_ops import erase
 from hookcache_ops.cli import main
-from hookcache_ops.reach import Direct, ReachError, Through, reach_of
+from hookcache_ops.reach import Direct, ReachError, Through, _lambda_client, reach_of
 from operator_rig import OperatedRig, arguments, operator_of, reach_to
 
 PAGE = b"page 1"
@@ -437,6 +437,25 @@ def test_a_cache_that_cannot_be_found_says_what_to_do(client, remedy):
     with pytest.raises(ReachError) as caught:
         reached(client, "--function", "GENAIIDP-cache-ocr")
     assert remedy in str(caught.value)
+
+
+@pytest.mark.parametrize("argv", [[], ["--direct"]])
+def test_an_environment_that_may_not_be_read_is_said(argv):
+    """A key that the caller may not use hides it: not that it names no table."""
+    client = Functions(known=["GENAIIDP-cache-ocr"])
+    client.get_function_configuration = lambda **_: {"Environment": {"Error": {"ErrorCode": "AccessDeniedException"}}}
+
+    with pytest.raises(ReachError, match="kms:Decrypt on its key, or --through"):
+        reached(client, "--function", "GENAIIDP-cache-ocr", *argv)
+
+
+def test_an_erase_is_asked_for_once(monkeypatch):
+    """P46: it may run for minutes, and one that the SDK asked for again would run beside the first."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    config = _lambda_client().meta.config
+
+    assert 1 == config.retries["total_max_attempts"]
+    assert config.read_timeout > 900
 
 
 def test_the_erase_function_is_asked_with_digests_only(page):

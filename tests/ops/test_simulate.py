@@ -507,6 +507,40 @@ def test_who_failed_without_a_call_makes_none_in_the_replay(tmp_path, capsys):
     assert ({"failed": 2, "bypass": 1}, 2) == (_outcomes(told), told["backend_calls"]["value"])
 
 
+def test_what_is_only_read_is_not_kept(tmp_path, capsys):
+    """P50: a log made in read_only replays as it went; in mode on the first answer would have served the others."""
+    asked = {"mode": "read_only", "Cost": 0.004, "BackendLatency": 900, "Latency": 1_000}
+    lines = [receipt("miss", request_id=f"{at}", time_ms=START_MS + at * 60_000, **asked) for at in range(3)]
+    log = tmp_path / "function.log"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    deployed, on = simulate(capsys, str(log))["scenarios"][:2]
+
+    assert ({"miss": 3}, "mode on", 2.0) == (_outcomes(deployed), on["name"], on["hits"]["value"])
+
+
+def test_a_checked_hit_costs_what_its_check_cost(tmp_path, capsys):
+    """P57, P59: the call that was made for it, whatever the answer had cost that it was given; and it saves nothing."""
+    lines = [
+        receipt("miss", request_id="a", Cost=0.004, BackendLatency=900, Latency=1_000, entry_bytes=500),
+        receipt(
+            "hit_memory",
+            request_id="b",
+            time_ms=START_MS + 60_000,
+            Cost=0.007,
+            BackendLatency=900,
+            Latency=1_000,
+            age_seconds=60.0,
+            entry_bytes=500,
+            check={"result": "agrees"},
+        ),
+    ]
+    log = tmp_path / "function.log"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told = simulate(capsys, str(log))["scenarios"][0]
+
+    assert (1.0, 0.011, 0.0) == tuple(told[name]["value"] for name in ("hits", "cost", "saved_cost"))
+
+
 def test_what_nobody_asked_for_and_nobody_got_earns_nothing():
     """P57: a caller who shares another's failure, or gets a stale answer, has no credit; a hit has, and a call is paid."""
     tally = Tally()
