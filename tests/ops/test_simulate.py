@@ -25,8 +25,10 @@ from hookcache_ops.simulate import render
 from hookcache_ops.simulate.environments import Environments
 from hookcache_ops.simulate.progress import ReplayProgress
 from hookcache_ops.simulate.sampling import SPAN, Sample, error_95
+from hookcache_ops.simulate.scenario import scenario_of
 from hookcache_ops.simulate.tally import Tally
 from hookcache_ops.simulate.trace import ReceiptReader, function_gigabytes, place_of
+from hookcache_ops.simulate.verdict import Measure, Told, _best
 from ops.receipt_samples import START_MS, receipt
 from ops.simulate_logs import LOGS
 from ops.simulate_traffic import write_log
@@ -539,6 +541,26 @@ def test_a_checked_hit_costs_what_its_check_cost(tmp_path, capsys):
     told = simulate(capsys, str(log))["scenarios"][0]
 
     assert (1.0, 0.011, 0.0) == tuple(told[name]["value"] for name in ("hits", "cost", "saved_cost"))
+
+
+@pytest.mark.parametrize(
+    ("gains", "best"),
+    [
+        ([(5.0, 4.0)], 0),
+        ([(5.0, 6.0)], None),  # it may as well be none
+        ([(0.5, 0.0)], None),  # too little to change a setting for
+        ([(9.9, 0.0), (10.0, 0.0)], 0),  # as good, and the smaller change
+        ([(9.0, 0.0), (10.0, 0.0)], 1),
+        ([(10.0, 11.0), (5.0, 0.0)], 1),
+    ],
+)
+def test_a_gain_is_advised_only_beyond_its_own_error(gains, best):
+    """P30: and beyond the least that counts; of nearly equal ones the first."""
+    estimate: Any = None
+    told = [Told(scenario_of({"name": f"{at}"}), estimate, *gain) for at, gain in enumerate([(0.0, 0.0), *gains])]
+    found = _best(told, Measure("money", lambda sums: sums.spent, lambda _: 1.0))
+
+    assert (None if best is None else told[best + 1]) is found
 
 
 def test_what_nobody_asked_for_and_nobody_got_earns_nothing():
