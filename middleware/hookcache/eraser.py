@@ -125,7 +125,7 @@ class Eraser:
         try:
             entry = self._items.get(key, "ENTRY", consistent=True)
             stopped = self._is_in_flight(self._items.get(key, LEASE, consistent=True))
-            return self._report(key, entry, len(_bodies(key, entry)), len(indexes), stopped)
+            return self._report(key, entry, len(_bodies(key, entry)), len(self._known(key, indexes)), stopped)
         except TierUnavailable as unavailable:
             return Removed(self._keyer.shown(key), error=str(unavailable))
 
@@ -170,9 +170,7 @@ class Eraser:
         A fetch that began after the fence has written the same items anew and counts on them: deleting those would hide
         its entry from the next erase. So they are put back where the lease has moved on meanwhile.
         """
-        own = self._keyer.shown_index(self._keyer.shown(key))
-        item = self._items.get(own, index_kind(key), consistent=True)
-        known = {**indexes, **({own: ttl} if (ttl := _ttl_of(item or {})) else {})}
+        known = self._known(key, indexes)
         gone = [index for index, ttl in known.items() if self._items.delete_unchanged(index, key, ttl)]
         lease = self._book.read(key, consistent=True)
         if lease is None or lease.fence <= fence:
@@ -180,6 +178,12 @@ class Eraser:
         for index in gone:
             self._items.put(index_item(index, key, self._clock.now_ms()))
         return 0
+
+    def _known(self, key: CacheKey, indexes: Mapping[bytes, str]) -> Mapping[bytes, str]:
+        """The indexes that `key` was found under, and the one of its own id, which an erase deletes as well."""
+        own = self._keyer.shown_index(self._keyer.shown(key))
+        item = self._items.get(own, index_kind(key), consistent=True)
+        return {**indexes, **({own: ttl} if (ttl := _ttl_of(item or {})) else {})}
 
     def _delete_bodies(self, names: set[str]) -> list[str]:
         """Delete overflow objects; gives the names of those that are left."""
@@ -214,7 +218,7 @@ class Eraser:
         )
         if entry is None or "erased" in entry:
             state = "none" if entry is None else "erased_before"
-            return Removed(shown, state, index_items=indexes, fetches_stopped=stopped, error=error)
+            return Removed(shown, state, 0, 0, bodies, indexes, stopped, error)
         created_ms, stored_bytes = _whole(entry, "created_ms"), _whole(entry, "stored_bytes")
         return Removed(shown, "removed", created_ms, stored_bytes, bodies, indexes, stopped, error)
 

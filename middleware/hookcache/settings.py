@@ -241,7 +241,7 @@ class Settings:
         secret = self.secret_arn.split(":")
         own = {"region": region, "account": secret[4] if len(secret) > 4 else None}
         if region:
-            own["partition"] = _partition(region)
+            own["partition"] = partition_of(region)
         for part, ours in own.items():
             if ours and told.get(part) and told[part] != ours:
                 raise ConfigurationError(
@@ -268,7 +268,8 @@ def _named(backend: str) -> re.Match[str] | None:
     return _ARN.match(backend) or _PARTIAL_ARN.match(backend) or _NAME.match(backend)
 
 
-def _partition(region: str) -> str:
+def partition_of(region: str) -> str:
+    """The partition that a region lies in, as ARNs spell it."""
     return next((partition for start, partition in _PARTITIONS.items() if region.startswith(start)), "aws")
 
 

@@ -198,7 +198,10 @@ def _together(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, An
         return dict(then)
     summed = {name: first[name] + then[name] for name in TOTALS}
     finished = first["finished"] and then["finished"]
-    lists = {"nothing_of": [*first["nothing_of"], *then["nothing_of"]]}
+    erased = {
+        removed["key_id"] for removed in first["removed"]
+    }  # a key's own id may stand in a later part than its page
+    lists = {"nothing_of": [*first["nothing_of"], *(each for each in then["nothing_of"] if each.lower() not in erased)]}
     lists["removed"] = [*first["removed"], *then["removed"]][:LISTED]
     return {**then, **summed, "finished": finished, **lists}
 

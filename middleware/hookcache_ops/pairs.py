@@ -1,7 +1,7 @@
 """
 Finished work to warm a cache with: requests of the host and the answers they got.
 
-    FILE     JSON lines, each {"event": ..., "answer": ...}; "time" (epoch ms or ISO 8601) says when it was answered;
+    FILE     JSON lines, each {"event": ..., "answer": ...}; "time" (epoch s or ms, or ISO 8601) says when it was answered;
              plain or gzip, told by the first bytes
     FOLDER   NAME.request.json beside NAME.answer.json, whose file's time is taken for that of the answer
 
@@ -25,6 +25,7 @@ from typing import Any
 from hookcache.references import PAGE_FILES
 
 REQUEST, ANSWER = ".request.json", ".answer.json"
+SECONDS_BELOW = 1e11  # an epoch in seconds is smaller, in milliseconds larger, for all times of the cloud
 
 
 class PairError(Exception):
@@ -134,9 +135,11 @@ def _time_ms(value: Any, where: str) -> int | None:
         if isinstance(value, str):
             moment = datetime.fromisoformat(value)
             return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-        return int(value)
+        return int(value * 1000 if value < SECONDS_BELOW else value)
     except (ValueError, TypeError, OverflowError):
-        raise PairError(f'{where}: "time" must be epoch milliseconds or ISO 8601, such as 2026-11-01T08:00Z') from None
+        raise PairError(
+            f'{where}: "time" must be an epoch in s or ms, or ISO 8601, such as 2026-11-01T08:00Z'
+        ) from None
 
 
 class LocalImages:

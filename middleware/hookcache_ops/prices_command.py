@@ -23,6 +23,7 @@ import yaml
 
 from hookcache.errors import ConfigurationError
 from hookcache.prices import PriceTable, price_text
+from hookcache.settings import partition_of
 from hookcache_ops.ledger.period import cure, told_by
 from hookcache_ops.price_check import check_function, check_rows
 
@@ -36,7 +37,7 @@ EXAMPLE = """examples:
 MANY = 1_000_000
 _FUNCTION = re.compile(r"GENAIIDP-[A-Za-z0-9_-]{1,55}")
 _ACCOUNT = re.compile(r"\d{12}")
-_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d")
 
 
 class InputError(Exception):
@@ -122,10 +123,7 @@ def _validate(args: argparse.Namespace) -> None:
 def _arn(args: argparse.Namespace) -> str | None:
     if args.account is None:
         return None
-    partition = (
-        "aws-us-gov" if args.region.startswith("us-gov-") else "aws-cn" if args.region.startswith("cn-") else "aws"
-    )
-    return f"arn:{partition}:lambda:{args.region}:{args.account}:function:{args.function}"
+    return f"arn:{partition_of(args.region)}:lambda:{args.region}:{args.account}:function:{args.function}"
 
 
 def _text(reference: str) -> str:

@@ -99,6 +99,11 @@ class Through:
         if reply.get("FunctionError") or not isinstance(report, dict):
             kind = report.get("errorType", "no report") if isinstance(report, dict) else "no report"
             raise ReachError(f"{self.function} failed ({kind}); its log says why, or run again with --direct")
+        if "error" not in report and report.get("command") != command["command"]:  # a hook answers whatever it is asked
+            raise ReachError(
+                f"{self.function} is no erase function, and nothing was done; name one that is called {ERASE_PREFIX}..., or "
+                "the wrapper with --function"
+            )
         return _with_remedy(report, f"check what the role of {self.function} may do on table and secret")
 
 

@@ -152,8 +152,9 @@ def _line(receipt: Receipt, check: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show(contexts: dict[str, Checks]) -> None:
-    table = Table(title="Truth check", title_justify="left", title_style="bold")
-    for title in ("context", "checks", "agree", "drift", "false hits", f"rate ({CONFIDENCE:.0%} sure)", "bypassed"):
+    table = Table(title="Truth check", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    rate = f"rate ({CONFIDENCE:.0%} sure)"
+    for title in ("context", "checks", "agree", "drift", "false hits", "no answer", rate, "bypassed"):
         table.add_column(title, justify="left" if title == "context" else "right")
     for name, checks in contexts.items():
         low, high = interval(checks.results["false_hit"], checks.answered)
@@ -163,11 +164,12 @@ def _show(contexts: dict[str, Checks]) -> None:
             f"{checks.results['agrees']:,}",
             f"{checks.results['drift']:,}",
             f"{checks.results['false_hit']:,}",
+            f"{checks.results['unanswered']:,}",
             f"{low:.2%} to {high:.2%}",
             f"{checks.distrusted:,}",
         )
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     console.print(table)
     for name, checks in contexts.items():
         for path, count in checks.paths.most_common(3):
-            console.print(f"{name}: {path} differed {count:,} times", markup=False)
+            console.print(f"{name}: {path} differed {count:,} times")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,13 @@ from hookcache_ops.local.function import Function
 WRAPPER, BACKEND = "GENAIIDP-cache-ocr", "GENAIIDP-ocr"
 REGION, ACCOUNT = "us-east-1", "123456789012"
 ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function"
+OF_OTHERS = (
+    {"Tag": {"Key": "short", "Value": "yes"}},
+    {"And": {"Prefix": "", "Tags": [{"Key": "short", "Value": "yes"}]}},
+    {"And": {"Prefix": "logs/", "ObjectSizeGreaterThan": 1}},
+    {"Prefix": "logs/"},
+)
+"""What reaches no entry: those have no tags, and lie under entries/."""
 PRIVATE = {
     "BlockPublicAcls": True,
     "BlockPublicPolicy": True,
@@ -95,7 +103,7 @@ def statements(key: str) -> dict[str, dict[str, Any]]:
         "backend": (["lambda:InvokeFunction", "lambda:GetFunctionConfiguration"], [f"{ARN}:*"]),
         "log": (["logs:CreateLogStream", "logs:PutLogEvents"], f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:*"),
         "key": (["kms:Decrypt", "kms:GenerateDataKey"], key),
-        "prices": ("s3:GetObject", "arn:aws:s3:::idp-config/*"),
+        "prices": ("s3:GetObject", "arn:aws:s3:::idp-config*"),
     }  # fmt: skip
     made = {name: {"Effect": "Allow", "Action": action, "Resource": on} for name, (action, on) in allow.items()}
     own = [f"{ARN}:GENAIIDP-cache-*", f"{ARN}:cache-*"]
@@ -218,7 +226,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         s3.create_bucket(Bucket="idp-config")
         s3.put_object(Bucket="idp-config", Key="prices.yaml", Body=GOOD_PRICES.encode())
         s3.put_object(Bucket="idp-config", Key="no-table.yaml", Body=b"pricing: 5")
-        for name, used in ((WORKING_BUCKET, key), ("idp-working-locked", gone)):
+        own = kms.create_key()["KeyMetadata"]["Arn"]
+        s3.create_bucket(Bucket="idp-config-locked")
+        s3.put_object(Bucket="idp-config-locked", Key="prices.yaml", Body=GOOD_PRICES.encode())
+        for name, used in ((WORKING_BUCKET, key), ("idp-working-locked", gone), ("idp-config-locked", own)):
             default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": used}
             rules = {"Rules": [{"ApplyServerSideEncryptionByDefault": default}]}
             s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration=rules)
@@ -226,6 +237,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         bucket(aws, "hookcache-overflow-open", private=False)
         bucket(aws, "hookcache-overflow-endless", days=0)
         bucket(aws, "hookcache-overflow-short", days=3)
+        some = [{"ID": "some", "Status": "Enabled", "Filter": only, "Expiration": {"Days": 3}} for only in OF_OTHERS]
+        s3.put_bucket_lifecycle_configuration(
+            Bucket=bucket(aws, "hookcache-overflow-tagged", days=0), LifecycleConfiguration={"Rules": some}
+        )
         s3.put_bucket_versioning(
             Bucket=bucket(aws, "hookcache-overflow-versioned"), VersioningConfiguration={"Status": "Enabled"}
         )
@@ -336,6 +351,7 @@ PLANTED: dict[str, tuple[Callable[[Stage], Any], list[str]]] = {
     "wraps itself by alias": (variable("BACKEND", f"{ARN}:{WRAPPER}:live"), ["backend_is_itself"]),
     "backend is gone": (variable("BACKEND", "GENAIIDP-gone"), ["backend_missing"]),
     "backend not set": (variable("BACKEND", None), ["backend_not_set"]),
+    "backend set to nothing": (variable("BACKEND", ""), ["backend_not_set"]),
     "memory outlives the answer": (variable("MEMORY_SECONDS", "700000"), ["settings_refused"]),
     "fresh beyond hard": (variable("POLICY", '{"OCR": {"hard_seconds": 10}}'), ["settings_refused"]),
     "not a namespace": (variable("NAMESPACE", "a/b"), ["settings_refused"]),
@@ -350,6 +366,7 @@ PLANTED: dict[str, tuple[Callable[[Stage], Any], list[str]]] = {
     "overflow is gone": (variable("OVERFLOW_BUCKET", "hookcache-overflow-gone"), ["overflow_missing"]),
     "overflow may be public": (variable("OVERFLOW_BUCKET", "hookcache-overflow-open"), ["overflow_public"]),
     "overflow never forgets": (variable("OVERFLOW_BUCKET", "hookcache-overflow-endless"), ["overflow_kept_for_ever"]),
+    "overflow forgets others only": (variable("OVERFLOW_BUCKET", "hookcache-overflow-tagged"), ["overflow_kept_for_ever"]),
     "overflow forgets too soon": (variable("OVERFLOW_BUCKET", "hookcache-overflow-short"), ["overflow_too_short"]),
     "overflow keeps versions": (variable("OVERFLOW_BUCKET", "hookcache-overflow-versioned"), ["overflow_versioned"]),
     "short secret": (secret("letmein"), ["secret_short"]),
@@ -373,16 +390,17 @@ PLANTED: dict[str, tuple[Callable[[Stage], Any], list[str]]] = {
     "no right on large entries": (right("overflow"), ["rights_overflow"]),
     "no right on images": (right("images"), ["rights_images"]),
     "no right on the secret": (right("secret"), ["rights_secret"]),
-    "no right on the backend": (right("backend"), ["rights_backend"]),
+    "no right on the backend": (right("backend"), ["rights_backend", "rights_identity"]),
     "no right on the log": (right("log"), ["rights_log"]),
     "no right on the key": (right("key"), ["rights_key"]),
+    "no right on the key of the prices": (variable("PRICES", "s3://idp-config-locked/prices.yaml"), ["rights_key"]),
     "may call itself": (right("self"), ["may_call_itself"]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_each_planted_mistake_is_found_and_nothing_else(mistake: str, stage: Stage) -> None:
-    """Issue C: 42 misconfigurations, one at a time; each finding with what is wrong and a remedy."""
+    """Issue C: 45 misconfigurations, one at a time; each finding with what is wrong and a remedy."""
     plant, expected = PLANTED[mistake]
     plant(stage)
 
@@ -415,11 +433,21 @@ def test_the_command_tells_a_finding_and_its_remedy(stage: Stage, capsys: pytest
     ]
 
 
+def off_but_for_a_step(stage: Stage) -> None:
+    stage.environment({"HOOKCACHE_MODE": "off", "HOOKCACHE_POLICY": '{"OCR": {"mode": "on"}}'})
+
+
 NOTES: dict[str, tuple[Callable[[Stage], Any], list[str]]] = {
     "observing": (variable("MODE", "observe"), ["mode"]),
     "a step observing": (variable("POLICY", '{"OCR": {"mode": "observe"}}'), ["mode_of_a_step"]),
     "fresh for less than a fetch": (variable("FRESH_SECONDS", "40"), ["fresh_within_fetch"]),
     "no overflow": (variable("OVERFLOW_BUCKET", None), ["no_overflow"]),
+    "no receipts": (lambda stage: stage.environment({"POWERTOOLS_METRICS_DISABLED": "true"}), ["no_receipts"]),
+    "off but for a step": (off_but_for_a_step, ["mode", "mode_of_a_step"]),
+    "observing but for a step": (
+        lambda stage: stage.environment({"HOOKCACHE_MODE": "observe", "HOOKCACHE_POLICY": '{"OCR": {"mode": "on"}}'}),
+        ["mode", "mode_of_a_step"],
+    ),
 }
 
 
@@ -506,7 +534,7 @@ def test_orders_under_the_name_without_the_qualifier_are_noted(
     none: dict[str, Any] = {"tampered": False, "modes": {}, "generation": None}
     lying = {BACKEND: none | {"modes": {"*": "observe"}, "generation": "2"}, f"{BACKEND}:live": none | standing}
     settings = Settings.of({"HOOKCACHE_TABLE": TABLE, "HOOKCACHE_SECRET": "x" * 32, "HOOKCACHE_BACKEND": backend})
-    patient: Any = SimpleNamespace(settings=settings, table={})
+    patient: Any = SimpleNamespace(settings=settings, table={}, name=WRAPPER)
     findings = [each for each in orders(patient, lambda read: lying[read.backend_name]) if each.id != "mode_ordered"]
 
     assert [("orders_left_behind", Severity.NOTE)] * len(expected) == [(each.id, each.severity) for each in findings]
@@ -555,8 +583,13 @@ def test_hosts_that_give_up_early_are_asked_for(stage: Stage, capsys: pytest.Cap
     today = examined(capsys, "--function", WRAPPER)
     early = examined(capsys, "--function", WRAPPER, "--host-timeout", "60")
 
+    between = examined(capsys, "--function", WRAPPER, "--host-timeout", "120")
+    longer = examined(capsys, "--function", WRAPPER, "--host-timeout", "130")
+
     assert (today[0], found(today[1])) == (0, ["wait_outlasts_old_hosts"])
     assert (early[0], found(early[1])) == (1, ["wait_outlasts_host"])
+    assert (between[0], found(between[1])) == (1, ["wait_outlasts_host"])
+    assert (longer[0], found(longer[1])) == (0, ["wait_outlasts_old_hosts"])
 
 
 @pytest.mark.parametrize(
@@ -620,6 +653,67 @@ def test_the_functions_own_price_table_is_read_where_it_names_one(
     ] == [*packaged["unchecked"]]
 
 
+def test_a_table_in_the_package_is_judged_by_the_one_that_is_given(
+    stage: Stage, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Contract 4.4: what was asked for with --prices is not asked for again, and the row that is charged is looked for in it."""
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(GOOD_PRICES)
+    told = []
+    for row in ("vendor/ocr", "vendor/other"):
+        stage.environment({"HOOKCACHE_PRICES": "prices.yaml", "HOOKCACHE_PRICE_AS": row})
+        _, report = examined(capsys, "--function", WRAPPER, "--prices", str(prices))
+        told.append((found(report), report["unchecked"]))
+
+    assert [([], []), (["price_as_unknown"], [])] == told
+
+
+COMMAND = re.compile(r"hookcache (\w+(?: (?:--[a-z-]+|[A-Za-z0-9_:/.-]+))+)")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"PRICES": "s3://idp-config/no-table.yaml"}, ["prices --check s3://idp-config/no-table.yaml"]),
+        (
+            {"PRICES": "s3://idp-config/others.yaml"},
+            [f"prices --function {WRAPPER} --price-as vendor/ocr --prices s3://idp-config/others.yaml"],
+        ),
+    ],
+)
+def test_a_remedy_that_is_a_command_can_be_pasted(
+    changes: dict[str, str], told: list[str], stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Issue C: as it is printed, with this function's own names; what it prints is what was missing."""
+    table = GOOD_PRICES.replace("lambda_hook/GENAIIDP-cache", "lambda_hook/x").replace("name: GENAIIDP", "name: x")
+    stage.client("s3").put_object(Bucket="idp-config", Key="others.yaml", Body=table.encode())
+    stage.environment({f"HOOKCACHE_{name}": value for name, value in changes.items()})
+    remedies = [finding.remedy for finding in stage.examined().findings]
+    commands = list(dict.fromkeys(match[1] for remedy in remedies if (match := COMMAND.search(remedy))))
+
+    assert told == [command.removesuffix(" prints it") for command in commands]
+    for command in told:
+        main(command.split())
+        printed = capsys.readouterr()
+        assert "see hookcache" not in printed.err
+        assert f"lambda_hook/{WRAPPER}" in printed.out or "is not in the host's format" in printed.err
+
+
+def test_an_identity_that_is_pinned_needs_no_right_to_look_the_backend_up(stage: Stage) -> None:
+    """P40: only where Lambda is asked which code answers; without that right requests pass, and none is cached."""
+    iam = stage.client("iam")
+    kept = statements(stage.key)
+    kept["backend"] |= {"Action": "lambda:InvokeFunction"}
+    document = {"Version": "2012-10-17", "Statement": list(kept.values())}
+    iam.put_role_policy(RoleName=WRAPPER, PolicyName="hookcache", PolicyDocument=json.dumps(document))
+    told = []
+    for identity in ("auto", "pinned"):
+        stage.environment({"HOOKCACHE_IDENTITY": identity})
+        told.append([(finding.id, "every request fails" in finding.wrong) for finding in stage.examined().findings])
+
+    assert [[("rights_identity", False)], []] == told
+
+
 def test_orders_that_are_not_the_operators_are_found(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     """T5: somebody who can write the table, and has no secret, left orders there. An operator's own are a note."""
     from hookcache.commands import Commands
@@ -637,6 +731,7 @@ def test_orders_that_are_not_the_operators_are_found(stage: Stage, capsys: pytes
         commands.close()
 
     assert (ordered[0], found(ordered[1])) == (0, ["mode_ordered"])
+    assert f"hookcache mode --clear --function {WRAPPER}" in ordered[1]["findings"][0]["remedy"]
     assert (tampered[0], found(tampered[1])) == (1, ["orders_tampered"])
 
 
@@ -683,6 +778,15 @@ def test_what_may_not_be_looked_at_is_said_and_is_no_finding(operations: list[st
     assert (examination.findings, examination.sound) == ((), True)
     assert [each for each in examination.unseen if needed in each] != []
     assert all(each.startswith("could not check ") for each in examination.unseen)
+
+
+def test_what_hides_a_key_hides_no_right_to_call_itself(stage: Stage) -> None:
+    """T9: a bucket whose encryption may not be looked at ends the look at keys alone."""
+    stage.rights(without="self")
+    examination = doctor.examine(doctor.Patient(Asker(refused("get_bucket_encryption")), WRAPPER))
+
+    assert ["may_call_itself"] == [finding.id for finding in examination.findings]
+    assert [each for each in examination.unseen if "s3:GetEncryptionConfiguration" in each] != []
 
 
 def test_simulation_is_believed_where_it_may_be_run(stage: Stage) -> None:
@@ -745,6 +849,33 @@ def test_a_backend_in_the_middle_of_an_update_is_found(status: str, said: list[s
     examination = doctor.examine(doctor.Patient(ask, WRAPPER))
 
     assert said == [finding.id for finding in examination.findings]
+
+
+@pytest.mark.parametrize(("state", "word"), [("Failed", "deploy it anew"), ("Pending", "wait until it is Active")])
+def test_a_backend_that_is_still_being_made_is_waited_for(state: str, word: str, stage: Stage) -> None:
+    """Issue C: the remedy is that of the cause."""
+    clients = Clients()
+    described = clients("lambda").get_function_configuration
+
+    def describe(**asked: Any) -> dict[str, Any]:
+        return {**described(**asked), "State": state}
+
+    ask = Asker(lambda service: Replaced(clients(service), {"get_function_configuration": describe}))
+    (finding,) = [each for each in doctor.chain.backend(doctor.Patient(ask, WRAPPER)) if each.id == "backend_not_ready"]
+
+    assert word in finding.remedy
+
+
+@pytest.mark.parametrize(("given", "words"), [(512, ["HOOKCACHE_MEMORY_BYTES", "more memory"]), (128, ["more memory"])])
+def test_no_setting_is_advised_that_would_be_found_again(given: int, words: list[str]) -> None:
+    """A function that is too small for the runtime alone needs more memory, whatever its tier may hold."""
+    settings = Settings.of(
+        {"HOOKCACHE_TABLE": TABLE, "HOOKCACHE_SECRET": "x" * 32, "HOOKCACHE_MEMORY_BYTES": str(2**30)}
+    )
+    patient: Any = SimpleNamespace(settings=settings, configuration={"MemorySize": given}, name=WRAPPER)
+    (finding,) = doctor.chain.memory(patient)
+
+    assert words == [word for word in ("HOOKCACHE_MEMORY_BYTES", "more memory") if word in finding.remedy]
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "WARNING", "ERROR"])

@@ -12,7 +12,8 @@ from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
 from fakes import CANARY, answer, ocr_event, refusal
 from hookcache_ops import erase
-from hookcache_ops.reach import Direct, ReachError, Through, reach_of
+from hookcache_ops.cli import main
+from hookcache_ops.reach import Direct, ReachError, Through, _lambda_client, reach_of
 from operator_rig import OperatedRig, arguments, operator_of, reach_to
 
 PAGE = b"page 1"
@@ -24,31 +25,6 @@ def page(tmp_path):
     path = tmp_path / "page-1.jpeg"
     path.write_bytes(PAGE)
     return str(path)
-
-
-def test_a_long_list_is_asked_for_in_parts_and_told_as_one(page, capsys):
-    """P46: an erase function has a minute, which a look-up for each of ten thousand ids would not fit into."""
-    ids = [f"{number:016x}" for number in range(450)]
-    reach = Recorder(report(3), report(2, finished=False), report(4), report(1))
-    args = arguments(erase, "--image", page, *(word for each in ids for word in ("--key-id", each)), "--yes", "--json")
-    status = erase.carry_out(args, erase.erase_command(args), reach)
-    told = json.loads(capsys.readouterr().out)
-
-    assert (0, 10, True) == (status, told["keys"], told["finished"])
-    assert [(1, 199), (0, 200), (0, 200), (0, 51)] == [
-        (len(asked["images"]), len(asked["key_ids"])) for asked in reach.asked
-    ]
-    assert ids == [each for asked in (reach.asked[0], *reach.asked[2:]) for each in asked["key_ids"]]
-
-
-def test_a_part_that_is_given_up_leaves_the_whole_unfinished(page, capsys):
-    """P46: the parts behind it are erased all the same; the control is the test above."""
-    ids = [word for number in range(300) for word in ("--key-id", f"{number:016x}")]
-    reach = Recorder(report(2, failed=2, finished=False), report(4))
-    args = arguments(erase, "--image", page, *ids, "--yes", "--json")
-
-    assert 1 == erase.carry_out(args, erase.erase_command(args), reach)
-    assert (6, False) == (lambda told: (told["keys"], told["finished"]))(json.loads(capsys.readouterr().out))
 
 
 class Recorder:
@@ -89,6 +65,84 @@ def report(keys=1, failed=0, **members):
         "removed": [row] * keys,
         **members,
     }
+
+
+def test_a_long_list_is_asked_for_in_parts_and_told_as_one(page, capsys):
+    """P46: an erase function has a minute, which a look-up for each of ten thousand ids would not fit into."""
+    ids = [f"{number:016x}" for number in range(450)]
+    reach = Recorder(report(3), report(2, finished=False), report(4), report(1))
+    args = arguments(erase, "--image", page, *(word for each in ids for word in ("--key-id", each)), "--yes", "--json")
+    status = erase.carry_out(args, erase.erase_command(args), reach)
+    told = json.loads(capsys.readouterr().out)
+
+    assert (0, 10, True) == (status, told["keys"], told["finished"])
+    assert [(1, 199), (0, 200), (0, 200), (0, 51)] == [
+        (len(asked["images"]), len(asked["key_ids"])) for asked in reach.asked
+    ]
+    assert ids == [each for asked in (reach.asked[0], *reach.asked[2:]) for each in asked["key_ids"]]
+
+
+def test_a_long_report_names_some_and_counts_all(page, capsys):
+    """P46: the totals are exact; what --json lists is bounded, and so is what a terminal shows."""
+    many = [report(700, finished=False), report(700)]
+    args = arguments(erase, "--image", page, "--yes", "--json")
+    erase.carry_out(args, erase.erase_command(args), Recorder(*many))
+    told = json.loads(capsys.readouterr().out)
+    args = arguments(erase, "--image", page, "--yes")
+    erase.carry_out(args, erase.erase_command(args), Recorder(report(20)))
+    shown = capsys.readouterr().out
+
+    assert (1_400, erase.LISTED) == (told["keys"], len(told["removed"]))
+    assert (20, False) == (shown.count("9cad8744072ba47c"), "more (--json" in shown)
+
+
+def test_an_erase_goes_on_while_it_gets_anywhere(page, capsys):
+    """P46: a round in which one key of many was erased is not the last."""
+    reach = Recorder(report(2, failed=1, finished=False), report(1))
+    args = arguments(erase, "--image", page, "--yes", "--json")
+    erase.carry_out(args, erase.erase_command(args), reach)
+
+    assert (2, True) == (len(reach.asked), json.loads(capsys.readouterr().out)["finished"])
+
+
+@pytest.mark.parametrize(
+    ("told", "argv", "status", "says"),
+    [
+        (report(3), ["--yes"], 0, "Erased:"),
+        (report(3, failed=1), ["--yes"], 1, "1 failed: run the same command again"),
+        (report(3, finished=False, dry_run=True), ["--dry-run"], 0, "at least 3 keys"),
+        (report(3, failed=1, dry_run=True), ["--dry-run"], 1, "1 failed"),
+    ],
+    ids=["all", "some failed", "a look that was cut short", "a look that failed"],
+)
+def test_only_what_is_all_gone_is_told_as_done(told, argv, status, says, page, capsys):
+    """P46: the exit status is what a script goes by."""
+    args = arguments(erase, "--image", page, *argv)
+
+    assert status == erase.carry_out(args, erase.erase_command(args), Recorder(told))
+    assert says in capsys.readouterr().out
+
+
+def test_a_part_that_is_given_up_leaves_the_whole_unfinished(page, capsys):
+    """P46: the parts behind it are erased all the same; the control is the test above."""
+    ids = [word for number in range(300) for word in ("--key-id", f"{number:016x}")]
+    reach = Recorder(report(2, failed=2, finished=False), report(4))
+    args = arguments(erase, "--image", page, *ids, "--yes", "--json")
+
+    assert 1 == erase.carry_out(args, erase.erase_command(args), reach)
+    assert (6, False) == (lambda told: (told["keys"], told["finished"]))(json.loads(capsys.readouterr().out))
+
+
+def test_a_key_that_an_earlier_part_erased_is_not_told_as_never_kept(rig, operator, page, capsys):
+    """P46: it goes with its page, whose part comes first; another of which nothing is kept is named all the same."""
+    rig.call(ocr_event(rig.image(PAGE)))
+    others = [f"{number:016x}" for number in range(erase.PART)]
+    key_id = rig.last["key_id"].upper()
+    names = [word for each in (*others, key_id) for word in ("--key-id", each)]
+    erase_with(reach_to(operator), "--image", page, *names, "--yes", "--json")
+    told = json.loads(capsys.readouterr().out)
+
+    assert (1, others) == (told["keys"], told["nothing_of"])
 
 
 def erase_with(rig_or_reach, *argv, s3=None):
@@ -250,6 +304,8 @@ def test_without_a_terminal_it_does_not_erase_unasked(page, monkeypatch):
         (["--image", "no-such-file"], "give a file"),
         (["--event", "no-such-file"], "give a file"),
         (["--key-id", "short"], "16 hexadecimal digits"),
+        (["--key-id", "9cad8744072ba47"], "16 hexadecimal digits"),
+        (["--key-id", "9cad8744072ba47c", "--soft"], "two commands"),
         (["--key-id", "9cad8744072ba47c", "--before", "2h"], "two commands"),
         (["--before", "2h"], "--context STEP"),
         (["--soft"], "--namespace NAME"),
@@ -337,6 +393,14 @@ def reached(client, *argv):
             Through,
             "through hookcache-erase-ocr",
         ),
+        *(
+            (["--function", named], [named, "hookcache-erase-ocr"], Through, "through hookcache-erase-ocr")
+            for named in (
+                "GENAIIDP-cache-ocr:live",
+                "123456789012:function:GENAIIDP-cache-ocr",
+                "arn:aws:lambda:us-east-1:123456789012:function:GENAIIDP-cache-ocr:live",
+            )
+        ),
         (
             ["--function", "GENAIIDP-cache-ocr"],
             ["GENAIIDP-cache-ocr"],
@@ -375,6 +439,25 @@ def test_a_cache_that_cannot_be_found_says_what_to_do(client, remedy):
     assert remedy in str(caught.value)
 
 
+@pytest.mark.parametrize("argv", [[], ["--direct"]])
+def test_an_environment_that_may_not_be_read_is_said(argv):
+    """A key that the caller may not use hides it: not that it names no table."""
+    client = Functions(known=["GENAIIDP-cache-ocr"])
+    client.get_function_configuration = lambda **_: {"Environment": {"Error": {"ErrorCode": "AccessDeniedException"}}}
+
+    with pytest.raises(ReachError, match="kms:Decrypt on its key, or --through"):
+        reached(client, "--function", "GENAIIDP-cache-ocr", *argv)
+
+
+def test_an_erase_is_asked_for_once(monkeypatch):
+    """P46: it may run for minutes, and one that the SDK asked for again would run beside the first."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    config = _lambda_client().meta.config
+
+    assert 1 == config.retries["total_max_attempts"]
+    assert config.read_timeout > 900
+
+
 def test_the_erase_function_is_asked_with_digests_only(page):
     """P36: neither page nor file name travels."""
     client = Functions(answer=report())
@@ -389,6 +472,19 @@ def test_the_erase_function_is_asked_with_digests_only(page):
         "key_ids": [],
         "dry_run": False,
     } == payload
+
+
+@pytest.mark.parametrize("name", ["erase", "invalidate", "mode"])
+def test_a_function_that_is_no_erase_function_is_told_as_such(name, page, monkeypatch, capsys):
+    """A hook takes any event, an order too, and gives it to its backend: what comes back is an answer and no report."""
+    client = Functions(answer=answer("Nothing to read"))
+    monkeypatch.setattr("hookcache_ops.reach._lambda_client", lambda: client)
+    what = {"erase": ["--image", page, "--yes"], "invalidate": ["--context", "OCR", "--yes"], "mode": ["off"]}[name]
+
+    assert 2 == main([name, *what, "--through", "GENAIIDP-cache-ocr"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "GENAIIDP-cache-ocr is no erase function" in line
+    assert "hookcache-erase-" in line
 
 
 def test_an_erase_function_that_fails_is_told_by_its_error_type():

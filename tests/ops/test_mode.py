@@ -87,6 +87,7 @@ def test_show_prints_the_orders_and_changes_nothing(rig, operator, capsys):
         "every step: answers made before 1970-01-01T00:00:02+00:00 are served only in place of an error",
     ):
         assert line in told
+    assert "within a minute" not in told, "nothing was changed"
     assert {"Extraction": "read_only"} == json.loads(capsys.readouterr().out)["modes"]
     assert before == rig.dynamodb.items
 

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from fakes import FakeS3, FakeSecrets
 from hookcache.prices import OWN_PRICES, OWN_ROW, PriceTable
 from hookcache_ops import prices_command
-from hookcache_ops.price_check import check_function
+from hookcache_ops.price_check import check_function, check_rows
 
 EXAMPLE = Path(prices_command.example_path())
 MODEL = "bedrock/us.amazon.nova-pro-v1:0"
@@ -145,7 +145,14 @@ def test_requests_are_never_printed(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("region", "partition"), [("us-gov-west-1", "aws-us-gov"), ("cn-north-1", "aws-cn"), ("eu-central-1", "aws")]
+    ("region", "partition"),
+    [
+        ("us-gov-west-1", "aws-us-gov"),
+        ("cn-north-1", "aws-cn"),
+        ("us-iso-east-1", "aws-iso"),
+        ("eusc-de-east-1", "aws-eusc"),
+        ("eu-central-1", "aws"),
+    ],
 )
 def test_the_arn_is_that_of_the_partition(run, region, partition):
     _, out, _ = run(*WRAPPER, "--account", "123456789012", "--region", region, "--price-as", MISTRAL)
@@ -237,6 +244,30 @@ def test_a_sound_table_has_no_findings():
     assert check_function(rows, {"pages": Decimal("0.005")}, BARE, [FULL]) != []
 
 
+def test_what_costs_nothing_is_no_finding():
+    """P55, contract 4.4: requests at 0, and units that the host declares free; a price per token at the ceiling is one."""
+    priced = {"pages": Decimal("0.004"), "requests": Decimal(0)}
+    wanted = {"pages": Decimal("0.004"), "totalTokens": Decimal(0)}
+
+    assert [] == check_function({FULL: priced, BARE: priced}, wanted, BARE, [FULL])
+    assert [] == check_rows([{"name": "a/b", "units": [{"name": "inputTokens", "price": "0.001"}]}])
+    assert 1 == len(check_rows([{"name": "a/b", "units": [{"name": "inputTokens", "price": "0.0011"}]}]))
+
+
+def test_a_row_that_is_not_there_is_not_spoken_of():
+    """Each finding is of a row that the table has, or asks for one."""
+    found = check_function({"other": {"pages": Decimal(1)}}, {"pages": Decimal("0.004")}, BARE, [FULL])
+
+    assert found != []
+    assert [] == [finding.text for finding in found if "is not meant to be found" in finding.text]
+
+
+@pytest.mark.parametrize(("letters", "status"), [(55, 0), (56, 2)])
+def test_a_functions_name_is_as_long_as_lambda_allows(run, letters, status):
+    """64 letters, the host's GENAIIDP- among them."""
+    assert status == run("--function", "GENAIIDP-" + "x" * letters, "--price-as", MISTRAL)[0]
+
+
 @pytest.mark.parametrize("price", ["abc", "-1", "NaN", "0,004"])
 def test_a_price_that_is_none_is_told_by_row_and_unit(price, run, tmp_path):
     """Of a long table, which line to mend."""
@@ -251,6 +282,7 @@ def test_small_prices_are_spelt_as_tables_spell_them(run):
     _, out, _ = run("--function", "GENAIIDP-cache-ocr", "--price-as", "bedrock/us.amazon.nova-pro-v1:0")
 
     assert 'price: "3.2E-6"' in out
+    assert 'price: "0.004"' in run(*WRAPPER, "--price-as", MISTRAL)[1]
     assert "0.0000" not in out
 
 

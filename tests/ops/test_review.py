@@ -1,12 +1,14 @@
 """`hookcache review`: counts of the truth check, how sure they are, and the review file."""
 
 import json
+import re
 
 import pytest
 
 from fakes import ocr_event, page_answer
 from hookcache_ops.cli import main
 from hookcache_ops.review import interval
+from ops.receipt_samples import receipt
 from rig import Rig
 
 
@@ -50,6 +52,58 @@ def test_the_table_fits_a_terminal(log, capsys):
 
     assert "OCR" in shown
     assert "differed" in shown
+
+
+def test_the_table_adds_up(tmp_path, capsys):
+    """P59: checks that nobody answered are checks, and tell nothing of the rate."""
+    results = [("agrees", 4), ("drift", 3), ("false_hit", 2), ("unanswered", 11)]
+    checks = [each for result, number in results for each in [{"result": result}] * number]
+    lines = [receipt("hit_table", check=check, request_id=str(number)) for number, check in enumerate(checks)]
+    (tmp_path / "log").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    main(["review", str(tmp_path / "log")])
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "OCR" in line]
+
+    assert ["20", "4", "3", "2", "11"] == re.findall(r"\d+", row)[:5]
+
+
+def test_what_tells_nothing_of_the_rate_is_not_in_it(tmp_path, capsys):
+    """P59: of the checks that were answered; results of another version are none, and what was bypassed is told apart."""
+    results = ["false_hit", "agrees", "agrees", "agrees", *["unanswered"] * 6, "undecided"]
+    many = {"result": "drift", "paths": [f"p{number}" for number in range(12)]}
+    lines = [receipt("hit_table", check={"result": each}, request_id=f"{at}") for at, each in enumerate(results)]
+    lines += [receipt("bypass", context="Extraction", reason="distrusted", request_id=f"b{at}") for at in range(2)]
+    lines += [receipt("hit_table", context="Assessment", check=many, request_id="d")]
+    (tmp_path / "log").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    main(["review", str(tmp_path / "log"), "--json"])
+    told = json.loads(capsys.readouterr().out)
+
+    assert (10, 0.25, 0.0) == tuple(told["OCR"][name] for name in ("checks", "false_hit_rate", "drift_rate"))
+    assert interval(1, 4) == (told["OCR"]["false_hit_rate_from"], told["OCR"]["false_hit_rate_to"])
+    assert (2, 0, None) == tuple(
+        told["Extraction"][name] for name in ("bypassed_as_distrusted", "checks", "false_hit_rate")
+    )
+    assert 10 == len(told["Assessment"]["paths"])
+
+
+def test_bypasses_alone_are_no_checks(tmp_path, capsys):
+    """P59: a step that is bypassed as distrusted and was checked in no line of this log."""
+    (tmp_path / "log").write_text(json.dumps(receipt("bypass", reason="distrusted")) + "\n")
+
+    assert 1 == main(["review", str(tmp_path / "log")])
+    assert "no checks found" in capsys.readouterr().err
+
+
+def test_a_name_is_shown_as_it_stands(tmp_path, capsys):
+    """Whatever a log holds: brackets are no mark-up, and end nothing."""
+    steps = ["[/b]", "[bold]OCR[/]", ":smile:"]
+    paths = {"result": "drift", "paths": ["[/b] total"]}
+    lines = [receipt("hit_table", context=step, check=paths, request_id=step) for step in steps]
+    (tmp_path / "log").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    assert 0 == main(["review", str(tmp_path / "log")])
+    shown = capsys.readouterr().out
+    assert steps == [step for step in steps if step in shown]
+    assert "[/b] total differed 1 times" in shown
 
 
 def test_paths_that_are_no_list_are_as_none(log, capsys):

@@ -18,13 +18,17 @@ import pytest
 
 from fakes import event_of, image_block, ocr_event
 from figures import record
+from hookcache.outcome import Outcome
 from hookcache_ops import cli
 from hookcache_ops.receipts import Reading, read_receipts
 from hookcache_ops.simulate import render
 from hookcache_ops.simulate.environments import Environments
 from hookcache_ops.simulate.progress import ReplayProgress
 from hookcache_ops.simulate.sampling import SPAN, Sample, error_95
+from hookcache_ops.simulate.scenario import scenario_of
+from hookcache_ops.simulate.tally import Tally
 from hookcache_ops.simulate.trace import ReceiptReader, function_gigabytes, place_of
+from hookcache_ops.simulate.verdict import Measure, Told, _best
 from ops.receipt_samples import START_MS, receipt
 from ops.simulate_logs import LOGS
 from ops.simulate_traffic import write_log
@@ -433,6 +437,25 @@ def test_payloads_whose_units_have_no_price_say_so(tmp_path, capsys, unit, unpri
     assert bool(unpriced) == any(note.startswith(f"{unpriced} requests have units without") for note in told["notes"])
 
 
+@pytest.mark.parametrize("answers", [[False, False, False], [True, True, False]])
+def test_what_no_answer_tells_is_not_told_as_free(tmp_path, capsys, answers):
+    """P55: with a price table and without the answers nobody knows what the calls cost, and the note says what is missing."""
+    answer = {"output": {"message": {"content": [{"text": "read"}]}}, "usage": {"pages": 1}}
+    log, prices = tmp_path / "payloads.jsonl", tmp_path / "prices.yaml"
+    lines = [
+        {"time": "2026-11-01", "event": event_of("OCR", [f"read {number}"])} | ({"answer": answer} if there else {})
+        for number, there in enumerate(answers)
+    ]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    prices.write_text('pricing: [{name: ocr, units: [{name: pages, price: "0.004"}]}]')
+    told = simulate(capsys, str(log), "--prices", str(prices), "--price-as", "ocr")
+
+    assert (not any(answers)) is told["log"]["cost_unknown"]
+    (note,) = [note for note in told["notes"] if "price" in note]
+    assert f"{answers.count(False)} request" in note
+    assert "answer" in note
+
+
 def _outcomes(scenario: dict[str, Any]) -> dict[str, float]:
     return {name: count["value"] for name, count in scenario["outcomes"].items()}
 
@@ -447,6 +470,111 @@ def test_payloads_without_their_images_say_what_is_missing(tmp_path, capsys):
     assert any("--images" in note for note in told["notes"])
     assert told["log"]["cost_unknown"]
     assert any("set --prices and --price-as" in note for note in told["notes"])
+
+
+def test_a_stale_answer_is_a_call_that_failed(tmp_path, capsys):
+    """P45: the replay fails it again: a stale answer where that is allowed, an error where it is not; nothing new is kept."""
+    asked = {"context": "OCR", "BackendLatency": 900, "Latency": 1_000}
+    lines = [
+        receipt("miss", request_id="a", time_ms=START_MS, Cost=0.004, entry_bytes=500, **asked),
+        receipt("stale", request_id="b", time_ms=START_MS + 120_000, reason="expired", age_seconds=119.0, **asked),
+        receipt("miss", request_id="c", time_ms=START_MS + 180_000, reason="expired", Cost=0.004, **asked),
+    ]
+    log = tmp_path / "function.log"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lifetimes = {"fresh_seconds": 60, "hard_seconds": 600}
+    told = [
+        simulate(
+            capsys, str(log), "--deployed", "memory_seconds=60", "--deployed", f"policy={json.dumps({'OCR': rules})}"
+        )
+        for rules in (lifetimes | {"stale_if_error": True}, lifetimes)
+    ]
+
+    assert [{"miss": 2, "stale": 1}, {"miss": 2, "failed": 1}] == [_outcomes(each["scenarios"][0]) for each in told]
+    assert [0.008] * 2 == [each["scenarios"][0]["cost"]["value"] for each in told]
+
+
+def test_who_failed_without_a_call_makes_none_in_the_replay(tmp_path, capsys):
+    """P57: no time was left for one, or it was another's; a call that was made and failed is made again, and fails."""
+    failed = {"context": "OCR", "key_id": "", "reason": "deadline", "Latency": 500}
+    lines = [
+        receipt("failed", request_id="a", **failed),
+        receipt("failed", request_id="b", BackendLatency=400, **failed),
+        receipt("bypass", request_id="c", BackendLatency=400, **failed | {"reason": "reference"}),
+    ]
+    log = tmp_path / "function.log"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told = simulate(capsys, str(log))["scenarios"][0]
+
+    assert ({"failed": 2, "bypass": 1}, 2) == (_outcomes(told), told["backend_calls"]["value"])
+
+
+def test_what_is_only_read_is_not_kept(tmp_path, capsys):
+    """P50: a log made in read_only replays as it went; in mode on the first answer would have served the others."""
+    asked = {"mode": "read_only", "Cost": 0.004, "BackendLatency": 900, "Latency": 1_000}
+    lines = [receipt("miss", request_id=f"{at}", time_ms=START_MS + at * 60_000, **asked) for at in range(3)]
+    log = tmp_path / "function.log"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    deployed, on = simulate(capsys, str(log))["scenarios"][:2]
+
+    assert ({"miss": 3}, "mode on", 2.0) == (_outcomes(deployed), on["name"], on["hits"]["value"])
+
+
+def test_a_checked_hit_costs_what_its_check_cost(tmp_path, capsys):
+    """P57, P59: the call that was made for it, whatever the answer had cost that it was given; and it saves nothing."""
+    lines = [
+        receipt("miss", request_id="a", Cost=0.004, BackendLatency=900, Latency=1_000, entry_bytes=500),
+        receipt(
+            "hit_memory",
+            request_id="b",
+            time_ms=START_MS + 60_000,
+            Cost=0.007,
+            BackendLatency=900,
+            Latency=1_000,
+            age_seconds=60.0,
+            entry_bytes=500,
+            check={"result": "agrees"},
+        ),
+    ]
+    log = tmp_path / "function.log"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told = simulate(capsys, str(log))["scenarios"][0]
+
+    assert (1.0, 0.011, 0.0) == tuple(told[name]["value"] for name in ("hits", "cost", "saved_cost"))
+
+
+@pytest.mark.parametrize(
+    ("gains", "best"),
+    [
+        ([(5.0, 4.0)], 0),
+        ([(5.0, 6.0)], None),  # it may as well be none
+        ([(0.5, 0.0)], None),  # too little to change a setting for
+        ([(9.9, 0.0), (10.0, 0.0)], 0),  # as good, and the smaller change
+        ([(9.0, 0.0), (10.0, 0.0)], 1),
+        ([(10.0, 11.0), (5.0, 0.0)], 1),
+    ],
+)
+def test_a_gain_is_advised_only_beyond_its_own_error(gains, best):
+    """P30: and beyond the least that counts; of nearly equal ones the first."""
+    estimate: Any = None
+    told = [Told(scenario_of({"name": f"{at}"}), estimate, *gain) for at, gain in enumerate([(0.0, 0.0), *gains])]
+    found = _best(told, Measure("money", lambda sums: sums.spent, lambda _: 1.0))
+
+    assert (None if best is None else told[best + 1]) is found
+
+
+def test_what_nobody_asked_for_and_nobody_got_earns_nothing():
+    """P57: a caller who shares another's failure, or gets a stale answer, has no credit; a hit has, and a call is paid."""
+    tally = Tally()
+    for outcome, asked in (
+        (Outcome.FAILED, False),
+        (Outcome.STALE, False),
+        (Outcome.HIT_TABLE, False),
+        (Outcome.MISS, True),
+    ):
+        tally.add(0, outcome, asked=asked, cost=1.0, own=0.0, latency_ms=None)
+
+    assert (1.0, 1.0) == (tally.total(lambda sums: sums.saved), tally.total(lambda sums: sums.spent))
 
 
 # ------------------------------------------------------------ samples

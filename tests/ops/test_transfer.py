@@ -200,6 +200,68 @@ def test_a_changed_or_cut_export_is_refused(spoil, old, tmp_path):
         list(read_export(path))
 
 
+def test_the_number_of_entries_is_not_to_be_changed_either(old, tmp_path):
+    """P6: it stands in the last line, which its digest does not cover: fewer would be left out in silence."""
+    path = tmp_path / "old.export"
+    exported(old, path)
+    path.write_bytes(path.read_bytes().replace(b'{"entries":6,', b'{"entries":5,'))
+
+    with pytest.raises(TransferError, match="changed or cut"):
+        read_export(path)
+
+
+def test_an_export_does_not_go_on_in_that_of_another_cache(old, tmp_path):
+    """P1: answers of two namespaces or tables in one file; and what is finished leaves no position behind."""
+    path = tmp_path / "old.export"
+    with pytest.raises(KeyboardInterrupt):
+        exported(old, path, cut_after=2)
+    for table, namespace in ((settings_of(old).table, "other"), ("other", "old")):
+        with pytest.raises(TransferError, match="another table or namespace"):
+            ExportFile(path, table, namespace)
+    exported(old, path)
+
+    assert ["old.export"] == [each.name for each in tmp_path.iterdir()]
+
+
+def test_what_was_erased_where_it_is_to_go_does_not_come_back(old, new, tmp_path):
+    """P13: an import that is run again is no way around an erase there."""
+    exported(old, tmp_path / "old.export")
+    imported(tmp_path / "old.export", old, new)
+    replayed(new)
+    erase_all(new)
+
+    assert {"erased": 6} == imported(tmp_path / "old.export", old, new)
+    assert [] == [entry for entry in new.entries if "erased" not in entry]
+
+
+@pytest.mark.parametrize("side", ["old", "new"])
+def test_a_generation_that_was_ordered_is_the_one_that_counts(side, make_rig, old, new, tmp_path):
+    """P44: entries were made under it, or are to be found under it, whatever the settings say."""
+    given = {"old": old, "new": new}[side]
+    with operator_of(given) as commands:
+        commands({"command": "generation", "generation": "2"})
+    for rig in (old, new):
+        rig.clock.advance(120)
+    if side == "old":
+        replayed(old)
+    exported(old, tmp_path / "old.export")
+    counts = imported(tmp_path / "old.export", old, new)
+
+    assert 6 == counts["imported"]
+    assert ["hit_table"] * 6 == replayed(new)
+
+
+@pytest.mark.parametrize(("ending", "status"), [("imported", 0), ("erased", 0), ("damaged", 1)])
+def test_the_exit_status_tells_of_damage(ending, status, old, tmp_path, monkeypatch, capsys):
+    """What stayed behind for a reason is no failure; what could not be read is one."""
+    exported(old, tmp_path / "old.export")
+    monkeypatch.setattr(importing, "variables_for", lambda _: settings_variables(old))
+    monkeypatch.setattr(importing, "side_of", lambda *_: None)
+    monkeypatch.setattr(importing, "transfer", lambda *args: args[3].update({ending: 1}))
+
+    assert status == main(["import", str(tmp_path / "old.export"), "--from-function", "A", "--function", "B"])
+
+
 def test_an_entry_that_was_tampered_with_is_counted_as_damaged(old, new, tmp_path):
     """P6: also where the file's own digest was made anew: the tag needs the secret."""
     item = next(item for item in old.dynamodb.of_kind("ENTRY"))

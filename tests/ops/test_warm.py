@@ -371,6 +371,10 @@ class TestSources:
             ({"x": 3}, {"y": 4}),
         ]
         assert next(read_pairs([str(lines)])).time_ms == 1_793_520_000_000
+        # In seconds as well, as `simulate` reads the same lines.
+        for epoch in ("1793520000000", "1793520000", "1793520000.0"):
+            lines.write_text(f'{{"event": {{}}, "answer": {{}}, "time": {epoch}}}\n')
+            assert next(read_pairs([str(lines)])).time_ms == 1_793_520_000_000
 
     @pytest.mark.parametrize("name", ["pairs.jsonl.gz", "pairs.jsonl"])
     def test_a_file_may_be_gzipped(self, name, tmp_path):

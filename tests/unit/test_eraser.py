@@ -431,11 +431,12 @@ def test_a_body_that_could_not_be_deleted_is_found_by_the_same_erase_again(rig, 
     assert (1, 1, []) == (first["entries"], first["failed"], live(rig))
     assert "run the same command again" in first["removed"][0]["error"]
     rig.s3.delete_object = delete_object
-    again = erase(operator, PAGE)
+    looked, again = erase(operator, PAGE, dry_run=True), erase(operator, PAGE)
 
     assert refused
     assert (1, 0) == (again["keys"], again["failed"])
     assert (0 if names_it else 1) == len(rig.s3.names(OVERFLOW_BUCKET))
+    assert [(0, 1 if names_it else 0)] * 2 == [(each["entries"], each["overflow_objects"]) for each in (looked, again)]
     rig.call(ocr_event(rig.image(PAGE)), rig.cold_start())
     assert ("miss", "erased") == (rig.last["outcome"], rig.last["reason"])
 
@@ -598,7 +599,9 @@ def test_a_dry_run_counts_and_changes_nothing(rig, operator):
     assert [] == rig.clock.slept, "there is nothing to settle"
     assert before == rig.dynamodb.items
     assert (1, 1) == (looked["keys"], looked["entries"])
-    assert looked["bytes"] == erase(operator, PAGE)["bytes"] > 0
+    erased = erase(operator, PAGE)
+    assert looked == {**erased, "dry_run": True}
+    assert erased["bytes"] > 0
 
 
 def test_a_report_holds_no_content_and_no_key(rig, operator):

@@ -33,7 +33,7 @@ def name(patient: Patient) -> Iterator[Finding]:
 
 def settings(patient: Patient) -> Iterator[Finding]:
     """P52: the settings are what the function itself would accept, and no variable is ignored."""
-    own = {variable for variable in patient.environment if variable.startswith(PREFIX)}
+    own = {variable for variable, told in patient.environment.items() if variable.startswith(PREFIX) and told}
     if not own:
         yield error(
             "not_configured",
@@ -111,7 +111,7 @@ def times(patient: Patient) -> Iterator[Finding]:
             f"a second caller waits {wait:g} s, and {patient.name} is stopped after {own:g} s",
             f"set {PREFIX}WAIT_SECONDS below {own - MARGIN_SECONDS:g}, or raise the timeout",
         )
-    if patient.host_seconds <= OLD_HOST_SECONDS and wait + MARGIN_SECONDS >= patient.host_seconds:
+    if wait + MARGIN_SECONDS >= patient.host_seconds:
         yield warning(
             "wait_outlasts_host",
             f"a second caller waits {wait:g} s, and this host gives up after {patient.host_seconds:g} s",
@@ -130,12 +130,14 @@ def memory(patient: Patient) -> Iterator[Finding]:
     if patient.settings is None:
         return
     tier, given = patient.settings.memory_bytes / 2**20, float(patient.configuration.get("MemorySize", 128))
-    if tier + RUNTIME_MB > given:
+    room = int(given - RUNTIME_MB)
+    if tier > given - RUNTIME_MB:
         yield warning(
             "memory_outgrows_function",
             f"answers may take {tier:,.0f} MB of memory and the runtime needs {RUNTIME_MB}, and {patient.name} has {given:,.0f} MB: "
             "it would be stopped in the middle of a page",
-            f"set {PREFIX}MEMORY_BYTES below {max(1, int(given - RUNTIME_MB)) * 2**20}, or give the function more memory",
+            (f"set {PREFIX}MEMORY_BYTES below {room * 2**20}, or " if room > 0 else "")
+            + "give the function more memory",
         )
 
 
@@ -156,7 +158,7 @@ def backend(patient: Patient) -> Iterator[Finding]:
         yield error(
             "backend_not_ready",
             f"{named} is in state {found['State']}",
-            "deploy it anew; its own StateReason says what it lacks",
+            "wait until it is Active; deploy it anew where it says Failed, its own StateReason says what it lacks",
         )
     if float(found["Timeout"]) >= patient.timeout_seconds:
         yield error(
@@ -210,14 +212,15 @@ def modes(patient: Patient) -> Iterator[Finding]:
     if patient.settings is None:
         return
     whole = patient.settings.mode
+    others = {context: patient.settings.rules(context).mode for context in sorted(CONTEXTS)}
+    others = {context: mode for context, mode in others.items() if mode is not whole}
     if whole is not Mode.ON:
-        yield (warning if whole is Mode.OFF else note)(
+        but = ", but for the steps below" if others else ""
+        yield (warning if whole is Mode.OFF and not others else note)(
             "mode",
-            f"the mode is {whole.value}: {_MEANING[whole]}",
+            f"the mode is {whole.value}: {_MEANING[whole]}{but}",
             f"set {PREFIX}MODE to on, unless you meant it",
         )
-    others = {context: patient.settings.rules(context).mode for context in sorted(CONTEXTS)}
-    others = {context: mode for context, mode in others.items() if mode not in {whole, Mode.ON}}
     if others:
         told = ", ".join(f"{context} {mode.value}" for context, mode in others.items())
         yield note("mode_of_a_step", f"some steps have a mode of their own: {told}", f"see {PREFIX}POLICY")

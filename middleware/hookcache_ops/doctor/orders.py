@@ -41,7 +41,9 @@ def orders(patient: Patient, read: Callable[[Settings], Mapping[str, Any]] = sho
             f"{'every step' if context == '*' else context} {mode}" for context, mode in sorted(off.items())
         )
         yield note(
-            "mode_ordered", f"an order stands before the settings: {told}", "take it back with hookcache mode --clear"
+            "mode_ordered",
+            f"an order stands before the settings: {told}",
+            f"take it back with hookcache mode --clear --function {patient.name}",
         )
     yield from _left_behind(patient.settings, standing, read)
 

@@ -55,6 +55,8 @@ def _own_table(patient: Patient) -> Generator[Finding, None, PriceTable | None]:
         )
     reference = settings.prices
     if not reference.startswith(("s3://", "ssm:")):
+        if patient.price_rows is not None:
+            return None
         raise Unseen(f"the price table {reference}", "it lies in the function's package; give it with --prices")
     clients = patient.ask.clients
     action = "s3:GetObject" if reference.startswith("s3://") else "ssm:GetParameter"
@@ -65,7 +67,7 @@ def _own_table(patient: Patient) -> Generator[Finding, None, PriceTable | None]:
         yield error(
             "price_table_format",
             f"{reference} is no price table, so every unit stays unpriced: {' '.join(str(trouble).split())[:200]}",
-            "correct it, and try it with hookcache prices --check",
+            f"correct it, and try it with hookcache prices --check {reference}",
         )
         return None
     if table is None:
@@ -79,7 +81,9 @@ def _own_table(patient: Patient) -> Generator[Finding, None, PriceTable | None]:
 
 def _of_the_host(patient: Patient, rows: Rows) -> Iterator[Finding]:
     name, exact = patient.name, f"lambda_hook/{patient.name}"
-    remedy = f"add it: hookcache prices --function {name} --price-as ROW prints it"
+    charged_as, own = (patient.settings.price_as, patient.settings.prices) if patient.settings is not None else ("", "")
+    table = f" --prices {own}" if own.startswith(("s3://", "ssm:")) else ""
+    remedy = f"add it: hookcache prices --function {name} --price-as {charged_as or 'ROW'}{table} prints it"
     if patient.price_rows is None:
         remedy += "; if the host has another table, examine that with --prices"
     if exact not in rows:

@@ -21,7 +21,6 @@ from hookcache_ops.doctor.policies import Policies, Verdict
 
 ENTRIES = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:BatchWriteItem")
 LARGE = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")
-BACKEND = ("lambda:InvokeFunction", "lambda:GetFunctionConfiguration")
 LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
 SIMULATION = "need iam:SimulatePrincipalPolicy"
 
@@ -42,6 +41,12 @@ def rights(patient: Patient) -> Iterator[Finding]:
     if patient.settings is None:
         return
     role = Role(patient)
+    if patient.wraps_another and role.judge("lambda:InvokeFunction", patient.arn, "") is Verdict.ALLOWED:
+        yield warning(
+            "may_call_itself",
+            f"the role of {patient.name} may invoke {patient.name} itself",
+            "deny lambda:InvokeFunction on its own ARN, with and without qualifier",
+        )
     for need in needs(patient, patient.settings):
         missing = [action for action in need.actions if role.judge(action, need.resource, need.via) != Verdict.ALLOWED]
         if missing:
@@ -50,12 +55,6 @@ def rights(patient: Patient) -> Iterator[Finding]:
                 f"the role of {patient.name} lacks {', '.join(missing)} on {need.resource}: {need.without}",
                 f"allow it in the policy of role {role.name}, and look for a Deny (docs/permissions.md lists each right)",
             )
-    if patient.wraps_another and role.judge("lambda:InvokeFunction", patient.arn, "") is Verdict.ALLOWED:
-        yield warning(
-            "may_call_itself",
-            f"the role of {patient.name} may invoke {patient.name} itself",
-            "deny lambda:InvokeFunction on its own ARN, with and without qualifier",
-        )
     if role.hidden_boundary:
         raise Unseen(f"what the permissions boundary of role {role.name} leaves of its rights", SIMULATION)
 
@@ -79,7 +78,12 @@ def needs(patient: Patient, settings: Settings) -> Iterator[Need]:
             "every request goes past the cache",
         )
     if settings.backend:
-        yield Need("rights_backend", BACKEND, _backend_arn(patient, settings.backend), "every request fails")
+        named = _backend_arn(patient, settings.backend)
+        yield Need("rights_backend", ("lambda:InvokeFunction",), named, "every request fails")
+        if settings.identity == "auto":
+            yield Need(
+                "rights_identity", ("lambda:GetFunctionConfiguration",), named, "every request goes past the cache"
+            )
     log = f"arn:{partition}:logs:{place}:log-group:{patient.log_group}:log-stream:x"
     yield Need("rights_log", LOG, log, "there are no receipts")
     if settings.prices.startswith("s3://"):
@@ -114,6 +118,8 @@ def _keys(patient: Patient, settings: Settings) -> Iterator[Need]:
     if settings.secret_arn:
         described = patient.ask("the secret", "secretsmanager", "describe_secret", SecretId=settings.secret_arn) or {}
         used[patient.key_arn(str(described.get("KmsKeyId", ""))), "secretsmanager"] = ("kms:Decrypt",)
+    if settings.prices.startswith("s3://"):
+        used.setdefault((patient.bucket_key(settings.prices.split("/")[2]), "s3"), ("kms:Decrypt",))
     for (key, service), actions in used.items():
         if key:
             via = f"{service}.{patient.region}.{_suffix(patient.partition)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from hookcache.emf import is_disabled
 from hookcache.policy import DAY_SECONDS
 from hookcache.request import CONTEXTS
 from hookcache.sealer import INLINE_BYTES
@@ -133,7 +134,11 @@ def _lifecycle(patient: Patient, bucket: str) -> Iterator[Finding]:
 
 def _days(rule: dict[str, Any]) -> int | None:
     """Days to expiry of a rule that reaches entries, None for any other."""
-    prefix = rule.get("Prefix") or rule.get("Filter", {}).get("Prefix") or ""
+    chosen = rule.get("Filter", {})
+    chosen = chosen.get("And", chosen)
+    if "Tag" in chosen or "Tags" in chosen:
+        return None  # entries have none
+    prefix = rule.get("Prefix") or chosen.get("Prefix") or ""
     reaches = "entries/".startswith(prefix) or prefix.startswith("entries/")
     days = rule.get("Expiration", {}).get("Days")
     return int(days) if reaches and days is not None else None
@@ -166,7 +171,14 @@ def secret(patient: Patient) -> Iterator[Finding]:
 
 
 def log(patient: Patient) -> Iterator[Finding]:
-    """8.2: receipts have an end."""
+    """8.2: receipts are written, and have an end."""
+    if is_disabled(patient.environment):
+        yield note(
+            "no_receipts",
+            "POWERTOOLS_METRICS_DISABLED or POWERTOOLS_DEV is set: no receipt is written, so there are no metrics, no alarms "
+            "on them and nothing to report",
+            "remove it, unless you meant it",
+        )
     group = patient.log_group
     found = patient.ask("the log group", "logs", "describe_log_groups", logGroupNamePrefix=group) or {}
     groups = {each["logGroupName"]: each for each in found.get("logGroups", [])}

@@ -34,7 +34,7 @@ class Log:
         guessed_environments: requests whose environment the log does not name; it follows from their times.
         keys: by step, how many requests have a key and a trace, and how many a key alone.
         keyless: sampling requests of receipts, which have no key and stay bypassed.
-        unpriced: requests with a unit that has no price; of payloads, each where no price table was given.
+        unpriced: requests with a unit that has no price; of payloads, each without an answer, or all where no price table was given.
     """
 
     sample: Sample

@@ -30,6 +30,7 @@ from hookcache.request import HookRequest, metered_context, parse
 from hookcache.trace import components
 from hookcache.usage import metered
 from hookcache_ops.ledger.lines import lines_of
+from hookcache_ops.pairs import SECONDS_BELOW
 from hookcache_ops.receipts import END_OF_TIME_MS, Reading, SourceError
 from hookcache_ops.simulate.environments import Environments
 from hookcache_ops.simulate.log import Log
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from hookcache_ops.simulate.scenario import Scenario
 
 PROGRESS_LINES = 50_000
-SECONDS_BELOW = 1e11  # an epoch in seconds is smaller, in milliseconds larger, for all times of the cloud
 
 
 class Payloads:
@@ -75,7 +75,7 @@ class Payloads:
             KeyError, TypeError, ValueError, OverflowError: it is no payload line.
         """
         start_ms, event = time_ms(line["time"]), line["event"]
-        self.unpriced += self._prices is None
+        self.unpriced += self._prices is None or line.get("answer") is None
         context, function = metered_context(event), str(line.get("function") or "")
         latency = line.get("latency_ms")
         backend_ms = float(latency) if isinstance(latency, int | float) and 0 <= latency < END_OF_TIME_MS else None

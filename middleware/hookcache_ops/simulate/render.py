@@ -227,8 +227,13 @@ def _about_traces(log: Log) -> Iterator[str]:
 def _about_prices(log: Log) -> list[str]:
     if not log.unpriced:
         return []
-    where = "--prices and --price-as" if log.payloads else "HOOKCACHE_PRICES and HOOKCACHE_PRICE_AS"
-    return [f"{count(log.unpriced)} requests have units without a price, which are in no amount: set {where}."]
+    what, where = "a price", "HOOKCACHE_PRICES and HOOKCACHE_PRICE_AS"
+    if log.payloads:
+        what, where = (
+            "a price, or no answer that tells them",
+            "--prices and --price-as, and put its answer beside each event",
+        )
+    return [f"{count(log.unpriced)} requests have units without {what}, which are in no amount: set {where}."]
 
 
 def _about_environments(log: Log, base: Deployed) -> str:
