@@ -12,7 +12,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from hookcache.spending import Spending
 from hookcache_ops import invalidate
 from hookcache_ops.output import counted
 from hookcache_ops.reach import SLICE_SECONDS, Reach, ReachError, Through, add_reach_arguments, reach_of
+from hookcache_ops.times import now_ms, spelt
 
 EXAMPLE = """examples:
   hookcache erase --image page-1.jpeg --function GENAIIDP-cache-ocr --dry-run
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         command = erase_command(args)
         if command is None:
-            orders = invalidate.commands_of(args, invalidate.now_ms())
+            orders = invalidate.commands_of(args, now_ms())
             return invalidate.carry_out(args, orders, reach_of(args), "erase")
         return carry_out(args, command, reach_of(args))
     except (InputError, ReachError, invalidate.TimeError) as error:
@@ -248,7 +248,7 @@ def _text(report: Mapping[str, Any]) -> str:
         "Would be erased:" if dry_run else "Erased:" if report["finished"] else "Erased so far:",
         f"  {'at least ' if dry_run and not report['finished'] else ''}{', '.join(parts)}",
         "",
-        "key_id            made                       bytes  state",
+        "key_id            made                  bytes  state",
         *(_row(removed, dry_run=dry_run) for removed in report["removed"][:SHOWN]),
     ]
     if report["keys"] > SHOWN:
@@ -266,15 +266,11 @@ def _names(missed: Sequence[str]) -> str:
 
 
 def _row(removed: Mapping[str, Any], *, dry_run: bool) -> str:
-    made = (
-        datetime.fromtimestamp(removed["created_ms"] / 1000, UTC).isoformat(timespec="seconds")
-        if removed["created_ms"]
-        else "-"
-    )
+    made = spelt(removed["created_ms"]) if removed["created_ms"] else "-"
     state = removed["error"] or (
         "kept" if dry_run and removed["entry"] == "removed" else removed["entry"].replace("_", " ")
     )
-    return f"{removed['key_id']}  {made:25}  {removed['stored_bytes']:>5,}  {state}"
+    return f"{removed['key_id']}  {made:20}  {removed['stored_bytes']:>5,}  {state}"
 
 
 def _image_digest(name: str) -> str:

@@ -22,7 +22,7 @@ from hookcache.errors import ConfigurationError, TierUnavailable
 from hookcache.overflow import Overflow
 from hookcache.settings import Settings
 from hookcache.spending import Spending
-from hookcache_ops.ledger.period import cure, told_by
+from hookcache_ops.cures import cure, told_by
 from hookcache_ops.output import counted, living_line, unwritten
 from hookcache_ops.reach import ReachError, variables_for
 from hookcache_ops.transfer import ExportFile, TransferError, check_place

@@ -36,7 +36,7 @@ from hookcache.secret import every_version
 from hookcache.settings import Settings
 from hookcache.table import Found, TableTier
 from hookcache.value import replace
-from hookcache_ops.ledger.period import cure, told_by
+from hookcache_ops.cures import cure, told_by
 from hookcache_ops.output import counted, living_line
 from hookcache_ops.reach import ReachError, patient_assembly, require_wrapper, variables_for
 from hookcache_ops.transfer import Export, TransferError, read_export

@@ -14,14 +14,13 @@ import argparse
 import json
 import re
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from hookcache.orders import ALL_CONTEXTS
 from hookcache.request import METERED_CONTEXTS
 from hookcache_ops.reach import Reach, ReachError, add_reach_arguments, reach_of
+from hookcache_ops.times import moment_ms, now_ms, spelt
 
 EXAMPLE = """examples:
   hookcache invalidate --context OCR --function GENAIIDP-cache-ocr
@@ -31,9 +30,7 @@ EXAMPLE = """examples:
   hookcache invalidate --own-generation --function GENAIIDP-cache-ocr
 """
 CONTEXT_WORDS = tuple(sorted(METERED_CONTEXTS))
-_AGO = re.compile(r"(\d{1,5})([smhdw])")
 _GENERATION = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 class TimeError(Exception):
@@ -101,7 +98,7 @@ def commands_of(args: argparse.Namespace, at_ms: int) -> list[dict[str, Any]]:
     # A namespace beside a generation is a guard and no scope: it must not invalidate what the old word may bring back.
     if args.context or getattr(args, "all", False) or (args.namespace and not commands):
         # Without a time the cache's own clock says what now is: this computer's may be ahead or behind.
-        before = {"before_ms": moment_ms(args.before, at_ms)} if args.before else {}
+        before = {"before_ms": _before_ms(args.before, at_ms)} if args.before else {}
         scope = args.context or ALL_CONTEXTS
         commands.append({"command": "invalidate", "context": scope, **before, "soft": args.soft, **guard})
     elif args.before or args.soft:
@@ -109,21 +106,15 @@ def commands_of(args: argparse.Namespace, at_ms: int) -> list[dict[str, Any]]:
     return commands
 
 
-def moment_ms(text: str, at_ms: int) -> int:
+def _before_ms(text: str, at_ms: int) -> int:
     """
-    Epoch milliseconds of `2026-11-01`, `2026-11-01T08:00Z` or `2h` (before `at_ms`); UTC unless it carries an offset.
-
     Raises:
         TimeError: it cannot be read, or lies in the future.
     """
-    ago = _AGO.fullmatch(text)
-    if ago is not None:
-        return max(0, at_ms - int(ago[1]) * _SECONDS[ago[2]] * 1000)
     try:
-        time_read = datetime.fromisoformat(text)
+        then = moment_ms(text, at_ms)
     except ValueError:
         raise TimeError(f"--before {text!r} is no time; write 2026-11-01, 2026-11-01T08:00Z or 2h") from None
-    then = int((time_read if time_read.tzinfo else time_read.replace(tzinfo=UTC)).timestamp() * 1000)
     if then > at_ms:
         raise TimeError(f"--before {text} lies in the future; leave it out to mean now")
     return max(0, then)
@@ -190,13 +181,6 @@ def _in_words(command: Mapping[str, Any]) -> str:
         word = command["generation"]
         return f"Generation {word} in every key." if word else "The generation of the settings in every key."
     scope = "every step" if command["context"] == ALL_CONTEXTS else command["context"]
-    before = "now"
-    if "before_ms" in command:
-        before = datetime.fromtimestamp(command["before_ms"] / 1000, UTC).isoformat(timespec="seconds")
+    before = spelt(command["before_ms"]) if "before_ms" in command else "now"
     use = "served only in place of an error" if command["soft"] else "never served again"
     return f"Answers for {scope} made before {before} are {use}."
-
-
-def now_ms() -> int:
-    """The wall clock in epoch milliseconds."""
-    return time.time_ns() // 1_000_000

@@ -16,13 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from datetime import UTC, datetime
 from typing import Any
 
 from hookcache.orders import ALL_CONTEXTS
 from hookcache.policy import Mode
 from hookcache_ops.invalidate import CONTEXT_WORDS
 from hookcache_ops.reach import Reach, ReachError, add_reach_arguments, reach_of
+from hookcache_ops.times import spelt
 
 EXAMPLE = """examples:
   hookcache mode observe --context OCR --function GENAIIDP-cache-ocr
@@ -92,8 +92,7 @@ def _text(report: dict[str, Any], *, changed: bool) -> str:
         lines.append(f"  {_scope(context)}: mode {mode}")
     for name, use in (("not_before_ms", "never served"), ("stale_before_ms", "served only in place of an error")):
         for context, time_ms in sorted(report[name].items()):
-            before = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")
-            lines.append(f"  {_scope(context)}: answers made before {before} are {use}")
+            lines.append(f"  {_scope(context)}: answers made before {spelt(time_ms)} are {use}")
     if report["generation"] is not None:
         lines.append(f"  every step: generation {report['generation']}")
     if len(lines) == 1:

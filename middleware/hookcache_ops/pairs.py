@@ -18,11 +18,11 @@ import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hookcache.references import PAGE_FILES
+from hookcache_ops.times import iso_ms
 
 REQUEST, ANSWER = ".request.json", ".answer.json"
 
@@ -131,10 +131,7 @@ def _time_ms(value: Any, where: str) -> int | None:
     if value is None:
         return None
     try:
-        if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-            return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-        return int(value)
+        return iso_ms(value) if isinstance(value, str) else int(value)
     except (ValueError, TypeError, OverflowError):
         raise PairError(f'{where}: "time" must be epoch milliseconds or ISO 8601, such as 2026-11-01T08:00Z') from None
 

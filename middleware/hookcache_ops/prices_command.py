@@ -23,7 +23,7 @@ import yaml
 
 from hookcache.errors import ConfigurationError
 from hookcache.prices import PriceTable, price_text
-from hookcache_ops.ledger.period import cure, told_by
+from hookcache_ops.cures import cure, told_by
 from hookcache_ops.price_check import check_function, check_rows
 
 EXAMPLE = """examples:

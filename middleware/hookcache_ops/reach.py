@@ -28,7 +28,7 @@ from hookcache.commands import RESERVE_SECONDS, Commands
 from hookcache.erasable import ErasableItems
 from hookcache.errors import ConfigurationError
 from hookcache.settings import PREFIX, Settings
-from hookcache_ops.ledger.period import cure, told_by
+from hookcache_ops.cures import LOG_IN, NETWORK, cure, told_by
 
 if TYPE_CHECKING:
     import argparse
@@ -39,7 +39,7 @@ WRAPPER_PREFIX, ERASE_PREFIX = "GENAIIDP-cache-", "hookcache-erase-"
 SLICE_SECONDS = 5.0
 """A direct erase reports its progress so often."""
 LAMBDA_SECONDS = 910.0
-LOG_IN = "set AWS_PROFILE and AWS_REGION, or log in"
+SHELL = "this shell's HOOKCACHE_* variables"
 
 
 class ReachError(Exception):
@@ -132,7 +132,7 @@ def reach_of(args: argparse.Namespace, client: Any = None, environ: Mapping[str,
         raise ReachError("--through and --direct exclude each other; give one of them")
     try:
         if not (args.function or args.through):
-            return _direct(environ, "this shell's HOOKCACHE_* variables")
+            return _direct(environ, SHELL)
         client = client if client is not None else _lambda_client()
         if args.through:
             return Through(client, args.through, f"through {args.through}")
@@ -165,17 +165,9 @@ def variables_for(args: argparse.Namespace) -> dict[str, str]:
     Raises:
         ReachError: they cannot be read, or name no table.
     """
-    found: Mapping[str, str] = os.environ
-    try:
-        if args.function:
-            found = _variables(_lambda_client(), args.function)
-    except BotoCoreError as error:
-        raise ReachError(_unasked(error)) from None
-    own = {name: value for name, value in found.items() if name.startswith(PREFIX)}
-    if f"{PREFIX}TABLE" not in own:
-        whence = f"the variables of {args.function}" if args.function else "this shell's HOOKCACHE_* variables"
-        raise ReachError(f"{whence} name no table; give --function with the wrapper's name, or set {PREFIX}TABLE")
-    return own
+    if args.function:
+        return _own(variables_of(args.function), f"the variables of {args.function}")
+    return _own(os.environ, SHELL)
 
 
 def require_wrapper(settings: Settings) -> None:
@@ -200,14 +192,19 @@ def patient_assembly(
 
 
 def _direct(variables: Mapping[str, str], whence: str) -> Direct:
-    own = {name: value for name, value in variables.items() if name.startswith(PREFIX)}
-    if f"{PREFIX}TABLE" not in own:
-        raise ReachError(f"{whence} name no table; give --function with the wrapper's name, or set {PREFIX}TABLE")
     try:
-        settings = Settings.of(own)
+        settings = Settings.of(_own(variables, whence))
     except ConfigurationError as error:
         raise ReachError(str(error)) from None
     return Direct(Commands(settings), f"table {settings.table}, namespace {settings.namespace}")
+
+
+def _own(variables: Mapping[str, str], whence: str) -> dict[str, str]:
+    """Those that are ours, a table among them."""
+    own = {name: value for name, value in variables.items() if name.startswith(PREFIX)}
+    if f"{PREFIX}TABLE" not in own:
+        raise ReachError(f"{whence} name no table; give --function with the wrapper's name, or set {PREFIX}TABLE")
+    return own
 
 
 def _variables(client: Any, function: str, *, through: bool = False) -> Mapping[str, str]:
@@ -246,7 +243,7 @@ def _unasked(error: BotoCoreError) -> str:
     """Why the SDK asked nobody, and the remedy."""
     told = told_by(error)
     unheard = isinstance(error, (EndpointConnectionError, HTTPClientError))
-    return f"{told}; {'check the network and AWS_REGION' if unheard else cure(told, LOG_IN)}"
+    return f"{told}; {NETWORK if unheard else cure(told, LOG_IN)}"
 
 
 def _remedy(error: ClientError | BotoCoreError, function: str, denied: str) -> str:

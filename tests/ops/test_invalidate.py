@@ -10,6 +10,7 @@ from hookcache.errors import BackendFailed
 from hookcache.orders import Orders
 from hookcache_ops import invalidate
 from hookcache_ops.reach import ReachError
+from hookcache_ops.times import now_ms
 from operator_rig import OperatedRig, arguments, operator_of, reach_to
 
 STALE_IF_ERROR = json.dumps({"*": {"stale_if_error": True}})
@@ -192,7 +193,7 @@ def test_orders_read_what_an_older_release_wrote():
 
 
 def carried_out(args, operator):
-    commands = invalidate.commands_of(args, invalidate.now_ms())
+    commands = invalidate.commands_of(args, now_ms())
     return invalidate.carry_out(args, commands, reach_to(operator), "invalidate")
 
 
@@ -282,7 +283,7 @@ def test_an_older_erase_function_is_told_with_the_remedy(rig, operator, capsys):
     args = arguments(invalidate, "--all", "--yes")
     refused = carried_out(args, older(operator))
     said = capsys.readouterr().err
-    rig.clock.wall_ms = invalidate.now_ms()  # --before goes by the real one
+    rig.clock.wall_ms = now_ms()  # --before goes by the real one
 
     assert 2 == refused
     assert "--before 0s" in said

@@ -92,7 +92,7 @@ def cloudwatch(monkeypatch):
     """The account's CloudWatch, and a clock that shows the end of the samples."""
     stub = StubCloudWatch(MANY)
     monkeypatch.setattr(boto3, "client", lambda service: {"cloudwatch": stub}[service])
-    monkeypatch.setattr(time, "time", lambda: NOW_MS / 1000)
+    monkeypatch.setattr(time, "time_ns", lambda: NOW_MS * 1_000_000)
     return stub
 
 

@@ -493,7 +493,7 @@ def test_the_living_line_is_gone_when_the_report_begins(log, capsys, monkeypatch
     monkeypatch.setattr("hookcache_ops.receipts.PROGRESS_LINES", 50)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     ticks = iter(range(10**6))
-    monkeypatch.setattr("hookcache_ops.report.time.monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr("hookcache_ops.sources.time.monotonic", lambda: float(next(ticks)))
 
     _, _, err = run(capsys, log)
 

@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +24,9 @@ from hookcache_ops.explain.inputs import Given, Images, InputError, given, paylo
 from hookcache_ops.explain.losses import Losses
 from hookcache_ops.explain.nearest import nearest
 from hookcache_ops.explain.traced import Trace, differences
-from hookcache_ops.ledger.period import parse_period
 from hookcache_ops.output import terminal_width
-from hookcache_ops.receipts import Receipt, SourceError, default_sources
-from hookcache_ops.report import add_source_arguments, progress_to_terminal
+from hookcache_ops.receipts import Receipt, SourceError
+from hookcache_ops.sources import add_source_arguments, period_of, progress_to_terminal, sources_of
 
 if TYPE_CHECKING:
     from hookcache_ops.explain.deployed import Verdict
@@ -81,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 def _explain(args: argparse.Namespace) -> int:
     if not (args.memory_bytes > 0 and args.memory_seconds > 0):
         raise InputError("--memory-bytes and --memory-seconds are above 0, as the function's own settings are")
-    inputs = [given(name) for name in default_sources(args.sources)]
+    inputs = [given(name) for name in sources_of(args)]
     kinds = [each.kind for each in inputs]
     if args.function and (args.request or kinds.count("event") != 1):
         raise InputError("--function is what one event is held against; give that event, or leave --function out")
@@ -186,11 +184,11 @@ def _event(args: argparse.Namespace, event: Given, logs: Sequence[str]) -> int:
 
 def _verdict(args: argparse.Namespace, event: Mapping[str, Any]) -> Verdict:
     from hookcache_ops.explain.deployed import look_up
-    from hookcache_ops.reach import variables_of
+    from hookcache_ops.reach import SHELL, variables_of
 
     if args.function:
         return look_up(event, variables_of(args.function), f"the variables of {args.function}")
-    return look_up(event, os.environ, "this shell's HOOKCACHE_* variables")
+    return look_up(event, os.environ, SHELL)
 
 
 def _log(args: argparse.Namespace, sources: Sequence[str]) -> int:
@@ -228,8 +226,7 @@ def _from_payloads(args: argparse.Namespace, found: Sequence[Finding]) -> list[l
 
 
 def _read(args: argparse.Namespace, sources: Sequence[str]) -> Iterator[Receipt]:
-    period = parse_period(args.since, args.until, int(time.time() * 1000))
-    return receipts_in_time(sources, period, progress_to_terminal("explain"))
+    return receipts_in_time(sources, period_of(args), progress_to_terminal("explain"))
 
 
 def _say(args: argparse.Namespace, lines: Iterator[str] | Sequence[str], body: Mapping[str, Any]) -> None:

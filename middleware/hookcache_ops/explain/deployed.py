@@ -26,7 +26,7 @@ from hookcache.request import metered_context
 from hookcache.settings import Settings
 from hookcache.spending import Spending
 from hookcache.value import replace
-from hookcache_ops.ledger.period import cure, told_by
+from hookcache_ops.cures import cure, told_by
 from hookcache_ops.reach import patient_assembly
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hookcache_ops.ledger.book import CHECKED, PICO, Ledger, RowKey, Sums
 from hookcache_ops.ledger.histogram import Histogram, merged
 from hookcache_ops.ledger.metrics import HITS, METRICS, OUTCOME_METRICS
+from hookcache_ops.times import spelt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,9 @@ def summarise(ledger: Ledger, reading: Reading, by: str) -> Report:
     totals = amounts(whole) | _latencies(ledger, lambda _key: "all").get("all", {})
     totals["custom_metrics"] = dict(ledger.metric_hours.told())
     groups = [{"group": name} | amounts(sums) | latency_of.get(name, {}) for name, sums in rows.items()]
-    return Report(by, totals, groups, _reading(reading), {"first": _iso(ledger.first_ms), "last": _iso(ledger.last_ms)})
+    moments = {"first": ledger.first_ms, "last": ledger.last_ms}
+    period = {name: None if time_ms is None else spelt(time_ms) for name, time_ms in moments.items()}
+    return Report(by, totals, groups, _reading(reading), period)
 
 
 def amounts(sums: Sums) -> dict[str, Any]:
@@ -159,9 +162,3 @@ def _reading(reading: Reading) -> dict[str, Any]:
         "damaged_lines": reading.damaged,
         "newer_schema": reading.newer_schema,
     }
-
-
-def _iso(time_ms: int | None) -> str | None:
-    if time_ms is None:
-        return None
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
