@@ -44,6 +44,7 @@ from hookcache_ops.ledger.render import money
 from hookcache_ops.output import counted
 from hookcache_ops.pairs import Pair, PairError, check_sources, read_pairs
 from hookcache_ops.reach import ReachError, patient_assembly, require_wrapper, variables_for
+from hookcache_ops.receipts import HITS
 from hookcache_ops.warm_clients import WarmClients
 from hookcache_ops.warm_dated import Dated
 
@@ -59,7 +60,6 @@ PLENTY_MS = 840_000
 OTHER_WRITES = 5
 """Write units of a fill besides the entry's own: lease taken and released, three index items."""
 KB = 1024
-KNOWN = frozenset({"hit_memory", "hit_table", "collapsed"})
 UNWRITTEN = "unwritten"
 REMEDIES = {
     "table_down": "the table does not answer: check your rights on it, the network and whether your login has expired",
@@ -233,7 +233,7 @@ class Warmer:
             name: count for name, count in receipt["own_units"].items() if not name.startswith(("lambda_", "log_"))
         }
         kept = warmed.kept
-        if receipt["outcome"] in KNOWN:
+        if receipt["outcome"] in HITS:
             warmed.known += 1
         elif receipt["refusal"]:
             warmed.refused[receipt["refusal"]] += 1

@@ -12,18 +12,14 @@ from rich.padding import Padding
 from rich.text import Text
 
 from hookcache_ops.explain.findings import OF_MEMORY, Finding
-from hookcache_ops.explain.losses import HITS, Losses, Tally
+from hookcache_ops.explain.losses import Losses, Tally
+from hookcache_ops.explain.traced import HOW
 from hookcache_ops.ledger.render import UNKNOWN, count, millis, money, percent
+from hookcache_ops.receipts import HITS
 from hookcache_ops.times import spelt
 
 SHOWN = 10
 SCHEMA = 1
-SHAPES_SAID = {
-    "values": "only numbers, dates or ids differ",
-    "order": "the same words in another order",
-    "spacing": "the texts look alike",
-    "punctuation": "the same words with other punctuation",
-}
 
 
 def as_json(losses: Losses, found: Sequence[Finding], needed: Tally) -> dict[str, Any]:
@@ -149,7 +145,7 @@ def sentence(found: Finding) -> str:
 
 def pattern(found: Finding) -> list[str]:
     """What the digests show of how it changes."""
-    lines = [text for text in (found.said, SHAPES_SAID.get(found.detail, "")) if text]
+    lines = [text for text in (found.said, HOW.get(found.detail, "")) if text]
     if found.functions:
         lines.append(
             f"between {' and '.join(found.functions)}" if len(found.functions) > 1 else f"at {found.functions[0]}"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from hookcache_ops.ledger.book import CHECKED, PICO, Ledger, RowKey, Sums
 from hookcache_ops.ledger.histogram import Histogram, merged
-from hookcache_ops.ledger.metrics import HITS, METRICS, OUTCOME_METRICS
+from hookcache_ops.ledger.metrics import HIT_METRICS, METRICS, OUTCOME_METRICS
+from hookcache_ops.receipts import HITS
 from hookcache_ops.times import spelt
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 BY = ("day", "step", "function", "outcome")
-HIT_OUTCOMES = frozenset({"hit_memory", "hit_table", "collapsed"})
 BACKEND_OUTCOMES = frozenset({"miss", "stale", "refresh", "observe", "bypass"})
 
 
@@ -71,7 +71,7 @@ def amounts(sums: Sums) -> dict[str, Any]:
     on purpose (`usage_on_hit=original`, P32): in the host's sums, and in no amount here.
     """
     requests = sums.count("Requests")
-    hits = sum(sums.count(name) for name in HITS)
+    hits = sum(sums.count(name) for name in HIT_METRICS)
     picos = {name: sums.metrics.get(name, 0) for name in ("Cost", "SavedCost", "OwnCost")}
     cost, saved, own = picos["Cost"], picos["SavedCost"], picos["OwnCost"]
     unpriced = _units(sums, "unpriced_units")  # CloudWatch's own metrics name none, and count `Unpriced`
@@ -119,7 +119,7 @@ def _latencies(ledger: Ledger, name_of: Callable[[RowKey], str]) -> dict[str, di
     """Latency of hits, of hits that were checked by a call, and of calls to the backend, by group."""
     kinds: dict[str, dict[str, list[Histogram]]] = {}
     for key, sums in ledger.rows.items():
-        kind = "hit" if key.outcome in HIT_OUTCOMES else "backend" if key.outcome in BACKEND_OUTCOMES else None
+        kind = "hit" if key.outcome in HITS else "backend" if key.outcome in BACKEND_OUTCOMES else None
         for name, told in (("Latency", kind), (f"{CHECKED}Latency", "checked_hit")):
             times = sums.times.get(name)
             if times is not None and told is not None:
