@@ -113,11 +113,11 @@ class Images:
     After a first failure S3 is not asked again.
     """
 
-    def __init__(self, folder: str | None, s3: Any = None) -> None:
+    def __init__(self, folder: str | None) -> None:
         if folder is not None and not Path(folder).is_dir():
             raise InputError(f"--images {folder}: no such folder; give the one that holds the page images")
         self._folder = Path(folder) if folder is not None else None
-        self._s3 = s3
+        self._s3: Any = None
         self._down = False
 
     def read(self, location: Mapping[str, Any]) -> bytes | None:
