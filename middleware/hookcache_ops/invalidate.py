@@ -19,7 +19,8 @@ from typing import Any
 
 from hookcache.orders import ALL_CONTEXTS
 from hookcache.request import METERED_CONTEXTS
-from hookcache_ops.reach import Reach, ReachError, add_reach_arguments, reach_of
+from hookcache_ops.bad_input import BadInput
+from hookcache_ops.reach import Reach, ReachError, add_reach_arguments, confirmed, reach_of, refused
 from hookcache_ops.times import moment_ms, now_ms, spelt
 
 EXAMPLE = """examples:
@@ -31,10 +32,6 @@ EXAMPLE = """examples:
 """
 CONTEXT_WORDS = tuple(sorted(METERED_CONTEXTS))
 _GENERATION = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-
-class TimeError(Exception):
-    """A time cannot be read; the text says what to write."""
 
 
 def add_scope_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,13 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 ordered, 1 the cache could not be asked or nobody confirmed, 2 bad input."""
-    try:
-        commands = commands_of(args, now_ms())
-        return carry_out(args, commands, reach_of(args), "invalidate")
-    except (TimeError, ReachError) as error:
-        print(f"hookcache invalidate: {error}", file=sys.stderr)
-        return 2
+    """0 ordered, 1 the cache could not be asked or nobody confirmed."""
+    commands = commands_of(args, now_ms())
+    return carry_out(args, commands, reach_of(args), "invalidate")
 
 
 def commands_of(args: argparse.Namespace, at_ms: int) -> list[dict[str, Any]]:
@@ -79,19 +72,19 @@ def commands_of(args: argparse.Namespace, at_ms: int) -> list[dict[str, Any]]:
     The commands that the arguments mean.
 
     Raises:
-        TimeError: no scope was named, or the time cannot be read.
+        BadInput: no scope was named, or the time cannot be read.
     """
     guard = {"namespace": args.namespace} if args.namespace else {}
     generation, own = getattr(args, "generation", None), getattr(args, "own_generation", False)
     by_time = args.context or args.namespace or getattr(args, "all", False)
     if generation and own:
-        raise TimeError("--generation and --own-generation exclude each other; give one of them")
+        raise BadInput("--generation and --own-generation exclude each other; give one of them")
     if args.context and getattr(args, "all", False):
-        raise TimeError("--context and --all exclude each other; give one of them")
+        raise BadInput("--context and --all exclude each other; give one of them")
     if generation and not _GENERATION.fullmatch(generation):
-        raise TimeError(f"--generation {generation!r} is no word; use up to 64 letters, digits and . _ -")
+        raise BadInput(f"--generation {generation!r} is no word; use up to 64 letters, digits and . _ -")
     if not (by_time or generation or own):
-        raise TimeError("say what to invalidate: --context STEP, --namespace NAME, --all or --generation WORD")
+        raise BadInput("say what to invalidate: --context STEP, --namespace NAME, --all or --generation WORD")
     commands: list[dict[str, Any]] = []
     if generation or own:
         commands.append({"command": "generation", "generation": generation or None, **guard})
@@ -102,21 +95,21 @@ def commands_of(args: argparse.Namespace, at_ms: int) -> list[dict[str, Any]]:
         scope = args.context or ALL_CONTEXTS
         commands.append({"command": "invalidate", "context": scope, **before, "soft": args.soft, **guard})
     elif args.before or args.soft:
-        raise TimeError("--before and --soft need --context STEP, --namespace NAME or --all")
+        raise BadInput("--before and --soft need --context STEP, --namespace NAME or --all")
     return commands
 
 
 def _before_ms(text: str, at_ms: int) -> int:
     """
     Raises:
-        TimeError: it cannot be read, or lies in the future.
+        BadInput: it cannot be read, or lies in the future.
     """
     try:
         then = moment_ms(text, at_ms)
     except ValueError:
-        raise TimeError(f"--before {text!r} is no time; write 2026-11-01, 2026-11-01T08:00Z or 2h") from None
+        raise BadInput(f"--before {text!r} is no time; write 2026-11-01, 2026-11-01T08:00Z or 2h") from None
     if then > at_ms:
-        raise TimeError(f"--before {text} lies in the future; leave it out to mean now")
+        raise BadInput(f"--before {text} lies in the future; leave it out to mean now")
     return max(0, then)
 
 
@@ -126,10 +119,10 @@ def carry_out(args: argparse.Namespace, commands: Sequence[Mapping[str, Any]], r
     if args.dry_run:
         asked = reach.ask({"command": "show", **({"namespace": args.namespace} if args.namespace else {})})
         if "error" in asked:  # it would be refused: better known now
-            return _refused(asked, name)
+            return refused(asked, name)
         print(json.dumps({"dry_run": True, "commands": commands}, indent=2) if args.json else told)
         return 0
-    if not args.yes and not _confirmed(told, reach):
+    if not args.yes and not confirmed(told, f"On {reach.where}. Go on?", "Nothing was ordered."):
         return 1
     report: dict[str, Any] = {}
     for number, command in enumerate(commands):
@@ -140,7 +133,7 @@ def carry_out(args: argparse.Namespace, commands: Sequence[Mapping[str, Any]], r
             raise
         if "error" in report:
             _tell_given(commands[:number])
-            return _refused(_with_remedy(report, command), name)
+            return refused(_with_remedy(report, command), name)
     print(json.dumps(report, indent=2) if args.json else f"{told}\nEvery environment follows within a minute.")
     return 0
 
@@ -159,21 +152,6 @@ def _with_remedy(report: Mapping[str, Any], command: Mapping[str, Any]) -> Mappi
         "the erase function is of an older release: deploy it anew, or give --before 0s (now by this computer's clock)"
     )
     return {**report, "error": f"{report['error']}; {remedy}"}
-
-
-def _refused(report: Mapping[str, Any], name: str) -> int:
-    print(f"hookcache {name}: {report['error']}", file=sys.stderr)
-    return 2 if report.get("fault") == "command" else 1
-
-
-def _confirmed(told: str, reach: Reach) -> bool:
-    if not sys.stdin.isatty():
-        raise TimeError("nobody is there to confirm; add --yes, or look first with --dry-run")
-    print(f"{told}\nOn {reach.where}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() in {"y", "yes"}:
-        return True
-    print("Nothing was ordered.", file=sys.stderr)
-    return False
 
 
 def _in_words(command: Mapping[str, Any]) -> str:

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from hookcache.references import PAGE_FILES
+from hookcache_ops.bad_input import BadInput
 from hookcache_ops.times import iso_ms
 
 REQUEST, ANSWER = ".request.json", ".answer.json"
 
 
-class PairError(Exception):
+class PairError(BadInput):
     """The source cannot be used; the text says what to do."""
 
 

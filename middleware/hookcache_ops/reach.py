@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from hookcache.commands import RESERVE_SECONDS, Commands
 from hookcache.erasable import ErasableItems
 from hookcache.errors import ConfigurationError
 from hookcache.settings import PREFIX, Settings
+from hookcache_ops.bad_input import BadInput
 from hookcache_ops.cures import LOG_IN, NETWORK, cure, told_by
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ LAMBDA_SECONDS = 910.0
 SHELL = "this shell's HOOKCACHE_* variables"
 
 
-class ReachError(Exception):
+class ReachError(BadInput):
     """The cache cannot be reached as asked; the text says what to do."""
 
 
@@ -118,6 +120,28 @@ def add_reach_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--function", metavar="NAME", help="the wrapper, such as GENAIIDP-cache-ocr")
     group.add_argument("--through", metavar="NAME", help="its erase function, such as hookcache-erase-ocr")
     group.add_argument("--direct", action="store_true", help="table and secret with your own rights, no erase function")
+
+
+def confirmed(told: str, question: str, otherwise: str) -> bool:
+    """
+    Whether whoever is there says yes; `otherwise` is said where not.
+
+    Raises:
+        BadInput: nobody is there.
+    """
+    if not sys.stdin.isatty():
+        raise BadInput("nobody is there to confirm; add --yes, or look first with --dry-run")
+    print(f"{told}\n{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() in {"y", "yes"}:
+        return True
+    print(otherwise, file=sys.stderr)
+    return False
+
+
+def refused(report: Mapping[str, Any], name: str) -> int:
+    """Say what a cache has against a command, and whose fault it is: the exit status. `name` is the command's own."""
+    print(f"hookcache {name}: {report['error']}", file=sys.stderr)
+    return 2 if report.get("fault") == "command" else 1
 
 
 def reach_of(args: argparse.Namespace, client: Any = None, environ: Mapping[str, str] | None = None) -> Reach:

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hookcache_ops.output import whole_file
-from hookcache_ops.receipts import Reading, Receipt, SourceError, read_receipts
+from hookcache_ops.receipts import Reading, Receipt, read_receipts
 from hookcache_ops.sources import add_source_arguments, period_of, progress_to_terminal, sources_of
 from hookcache_ops.times import spelt
 
@@ -95,15 +95,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 no false hit, 1 false hits found, or no checks at all, 2 bad input."""
-    try:
-        period = period_of(args)
-        receipts = read_receipts(sources_of(args), Reading(), period=period, progress=progress_to_terminal("review"))
-        with whole_file(Path(args.output)) if args.output else nullcontext() as file:
-            contexts = gathered(receipts, file)
-    except SourceError as error:
-        print(f"hookcache review: {error}", file=sys.stderr)
-        return 2
+    """0 no false hit, 1 false hits found, or no checks at all."""
+    period, progress = period_of(args), progress_to_terminal("review")
+    receipts = read_receipts(sources_of(args), Reading(), period=period, progress=progress)
+    with whole_file(Path(args.output)) if args.output else nullcontext() as file:
+        contexts = gathered(receipts, file)
     if args.json:
         print(json.dumps({name: checks.to_json() for name, checks in contexts.items()}, indent=2))
     elif contexts:

@@ -9,6 +9,7 @@ from fakes import BackendRaised, extraction_event, ocr_event
 from hookcache.errors import BackendFailed
 from hookcache.orders import Orders
 from hookcache_ops import invalidate
+from hookcache_ops.cli import main
 from hookcache_ops.reach import ReachError
 from hookcache_ops.times import now_ms
 from operator_rig import OperatedRig, arguments, operator_of, reach_to
@@ -235,7 +236,7 @@ def test_arguments_mean_these_commands(argv, commands):
 )
 def test_bad_input_is_one_line_that_names_the_remedy(argv, remedy, capsys):
     """Status 2, and the table is not even looked for."""
-    assert 2 == invalidate.run(arguments(invalidate, *argv, "--yes"))
+    assert 2 == main(["invalidate", *argv, "--yes"])
     written = capsys.readouterr().err
     assert remedy in written
     assert 1 == written.count("\n")

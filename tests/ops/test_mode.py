@@ -6,6 +6,7 @@ import pytest
 
 from fakes import extraction_event, ocr_event
 from hookcache_ops import mode
+from hookcache_ops.cli import main
 from operator_rig import arguments, reach_to
 
 
@@ -104,7 +105,7 @@ def test_show_finds_orders_that_somebody_else_wrote(rig, operator, capsys):
 
 @pytest.mark.parametrize("argv", [[], ["on", "--show"], ["--clear", "--show"]])
 def test_bad_input_is_one_line_that_names_the_remedy(argv, capsys):
-    assert 2 == mode.run(arguments(mode, *argv))
+    assert 2 == main(["mode", *argv])
     written = capsys.readouterr().err
     assert "say one of" in written
     assert 1 == written.count("\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
@@ -16,7 +15,7 @@ from html.parser import HTMLParser
 import pytest
 from bench import report_check
 
-from hookcache_ops import report
+from hookcache_ops.cli import main
 from hookcache_ops.ledger import render, render_html
 from hookcache_ops.ledger.book import NAMES, Ledger, fill
 from hookcache_ops.ledger.histogram import Histogram
@@ -30,9 +29,7 @@ MANY = list(samples.receipts(2_000, seed=11))
 
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:
-    parser = argparse.ArgumentParser("hookcache report")
-    report.add_arguments(parser)
-    status = report.run(parser.parse_args(arguments))
+    status = main(["report", *arguments])
     said = capsys.readouterr()
     return status, said.out, said.err
 

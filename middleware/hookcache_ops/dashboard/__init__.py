@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hookcache_ops.dashboard.body import BodyError, default_path, load
+from hookcache_ops.dashboard.body import default_path, load
 from hookcache_ops.dashboard.data import ROW_LIMIT, Collector
 from hookcache_ops.dashboard.page import build
 from hookcache_ops.ledger.cloudwatch import fill_from_metrics, namespace_of
@@ -24,7 +24,7 @@ from hookcache_ops.ledger.period import Period
 from hookcache_ops.ledger.render import headline
 from hookcache_ops.ledger.summary import Report, summarise
 from hookcache_ops.output import whole_file
-from hookcache_ops.receipts import Reading, SourceError, read_receipts
+from hookcache_ops.receipts import Reading, read_receipts
 from hookcache_ops.sources import add_source_arguments, period_of, progress_to_terminal, sources_of
 from hookcache_ops.times import now_ms
 
@@ -104,18 +104,14 @@ def draw(
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 the page is written, 1 no receipts found and no page written, 2 bad input."""
-    try:
-        drawn = draw(
-            sources_of(args),
-            Path(args.output),
-            body=Path(args.body) if args.body else None,
-            period=period_of(args),
-            progress=progress_to_terminal("dashboard"),
-        )
-    except (SourceError, BodyError) as error:
-        print(f"hookcache dashboard: {error}", file=sys.stderr)
-        return 2
+    """0 the page is written, 1 no receipts found and no page written."""
+    drawn = draw(
+        sources_of(args),
+        Path(args.output),
+        body=Path(args.body) if args.body else None,
+        period=period_of(args),
+        progress=progress_to_terminal("dashboard"),
+    )
     if drawn.missing:
         print(f"hookcache dashboard: {drawn.missing}", file=sys.stderr)
     if args.json:

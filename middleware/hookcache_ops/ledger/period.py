@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hookcache_ops.bad_input import BadInput
 
-class SourceError(Exception):
+
+class SourceError(BadInput):
     """A source of receipts cannot be read; the text names it and the remedy."""
 
 

@@ -92,32 +92,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 the figures are printed, 1 nothing to replay was found, 2 bad input."""
-    try:
-        told, wished = _scenario_file(args)
-        log = _read(args, told)
-        if not log.requests:
-            print(
-                "hookcache simulate: no receipts found; give the log of the wrapper function, or JSON lines with time "
-                "and event",
-                file=sys.stderr,
-            )
-            return 1
-        base = fitted(deployed(told, log.in_time if not log.payloads else ()), told, log)
-        scenarios = _scenarios(base, log, args, wished)
-        verdict, points = _replay(base, scenarios, log, args)
-        shown = (verdict, log, points, base)
-        if args.output:
-            with whole_file(Path(args.output)) as file:
-                file.write(page.build(*shown))
-        if args.json:
-            print(json.dumps(render.to_json(*shown), indent=2))
-        else:
-            print(render.text(*shown, terminal_width()), end="")
-            print(f"Page: {args.output}\n" if args.output else "", end="")
-    except SourceError as error:
-        print(f"hookcache simulate: {error}", file=sys.stderr)
-        return 2
+    """0 the figures are printed, 1 nothing to replay was found."""
+    told, wished = _scenario_file(args)
+    log = _read(args, told)
+    if not log.requests:
+        print(
+            "hookcache simulate: no receipts found; give the log of the wrapper function, or JSON lines with time "
+            "and event",
+            file=sys.stderr,
+        )
+        return 1
+    base = fitted(deployed(told, log.in_time if not log.payloads else ()), told, log)
+    scenarios = _scenarios(base, log, args, wished)
+    verdict, points = _replay(base, scenarios, log, args)
+    shown = (verdict, log, points, base)
+    if args.output:
+        with whole_file(Path(args.output)) as file:
+            file.write(page.build(*shown))
+    if args.json:
+        print(json.dumps(render.to_json(*shown), indent=2))
+    else:
+        print(render.text(*shown, terminal_width()), end="")
+        print(f"Page: {args.output}\n" if args.output else "", end="")
     return 0
 
 
