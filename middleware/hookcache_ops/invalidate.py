@@ -110,7 +110,7 @@ def _before_ms(text: str, at_ms: int) -> int:
         raise BadInput(f"--before {text!r} is no time; write 2026-11-01, 2026-11-01T08:00Z or 2h") from None
     if then > at_ms:
         raise BadInput(f"--before {text} lies in the future; leave it out to mean now")
-    return max(0, then)
+    return then
 
 
 def carry_out(args: argparse.Namespace, commands: Sequence[Mapping[str, Any]], reach: Reach, name: str) -> int:

@@ -1,7 +1,7 @@
 """
 Finished work to warm a cache with: requests of the host and the answers they got.
 
-    FILE     JSON lines, each {"event": ..., "answer": ...}; "time" (epoch ms or ISO 8601) says when it was answered;
+    FILE     JSON lines, each {"event": ..., "answer": ...}; "time" (epoch s or ms, or ISO 8601) says when it was answered;
              plain or gzip, told by the first bytes
     FOLDER   NAME.request.json beside NAME.answer.json, whose file's time is taken for that of the answer
 
@@ -23,7 +23,7 @@ from typing import Any
 
 from hookcache.references import PAGE_FILES
 from hookcache_ops.bad_input import BadInput
-from hookcache_ops.times import iso_ms
+from hookcache_ops.times import told_ms
 
 REQUEST, ANSWER = ".request.json", ".answer.json"
 
@@ -132,9 +132,11 @@ def _time_ms(value: Any, where: str) -> int | None:
     if value is None:
         return None
     try:
-        return iso_ms(value) if isinstance(value, str) else int(value)
+        return told_ms(value)
     except (ValueError, TypeError, OverflowError):
-        raise PairError(f'{where}: "time" must be epoch milliseconds or ISO 8601, such as 2026-11-01T08:00Z') from None
+        raise PairError(
+            f'{where}: "time" must be an epoch in s or ms, or ISO 8601, such as 2026-11-01T08:00Z'
+        ) from None
 
 
 class LocalImages:

@@ -7,9 +7,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from hookcache_ops.ledger.period import Period, SourceError
+from hookcache_ops.ledger.period import Period, SourceError, parse_period
 from hookcache_ops.output import living_line
-from hookcache_ops.times import moment_ms, now_ms
+from hookcache_ops.times import now_ms
 
 if TYPE_CHECKING:
     import argparse
@@ -43,26 +43,8 @@ def sources_of(args: argparse.Namespace) -> list[str]:
 
 
 def period_of(args: argparse.Namespace) -> Period:
-    """
-    The half-open period [--since, --until).
-
-    Raises:
-        SourceError: a time that cannot be read, or a period that ends before it begins.
-    """
-    at_ms = now_ms()
-    period = Period(_time_ms(args.since, "--since", at_ms), _time_ms(args.until, "--until", at_ms))
-    if period.since_ms is not None and period.until_ms is not None and period.until_ms <= period.since_ms:
-        raise SourceError(f"--until {args.until} is not after --since {args.since}; swap them")
-    return period
-
-
-def _time_ms(text: str | None, option: str, at_ms: int) -> int | None:
-    if text is None:
-        return None
-    try:
-        return moment_ms(text, at_ms)
-    except ValueError:
-        raise SourceError(f"{option} {text!r} is no time; write 2026-11-01, 2026-11-01T08:00Z or 7d") from None
+    """The period to read; raises as `parse_period`."""
+    return parse_period(args.since, args.until, now_ms())
 
 
 def progress_to_terminal(command: str) -> Callable[[Reading], None]:

@@ -33,7 +33,7 @@ from hookcache_ops.receipts import END_OF_TIME_MS, Reading, SourceError
 from hookcache_ops.simulate.environments import Environments
 from hookcache_ops.simulate.log import Log
 from hookcache_ops.simulate.trace import Request, digests_of, place_of
-from hookcache_ops.times import iso_ms
+from hookcache_ops.times import told_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from hookcache_ops.simulate.scenario import Scenario
 
 PROGRESS_LINES = 50_000
-SECONDS_BELOW = 1e11  # an epoch in seconds is smaller, in milliseconds larger, for all times of the cloud
 
 
 class Payloads:
@@ -161,13 +160,10 @@ def _told(digest: Any) -> ImageDigest:
 
 def time_ms(told: Any) -> int:
     """A time of a payload line: text with date and time, UTC unless it says otherwise, or an epoch in s or ms."""
-    if isinstance(told, int | float) and not isinstance(told, bool):
-        found = told * 1000 if told < SECONDS_BELOW else told
-    else:
-        found = iso_ms(told)
+    found = told_ms(told)
     if not 0 <= found < END_OF_TIME_MS:
         raise ValueError("time")
-    return round(found)
+    return found
 
 
 def read_payloads(
