@@ -43,9 +43,17 @@ def write_page(rows: Sequence[Row], about: Mapping[str, object], page: Path = PA
         f"{about['rounds']} rounds in {about['seconds']} s. A loop of fixed work spread by {about['noise_percent']} % meanwhile; "
         f"load average {about['load_average']}."
     )
-    notes = "\n".join(f"- {row.name}: {row.note}." for row in rows if row.note)
-    text = _between(page.read_text(encoding="utf-8"), "measured", f"{facts}\n\n{table(rows)}\n\n{notes}")
+    text = _between(page.read_text(encoding="utf-8"), "measured", f"{facts}\n\n{table(rows)}\n\n{_notes(rows)}")
     page.write_text(_between(text, "aims", aims_table(reached(rows))), encoding="utf-8")
+
+
+def _notes(rows: Sequence[Row]) -> str:
+    """Each note once, behind the names of the rows that it is about."""
+    named: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.note:
+            named.setdefault(row.note, {})[row.name] = None
+    return "\n".join(f"- {'; '.join(names)}: {note}." for note, names in named.items())
 
 
 def _between(text: str, mark: str, new: str) -> str:

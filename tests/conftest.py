@@ -17,9 +17,11 @@ from hypothesis import HealthCheck, settings
 
 from fakes import FakeClock
 from hookcache.commands import Commands
+from hookcache_ops.local import engines
 from hookcache_ops.local.lambda_service import LambdaService
 from missing import missing
 from operator_rig import operator_of
+from ops.local_rig import require_engine
 from rig import Rig
 
 # The quick suite tries the same examples each time, so that it fails for a change and never by chance; `long` searches on.
@@ -68,16 +70,18 @@ def operator(rig: Rig) -> Iterator[Commands]:
 
 
 @pytest.fixture(scope="session")
+def dynoxide() -> Iterator[str]:
+    """The endpoint of dynoxide, the fastest of the engines that are exact on conditions."""
+    require_engine(engines.DYNOXIDE)
+    with engines.engine(engines.DYNOXIDE) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
 def ocr() -> None:
     """An engine that reads pages."""
     if importlib.util.find_spec("rapidocr_onnxruntime") is None and shutil.which("tesseract") is None:
         missing("no OCR here: RapidOCR is released for Python 3.12 and older; elsewhere install tesseract-ocr")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    # A fake clock shows a day of its own; Powertools warns that CloudWatch would not take a metric of that day.
-    config.addinivalue_line("markers", "alone: measures time, so that nothing else may run beside it in `make prove`")
-    config.addinivalue_line("filterwarnings", "ignore:This metric doesn't meet the requirements:UserWarning")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

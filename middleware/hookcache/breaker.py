@@ -53,8 +53,3 @@ class Breaker:
             self._failures += 1
             if self._failures == OPENS_AFTER:
                 self._next_probe = self._clock.elapsed() + PROBE_EVERY_SECONDS
-
-    @property
-    def is_open(self) -> bool:
-        with self._lock:
-            return self._failures >= OPENS_AFTER

@@ -3,8 +3,8 @@ The command line `hookcache`: arguments go to one command, whose return value is
 
     0  done        1  done, and the finding is bad (or interrupted)        2  bad input; one line says what to do
 
-A command is a module with `add_arguments(parser)` and `run(args) -> int`. It is imported only when it is called, so
-that no command pays for another's libraries. To add one, add its line to `COMMANDS`.
+A command is a module with `add_arguments(parser)` and `run(args) -> int`, which raises `BadInput`. It is imported only when
+it is called, so that no command pays for another's libraries. To add one, add its line to `COMMANDS`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from hookcache import __version__
+from hookcache.errors import ConfigurationError
+from hookcache_ops.bad_input import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -141,6 +143,9 @@ def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMAN
             return BAD_INPUT
         status = called(args)
         print(end="", flush=True)
+    except (BadInput, ConfigurationError) as error:
+        print(f"{args.parser.prog}: {error}", file=sys.stderr)
+        return BAD_INPUT
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED

@@ -14,6 +14,7 @@ import argparse
 import io
 import json
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -26,12 +27,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from hookcache.clock import SystemClock
 from hookcache_ops.backends import NAMES
+from hookcache_ops.bad_input import BadInput
 from hookcache_ops.dashboard import draw
-from hookcache_ops.demo_screen import PassResult, Screen, complain, table_of
-from hookcache_ops.demo_stage import PROJECT, LocalStage, Stage, StageMissingError, backend_named, check_stage
+from hookcache_ops.demo_screen import PassResult, Screen, table_of
+from hookcache_ops.demo_stage import PROJECT, LocalStage, Stage, backend_named, check_stage
 from hookcache_ops.host import HostClient, Response, raw_text, text_of
 from hookcache_ops.host_requests import InlineImage, ocr
-from hookcache_ops.pages import PageImage, UnreadableDocumentError, page_count, render
+from hookcache_ops.pages import PageImage, page_count, render
 from hookcache_ops.receipts import Reading, Receipt, read_receipts
 
 SAMPLES = ("statement.pdf", "invoice.pdf", "letter.pdf")
@@ -72,11 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 done; 1 a repeated page reached the backend, an answer differs, a call failed or Ctrl-C; 2 bad input."""
+    """0 done; 1 a repeated page reached the backend, an answer differs, a call failed or Ctrl-C."""
     given = args.document or args.pdf
     if args.document and args.pdf:
-        complain("two documents are named; give one, as PDF or as --document PDF")
-        return 2
+        raise BadInput("two documents are named; give one, as PDF or as --document PDF")
     documents = [Path(given)] if given else [PROJECT / "documents" / name for name in SAMPLES]
     output = Path(args.output)
     screen = Screen(quiet=args.json)
@@ -86,12 +87,8 @@ def run(args: argparse.Namespace) -> int:
         check_stage(backend)
         output.mkdir(parents=True, exist_ok=True)
         pages = list(_rendered(screen, documents, sum(counts)))
-    except (UnreadableDocumentError, StageMissingError) as error:
-        complain(str(error))
-        return 2
     except OSError as error:
-        complain(f"{output}: {error.strerror or error}; name another folder with --output")
-        return 2
+        raise BadInput(f"{output}: {error.strerror or error}; name another folder with --output") from None
     with ExitStack() as stack:
         with screen.waiting(f"Starting a local AWS with two Lambda functions, backend {backend.name}"):
             stage = stack.enter_context(LocalStage(output, backend))
@@ -121,7 +118,7 @@ def play(stage: Stage, pages: Sequence[PageImage], output: Path, screen: Screen,
     else:
         _show(screen, demo, output, page)
     if trouble:
-        complain(trouble)
+        print(f"hookcache demo: {trouble}", file=sys.stderr)
     return 1 if trouble else 0
 
 

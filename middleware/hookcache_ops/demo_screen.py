@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,8 +115,3 @@ def _unit_rows(results: Sequence[PassResult]) -> Iterator[Row]:
     if any(result.spent.get("pages") for result in results):
         yield "pages spent", lambda result: f"{result.spent.get('pages', 0):,.0f}"
         yield "pages saved", lambda result: f"{result.saved.get('pages', 0):,.0f}"
-
-
-def complain(text: str) -> None:
-    """One line on standard error, also where the screen is quiet."""
-    print(f"hookcache demo: {text}", file=sys.stderr)

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from hookcache_ops.backends import NAMES, Backend, named
+from hookcache_ops.bad_input import BadInput
 from hookcache_ops.host import NEW_TIMEOUTS
 from hookcache_ops.local.aws import WORKING_BUCKET, LocalAws
 from hookcache_ops.local.lambda_service import Function
@@ -26,7 +27,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 POLICY = {"OCR": {"blank_pages": True}}
 
 
-class StageMissingError(Exception):
+class StageMissingError(BadInput):
     """The demo cannot be played here; the text says what is missing and how to get it."""
 
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,19 @@ from hookcache.references import with_references
 from hookcache.request import parse
 from hookcache.spending import Spending
 from hookcache_ops import invalidate
+from hookcache_ops.bad_input import BadInput
 from hookcache_ops.output import counted
-from hookcache_ops.reach import SLICE_SECONDS, Reach, ReachError, Through, add_reach_arguments, reach_of
+from hookcache_ops.reach import (
+    SLICE_SECONDS,
+    Reach,
+    ReachError,
+    Through,
+    add_reach_arguments,
+    confirmed,
+    reach_of,
+    refused,
+)
+from hookcache_ops.times import now_ms, spelt
 
 EXAMPLE = """examples:
   hookcache erase --image page-1.jpeg --function GENAIIDP-cache-ocr --dry-run
@@ -44,10 +54,6 @@ PART = 200
 """So many images, events and key ids are looked for by one call: a look-up for each takes 10 ms, and an erase function has a minute."""
 LISTED = 1_000
 TOTALS = ("keys", "entries", "bytes", "overflow_objects", "index_items", "fetches_stopped", "failed")
-
-
-class InputError(Exception):
-    """Something given cannot be used; the text says what to do."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,16 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 everything found is gone (or nothing was found), 1 not all of it, interrupted or not confirmed, 2 bad input."""
-    try:
-        command = erase_command(args)
-        if command is None:
-            orders = invalidate.commands_of(args, invalidate.now_ms())
-            return invalidate.carry_out(args, orders, reach_of(args), "erase")
-        return carry_out(args, command, reach_of(args))
-    except (InputError, ReachError, invalidate.TimeError) as error:
-        print(f"hookcache erase: {error}", file=sys.stderr)
-        return 2
+    """0 everything found is gone (or nothing was found), 1 not all of it, interrupted or not confirmed."""
+    command = erase_command(args)
+    if command is None:
+        orders = invalidate.commands_of(args, now_ms())
+        return invalidate.carry_out(args, orders, reach_of(args), "erase")
+    return carry_out(args, command, reach_of(args))
 
 
 def erase_command(args: argparse.Namespace, s3: Callable[[], Any] | None = None) -> dict[str, Any] | None:
@@ -89,19 +91,17 @@ def erase_command(args: argparse.Namespace, s3: Callable[[], Any] | None = None)
     The command that the arguments mean; None where they name a scope to invalidate instead.
 
     Raises:
-        InputError: a file cannot be read or used, or nothing was named.
+        BadInput: a file cannot be read or used, or nothing was named.
     """
     by_scope = args.context or args.before or args.soft
     if not (args.image or args.event or args.key_id):
         if args.context or args.namespace:
             return None
         if by_scope:
-            raise InputError("--before and --soft need --context STEP or --namespace NAME")
-        raise InputError(
-            "say what to erase: --image FILE, --event FILE, --key-id ID, --context STEP or --namespace NAME"
-        )
+            raise BadInput("--before and --soft need --context STEP or --namespace NAME")
+        raise BadInput("say what to erase: --image FILE, --event FILE, --key-id ID, --context STEP or --namespace NAME")
     if by_scope:
-        raise InputError("--context, --before and --soft go without --image, --event and --key-id; run two commands")
+        raise BadInput("--context, --before and --soft go without --image, --event and --key-id; run two commands")
     return {
         "command": "erase",
         "images": [_image_digest(name) for name in args.image],
@@ -118,7 +118,7 @@ def carry_out(args: argparse.Namespace, command: Mapping[str, Any], reach: Reach
             for part in _parts(command):
                 seen = _asked(args, command, reach, {**part, "dry_run": True})
                 if "error" in seen:
-                    return _failed(seen)
+                    return refused(seen, "erase")
                 report = _together(report, seen)
             if args.dry_run:
                 return _finish(args, report)
@@ -146,7 +146,7 @@ def _erase(args: argparse.Namespace, command: Mapping[str, Any], reach: Reach) -
             raise
         if "error" in report:
             _show(args, whole)
-            return _failed(report)
+            return refused(report, "erase")
         # In a second round what the first has erased is not found either.
         whole = _together(whole, {**report, "nothing_of": []} if again else report)
         again = True
@@ -217,22 +217,10 @@ def _finish(args: argparse.Namespace, report: Mapping[str, Any]) -> int:
     return 1 if report["failed"] or (not report["dry_run"] and not report["finished"]) else 0
 
 
-def _failed(report: Mapping[str, Any]) -> int:
-    print(f"hookcache erase: {report['error']}", file=sys.stderr)
-    return 2 if report.get("fault") == "command" else 1
-
-
 def _confirmed(report: Mapping[str, Any], reach: Reach) -> bool:
     if not report["keys"]:
         return True  # nothing to lose, and the erase says so itself
-    if not sys.stdin.isatty():
-        raise InputError("nobody is there to confirm; add --yes, or look first with --dry-run")
-    print(_text(report), file=sys.stderr)
-    print(f"Erase {reach.where}? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() in {"y", "yes"}:
-        return True
-    print("Nothing was erased.", file=sys.stderr)
-    return False
+    return confirmed(_text(report), f"Erase {reach.where}?", "Nothing was erased.")
 
 
 def _text(report: Mapping[str, Any]) -> str:
@@ -251,7 +239,7 @@ def _text(report: Mapping[str, Any]) -> str:
         "Would be erased:" if dry_run else "Erased:" if report["finished"] else "Erased so far:",
         f"  {'at least ' if dry_run and not report['finished'] else ''}{', '.join(parts)}",
         "",
-        "key_id            made                       bytes  state",
+        "key_id            made                  bytes  state",
         *(_row(removed, dry_run=dry_run) for removed in report["removed"][:SHOWN]),
     ]
     if report["keys"] > SHOWN:
@@ -269,21 +257,17 @@ def _names(missed: Sequence[str]) -> str:
 
 
 def _row(removed: Mapping[str, Any], *, dry_run: bool) -> str:
-    made = (
-        datetime.fromtimestamp(removed["created_ms"] / 1000, UTC).isoformat(timespec="seconds")
-        if removed["created_ms"]
-        else "-"
-    )
+    made = spelt(removed["created_ms"]) if removed["created_ms"] else "-"
     state = removed["error"] or (
         "kept" if dry_run and removed["entry"] == "removed" else removed["entry"].replace("_", " ")
     )
-    return f"{removed['key_id']}  {made:25}  {removed['stored_bytes']:>5,}  {state}"
+    return f"{removed['key_id']}  {made:20}  {removed['stored_bytes']:>5,}  {state}"
 
 
 def _image_digest(name: str) -> str:
     body = _read(name, "--image")
     if not body:
-        raise InputError(f"--image {name} is empty; give the page's bytes as they were sent")
+        raise BadInput(f"--image {name} is empty; give the page's bytes as they were sent")
     return hashlib.sha256(body).hexdigest()
 
 
@@ -292,7 +276,7 @@ def _form_digest(name: str, s3: Callable[[], Any] | None) -> str:
     try:
         event = json.loads(sys.stdin.buffer.read() if name == "-" else _read(name, "--event"))
     except (ValueError, RecursionError):
-        raise InputError(f"--event {name} is not JSON; give the request as the host sent it") from None
+        raise BadInput(f"--event {name} is not JSON; give the request as the host sent it") from None
     try:
         request = parse(event)
         # A member that names a page counts by its content where the step's policy says so; where it does not, such a
@@ -306,18 +290,16 @@ def _form_digest(name: str, s3: Callable[[], Any] | None) -> str:
         form = canonical_form(request, reader.digest(request.images))
     except Unkeyable as unkeyable:
         if unkeyable.reason is Reason.IMAGE_UNREADABLE:
-            raise InputError(
+            raise BadInput(
                 f"--event {name}: its images cannot be read from S3, any more or by you; give the pages themselves with --image"
             ) from None
-        raise InputError(
-            f"--event {name} is never cached ({unkeyable.reason.value}), so nothing is kept of it"
-        ) from None
+        raise BadInput(f"--event {name} is never cached ({unkeyable.reason.value}), so nothing is kept of it") from None
     return hashlib.sha256(form).hexdigest()
 
 
 def _key_id(text: str) -> str:
     if len(text) != 16 or set(text.lower()) - set("0123456789abcdef"):
-        raise InputError(f"--key-id {text} is no `key_id` of a receipt; it has 16 hexadecimal digits")
+        raise BadInput(f"--key-id {text} is no `key_id` of a receipt; it has 16 hexadecimal digits")
     return text.lower()
 
 
@@ -325,4 +307,4 @@ def _read(name: str, option: str) -> bytes:
     try:
         return Path(name).read_bytes()
     except OSError as error:
-        raise InputError(f"{option} {name}: {error.strerror or error}; give a file that can be read") from None
+        raise BadInput(f"{option} {name}: {error.strerror or error}; give a file that can be read") from None

@@ -18,14 +18,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from hookcache.clock import SystemClock
 from hookcache.commands import OperatorClients
 from hookcache.entry import Item
-from hookcache.errors import ConfigurationError, TierUnavailable
+from hookcache.errors import TierUnavailable
 from hookcache.overflow import Overflow
 from hookcache.settings import Settings
 from hookcache.spending import Spending
-from hookcache_ops.ledger.period import cure, told_by
+from hookcache_ops.bad_input import BadInput
+from hookcache_ops.cures import cure, told_by
 from hookcache_ops.output import counted, living_line, unwritten
-from hookcache_ops.reach import ReachError, variables_for
-from hookcache_ops.transfer import ExportFile, TransferError, check_place
+from hookcache_ops.reach import variables_for
+from hookcache_ops.transfer import ExportFile, check_place
 
 EXAMPLE = """examples:
   hookcache export --function GENAIIDP-cache-ocr -o ocr.export
@@ -44,22 +45,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 the export is whole, 1 interrupted or the table failed (run it again), 2 bad input."""
+    """0 the export is whole, 1 interrupted or the table failed (run it again)."""
     try:
         check_place(Path(args.output))
         settings = Settings.of(variables_for(args))
         file = ExportFile(Path(args.output), settings.table, settings.namespace)
         resumed = file.entries
         export(settings, file, OperatorClients(slim=False))
-    except (TransferError, ReachError, ConfigurationError) as error:
-        return _complain(str(error), 2)
     except (ClientError, BotoCoreError, TierUnavailable) as error:
         remedy = cure(told_by(error), "you need dynamodb:Scan on the table and s3:GetObject on the overflow bucket")
-        return _complain(f"{told_by(error)}; {remedy}: the same command goes on where it stopped", 1)
+        return _complain(f"{told_by(error)}; {remedy}: the same command goes on where it stopped")
     except OSError as error:
-        return _complain(f"{args.output}: {unwritten(error)}", 2)
+        raise BadInput(f"{args.output}: {unwritten(error)}") from None
     except KeyboardInterrupt:
-        return _complain("interrupted; run the same command again, it goes on where it stopped", 1)
+        return _complain("interrupted; run the same command again, it goes on where it stopped")
     figures = {"entries": file.entries, "resumed_after": resumed, "file": str(file.path)}
     earlier = f", {resumed:,} of them written by the run that was cut short" if resumed else ""
     print(json.dumps(figures) if args.json else f"{counted(file.entries, 'entry', 'entries')} in {file.path}{earlier}")
@@ -118,6 +117,6 @@ def _body(item: Item, overflow: Overflow | None) -> bytes | None:
     return overflow.get(name, size_bytes)
 
 
-def _complain(text: str, status: int) -> int:
+def _complain(text: str) -> int:
     print(f"hookcache export: {text}", file=sys.stderr)
-    return status
+    return 1

@@ -25,7 +25,7 @@ from hookcache.clock import Clock
 from hookcache.commands import OperatorClients
 from hookcache.control import Control
 from hookcache.entry import Entry, Item
-from hookcache.errors import ConfigurationError, EntryRejected, TierUnavailable
+from hookcache.errors import EntryRejected, TierUnavailable
 from hookcache.index import index_item
 from hookcache.key import CacheKey, Keyer, Secrets
 from hookcache.orders import Orders
@@ -36,9 +36,9 @@ from hookcache.secret import every_version
 from hookcache.settings import Settings
 from hookcache.table import Found, TableTier
 from hookcache.value import replace
-from hookcache_ops.ledger.period import cure, told_by
+from hookcache_ops.cures import cure, told_by
 from hookcache_ops.output import counted, living_line
-from hookcache_ops.reach import ReachError, patient_assembly, require_wrapper, variables_for
+from hookcache_ops.reach import patient_assembly, require_wrapper, variables_for
 from hookcache_ops.transfer import Export, TransferError, read_export
 
 EXAMPLE = """examples:
@@ -98,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 every entry went one of its ways, 1 some are damaged, or interrupted, 2 bad input."""
+    """0 every entry went one of its ways, 1 some are damaged, or interrupted."""
     counts: Counter[str] = Counter()
     try:
         export = read_export(Path(args.file))
@@ -111,14 +111,12 @@ def run(args: argparse.Namespace) -> int:
         transfer(export, old, new, counts, args.rollout)
     except KeyboardInterrupt:
         _show(counts, args)
-        return _complain("interrupted; run the same command again, what is there already is skipped", 1)
-    except (TransferError, ReachError, ConfigurationError) as error:
-        return _complain(str(error), 2)
+        return _complain("interrupted; run the same command again, what is there already is skipped")
     except (TierUnavailable, ClientError, BotoCoreError) as error:
         _show(counts, args)
         told = told_by(error)
         remedy = cure(told, "see docs/analysis.md for the rights on both tables and secrets")
-        return _complain(f"{told}; {remedy}: the same command skips what is there already", 1)
+        return _complain(f"{told}; {remedy}: the same command skips what is there already")
     _show(counts, args)
     return int(any(counts[ending] for ending in SHORT_OF))
 
@@ -261,6 +259,6 @@ def _show(counts: Mapping[str, int], args: argparse.Namespace) -> None:
         )
 
 
-def _complain(text: str, status: int) -> int:
+def _complain(text: str) -> int:
     print(f"hookcache import: {text}", file=sys.stderr)
-    return status
+    return 1

@@ -14,14 +14,14 @@ import argparse
 import json
 import re
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from hookcache.orders import ALL_CONTEXTS
 from hookcache.request import METERED_CONTEXTS
-from hookcache_ops.reach import Reach, ReachError, add_reach_arguments, reach_of
+from hookcache_ops.bad_input import BadInput
+from hookcache_ops.reach import Reach, ReachError, add_reach_arguments, confirmed, reach_of, refused
+from hookcache_ops.times import moment_ms, now_ms, spelt
 
 EXAMPLE = """examples:
   hookcache invalidate --context OCR --function GENAIIDP-cache-ocr
@@ -31,13 +31,7 @@ EXAMPLE = """examples:
   hookcache invalidate --own-generation --function GENAIIDP-cache-ocr
 """
 CONTEXT_WORDS = tuple(sorted(METERED_CONTEXTS))
-_AGO = re.compile(r"(\d{1,5})([smhdw])")
 _GENERATION = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-
-
-class TimeError(Exception):
-    """A time cannot be read; the text says what to write."""
 
 
 def add_scope_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,13 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 ordered, 1 the cache could not be asked or nobody confirmed, 2 bad input."""
-    try:
-        commands = commands_of(args, now_ms())
-        return carry_out(args, commands, reach_of(args), "invalidate")
-    except (TimeError, ReachError) as error:
-        print(f"hookcache invalidate: {error}", file=sys.stderr)
-        return 2
+    """0 ordered, 1 the cache could not be asked or nobody confirmed."""
+    commands = commands_of(args, now_ms())
+    return carry_out(args, commands, reach_of(args), "invalidate")
 
 
 def commands_of(args: argparse.Namespace, at_ms: int) -> list[dict[str, Any]]:
@@ -82,51 +72,45 @@ def commands_of(args: argparse.Namespace, at_ms: int) -> list[dict[str, Any]]:
     The commands that the arguments mean.
 
     Raises:
-        TimeError: no scope was named, or the time cannot be read.
+        BadInput: no scope was named, or the time cannot be read.
     """
     guard = {"namespace": args.namespace} if args.namespace else {}
     generation, own = getattr(args, "generation", None), getattr(args, "own_generation", False)
     by_time = args.context or args.namespace or getattr(args, "all", False)
     if generation and own:
-        raise TimeError("--generation and --own-generation exclude each other; give one of them")
+        raise BadInput("--generation and --own-generation exclude each other; give one of them")
     if args.context and getattr(args, "all", False):
-        raise TimeError("--context and --all exclude each other; give one of them")
+        raise BadInput("--context and --all exclude each other; give one of them")
     if generation and not _GENERATION.fullmatch(generation):
-        raise TimeError(f"--generation {generation!r} is no word; use up to 64 letters, digits and . _ -")
+        raise BadInput(f"--generation {generation!r} is no word; use up to 64 letters, digits and . _ -")
     if not (by_time or generation or own):
-        raise TimeError("say what to invalidate: --context STEP, --namespace NAME, --all or --generation WORD")
+        raise BadInput("say what to invalidate: --context STEP, --namespace NAME, --all or --generation WORD")
     commands: list[dict[str, Any]] = []
     if generation or own:
         commands.append({"command": "generation", "generation": generation or None, **guard})
     # A namespace beside a generation is a guard and no scope: it must not invalidate what the old word may bring back.
     if args.context or getattr(args, "all", False) or (args.namespace and not commands):
         # Without a time the cache's own clock says what now is: this computer's may be ahead or behind.
-        before = {"before_ms": moment_ms(args.before, at_ms)} if args.before else {}
+        before = {"before_ms": _before_ms(args.before, at_ms)} if args.before else {}
         scope = args.context or ALL_CONTEXTS
         commands.append({"command": "invalidate", "context": scope, **before, "soft": args.soft, **guard})
     elif args.before or args.soft:
-        raise TimeError("--before and --soft need --context STEP, --namespace NAME or --all")
+        raise BadInput("--before and --soft need --context STEP, --namespace NAME or --all")
     return commands
 
 
-def moment_ms(text: str, at_ms: int) -> int:
+def _before_ms(text: str, at_ms: int) -> int:
     """
-    Epoch milliseconds of `2026-11-01`, `2026-11-01T08:00Z` or `2h` (before `at_ms`); UTC unless it carries an offset.
-
     Raises:
-        TimeError: it cannot be read, or lies in the future.
+        BadInput: it cannot be read, or lies in the future.
     """
-    ago = _AGO.fullmatch(text)
-    if ago is not None:
-        return max(0, at_ms - int(ago[1]) * _SECONDS[ago[2]] * 1000)
     try:
-        time_read = datetime.fromisoformat(text)
+        then = moment_ms(text, at_ms)
     except ValueError:
-        raise TimeError(f"--before {text!r} is no time; write 2026-11-01, 2026-11-01T08:00Z or 2h") from None
-    then = int((time_read if time_read.tzinfo else time_read.replace(tzinfo=UTC)).timestamp() * 1000)
+        raise BadInput(f"--before {text!r} is no time; write 2026-11-01, 2026-11-01T08:00Z or 2h") from None
     if then > at_ms:
-        raise TimeError(f"--before {text} lies in the future; leave it out to mean now")
-    return max(0, then)
+        raise BadInput(f"--before {text} lies in the future; leave it out to mean now")
+    return then
 
 
 def carry_out(args: argparse.Namespace, commands: Sequence[Mapping[str, Any]], reach: Reach, name: str) -> int:
@@ -135,10 +119,10 @@ def carry_out(args: argparse.Namespace, commands: Sequence[Mapping[str, Any]], r
     if args.dry_run:
         asked = reach.ask({"command": "show", **({"namespace": args.namespace} if args.namespace else {})})
         if "error" in asked:  # it would be refused: better known now
-            return _refused(asked, name)
+            return refused(asked, name)
         print(json.dumps({"dry_run": True, "commands": commands}, indent=2) if args.json else told)
         return 0
-    if not args.yes and not _confirmed(told, reach):
+    if not args.yes and not confirmed(told, f"On {reach.where}. Go on?", "Nothing was ordered."):
         return 1
     report: dict[str, Any] = {}
     for number, command in enumerate(commands):
@@ -149,7 +133,7 @@ def carry_out(args: argparse.Namespace, commands: Sequence[Mapping[str, Any]], r
             raise
         if "error" in report:
             _tell_given(commands[:number])
-            return _refused(_with_remedy(report, command), name)
+            return refused(_with_remedy(report, command), name)
     print(json.dumps(report, indent=2) if args.json else f"{told}\nEvery environment follows within a minute.")
     return 0
 
@@ -170,33 +154,11 @@ def _with_remedy(report: Mapping[str, Any], command: Mapping[str, Any]) -> Mappi
     return {**report, "error": f"{report['error']}; {remedy}"}
 
 
-def _refused(report: Mapping[str, Any], name: str) -> int:
-    print(f"hookcache {name}: {report['error']}", file=sys.stderr)
-    return 2 if report.get("fault") == "command" else 1
-
-
-def _confirmed(told: str, reach: Reach) -> bool:
-    if not sys.stdin.isatty():
-        raise TimeError("nobody is there to confirm; add --yes, or look first with --dry-run")
-    print(f"{told}\nOn {reach.where}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() in {"y", "yes"}:
-        return True
-    print("Nothing was ordered.", file=sys.stderr)
-    return False
-
-
 def _in_words(command: Mapping[str, Any]) -> str:
     if command["command"] == "generation":
         word = command["generation"]
         return f"Generation {word} in every key." if word else "The generation of the settings in every key."
     scope = "every step" if command["context"] == ALL_CONTEXTS else command["context"]
-    before = "now"
-    if "before_ms" in command:
-        before = datetime.fromtimestamp(command["before_ms"] / 1000, UTC).isoformat(timespec="seconds")
+    before = spelt(command["before_ms"]) if "before_ms" in command else "now"
     use = "served only in place of an error" if command["soft"] else "never served again"
     return f"Answers for {scope} made before {before} are {use}."
-
-
-def now_ms() -> int:
-    """The wall clock in epoch milliseconds."""
-    return time.time_ns() // 1_000_000

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from datetime import UTC, datetime
 from typing import Any
 
 from hookcache.orders import ALL_CONTEXTS
 from hookcache.policy import Mode
+from hookcache_ops.bad_input import BadInput
 from hookcache_ops.invalidate import CONTEXT_WORDS
-from hookcache_ops.reach import Reach, ReachError, add_reach_arguments, reach_of
+from hookcache_ops.reach import Reach, add_reach_arguments, reach_of, refused
+from hookcache_ops.times import spelt
 
 EXAMPLE = """examples:
   hookcache mode observe --context OCR --function GENAIIDP-cache-ocr
@@ -53,13 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 done, 1 the cache could not be asked, or its orders are not its operator's, 2 bad input."""
-    try:
-        command = command_of(args)
-        return carry_out(args, command, reach_of(args))
-    except ReachError as error:
-        print(f"hookcache mode: {error}", file=sys.stderr)
-        return 2
+    """0 done, 1 the cache could not be asked, or its orders are not its operator's."""
+    command = command_of(args)
+    return carry_out(args, command, reach_of(args))
 
 
 def command_of(args: argparse.Namespace) -> dict[str, Any]:
@@ -67,10 +63,10 @@ def command_of(args: argparse.Namespace) -> dict[str, Any]:
     The command that the arguments mean.
 
     Raises:
-        ReachError: they contradict each other or say nothing.
+        BadInput: they contradict each other or say nothing.
     """
     if sum((args.mode is not None, args.clear, args.show)) != 1:
-        raise ReachError("say one of: a mode (on, observe, read_only, write_only, off), --clear or --show")
+        raise BadInput("say one of: a mode (on, observe, read_only, write_only, off), --clear or --show")
     if args.show:
         return {"command": "show"}
     return {"command": "mode", "context": args.context or ALL_CONTEXTS, "mode": args.mode}
@@ -80,8 +76,7 @@ def carry_out(args: argparse.Namespace, command: dict[str, Any], reach: Reach) -
     """Give the order, and print those that stand then."""
     report = reach.ask(command)
     if "error" in report:
-        print(f"hookcache mode: {report['error']}", file=sys.stderr)
-        return 2 if report.get("fault") == "command" else 1
+        return refused(report, "mode")
     print(json.dumps(report, indent=2) if args.json else _text(report, changed=not args.show))
     return 1 if report.get("tampered") else 0
 
@@ -92,8 +87,7 @@ def _text(report: dict[str, Any], *, changed: bool) -> str:
         lines.append(f"  {_scope(context)}: mode {mode}")
     for name, use in (("not_before_ms", "never served"), ("stale_before_ms", "served only in place of an error")):
         for context, time_ms in sorted(report[name].items()):
-            before = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")
-            lines.append(f"  {_scope(context)}: answers made before {before} are {use}")
+            lines.append(f"  {_scope(context)}: answers made before {spelt(time_ms)} are {use}")
     if report["generation"] is not None:
         lines.append(f"  every step: generation {report['generation']}")
     if len(lines) == 1:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pypdfium2  # type: ignore[import-untyped]
 from PIL import Image
 
+from hookcache_ops.bad_input import BadInput
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -29,7 +31,7 @@ RENDERED_PIXELS = 50_000_000
 POINTS_PER_INCH = 72
 
 
-class UnreadableDocumentError(Exception):
+class UnreadableDocumentError(BadInput):
     """A document cannot be turned into pages; the text names it and the remedy."""
 
 

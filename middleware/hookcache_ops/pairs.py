@@ -18,17 +18,17 @@ import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hookcache.references import PAGE_FILES
+from hookcache_ops.bad_input import BadInput
+from hookcache_ops.times import told_ms
 
 REQUEST, ANSWER = ".request.json", ".answer.json"
-SECONDS_BELOW = 1e11  # an epoch in seconds is smaller, in milliseconds larger, for all times of the cloud
 
 
-class PairError(Exception):
+class PairError(BadInput):
     """The source cannot be used; the text says what to do."""
 
 
@@ -132,10 +132,7 @@ def _time_ms(value: Any, where: str) -> int | None:
     if value is None:
         return None
     try:
-        if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-            return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-        return int(value * 1000 if value < SECONDS_BELOW else value)
+        return told_ms(value)
     except (ValueError, TypeError, OverflowError):
         raise PairError(
             f'{where}: "time" must be an epoch in s or ms, or ISO 8601, such as 2026-11-01T08:00Z'

@@ -12,7 +12,6 @@ import difflib
 import json
 import os
 import re
-import sys
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
@@ -24,7 +23,8 @@ import yaml
 from hookcache.errors import ConfigurationError
 from hookcache.prices import PriceTable, price_text
 from hookcache.settings import partition_of
-from hookcache_ops.ledger.period import cure, told_by
+from hookcache_ops.bad_input import BadInput
+from hookcache_ops.cures import cure, told_by
 from hookcache_ops.price_check import check_function, check_rows
 
 EXAMPLE = """examples:
@@ -38,10 +38,6 @@ MANY = 1_000_000
 _FUNCTION = re.compile(r"GENAIIDP-[A-Za-z0-9_-]{1,55}")
 _ACCOUNT = re.compile(r"\d{12}")
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d")
-
-
-class InputError(Exception):
-    """An argument or table that cannot be used; the text names the remedy."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,18 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 printed, or the table is right; 1 the check found something; 2 bad input."""
-    try:
-        _validate(args)
-        if args.check:
-            return _check(args)
-        if args.function:
-            _print_rows(args)
-        else:
-            _print_table(_table(args.prices or example_path()), args)
-    except InputError as error:
-        print(f"hookcache prices: {error}", file=sys.stderr)
-        return 2
+    """0 printed, or the table is right; 1 the check found something."""
+    _validate(args)
+    if args.check:
+        return _check(args)
+    if args.function:
+        _print_rows(args)
+    else:
+        _print_table(_table(args.prices or example_path()), args)
     return 0
 
 
@@ -105,19 +97,19 @@ def rows_for(
 
 def _validate(args: argparse.Namespace) -> None:
     if args.function is not None and not _FUNCTION.fullmatch(args.function):
-        raise InputError(
+        raise BadInput(
             f"--function {args.function!r} is no wrapper's name; give the bare name, such as GENAIIDP-cache-ocr"
         )
     if (args.account is None) != (args.region is None):
-        raise InputError("--account and --region go together; give both or neither")
+        raise BadInput("--account and --region go together; give both or neither")
     if args.account is not None and not _ACCOUNT.fullmatch(args.account):
-        raise InputError(f"--account {args.account!r} is no account; give its 12 digits")
+        raise BadInput(f"--account {args.account!r} is no account; give its 12 digits")
     if args.region is not None and not _REGION.fullmatch(args.region):
-        raise InputError(f"--region {args.region!r} is no region; write it as us-east-1")
+        raise BadInput(f"--region {args.region!r} is no region; write it as us-east-1")
     if not args.function and (args.account or args.price_as != os.environ.get("HOOKCACHE_PRICE_AS")):
-        raise InputError("--price-as, --account and --region are for a wrapper's rows; name it with --function")
+        raise BadInput("--price-as, --account and --region are for a wrapper's rows; name it with --function")
     if args.check and args.function and not args.price_as:
-        raise InputError("--check with --function needs --price-as ROW, to know what the units should cost")
+        raise BadInput("--check with --function needs --price-as ROW, to know what the units should cost")
 
 
 def _arn(args: argparse.Namespace) -> str | None:
@@ -135,23 +127,23 @@ def _text(reference: str) -> str:
         return price_text(reference, partial(boto3.client, "s3"), partial(boto3.client, "ssm"))
     except (BotoCoreError, ClientError) as error:
         told = told_by(error)
-        raise InputError(f"{reference}: {told}; {cure(told, 'check name, region and the right to read it')}") from error
+        raise BadInput(f"{reference}: {told}; {cure(told, 'check name, region and the right to read it')}") from error
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "no text, or s3:// without bucket and key"
-        raise InputError(f"{reference}: {why}; give a price table in the host's format") from error
+        raise BadInput(f"{reference}: {why}; give a price table in the host's format") from error
 
 
 def _table(reference: str) -> PriceTable:
     try:
         return PriceTable.parse(_text(reference))
     except ConfigurationError as error:
-        raise InputError(f"{reference}: {' '.join(str(error).split())}") from error
+        raise BadInput(f"{reference}: {' '.join(str(error).split())}") from error
 
 
 def _units(args: argparse.Namespace, checked: PriceTable | None = None) -> Mapping[str, Decimal]:
     """What the wrapper's units should cost. `checked`: the host's table, whose own row for the backend goes before an example's."""
     if not args.price_as:
-        raise InputError(
+        raise BadInput(
             "--price-as ROW is missing: the row that the backend is charged at; `hookcache prices` lists them"
         )
     path = args.prices or example_path()
@@ -162,7 +154,7 @@ def _units(args: argparse.Namespace, checked: PriceTable | None = None) -> Mappi
     if args.price_as not in rows:
         near = difflib.get_close_matches(args.price_as, rows, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else "; add it"
-        raise InputError(f"{path} has no row {args.price_as}{hint}")
+        raise BadInput(f"{path} has no row {args.price_as}{hint}")
     # A request is counted for hits as well: priced on the wrapper's row, every hit would be charged.
     return {unit: price for unit, price in rows[args.price_as].items() if unit != "requests"}
 

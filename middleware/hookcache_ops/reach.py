@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ from hookcache.commands import RESERVE_SECONDS, Commands
 from hookcache.erasable import ErasableItems
 from hookcache.errors import ConfigurationError
 from hookcache.settings import PREFIX, Settings
-from hookcache_ops.ledger.period import cure, told_by
+from hookcache_ops.bad_input import BadInput
+from hookcache_ops.cures import LOG_IN, NETWORK, cure, told_by
 
 if TYPE_CHECKING:
     import argparse
@@ -39,10 +41,10 @@ WRAPPER_PREFIX, ERASE_PREFIX = "GENAIIDP-cache-", "hookcache-erase-"
 SLICE_SECONDS = 5.0
 """A direct erase reports its progress so often."""
 LAMBDA_SECONDS = 910.0
-LOG_IN = "set AWS_PROFILE and AWS_REGION, or log in"
+SHELL = "this shell's HOOKCACHE_* variables"
 
 
-class ReachError(Exception):
+class ReachError(BadInput):
     """The cache cannot be reached as asked; the text says what to do."""
 
 
@@ -125,6 +127,28 @@ def add_reach_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--direct", action="store_true", help="table and secret with your own rights, no erase function")
 
 
+def confirmed(told: str, question: str, otherwise: str) -> bool:
+    """
+    Whether whoever is there says yes; `otherwise` is said where not.
+
+    Raises:
+        BadInput: nobody is there.
+    """
+    if not sys.stdin.isatty():
+        raise BadInput("nobody is there to confirm; add --yes, or look first with --dry-run")
+    print(f"{told}\n{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() in {"y", "yes"}:
+        return True
+    print(otherwise, file=sys.stderr)
+    return False
+
+
+def refused(report: Mapping[str, Any], name: str) -> int:
+    """Say what a cache has against a command, and whose fault it is: the exit status. `name` is the command's own."""
+    print(f"hookcache {name}: {report['error']}", file=sys.stderr)
+    return 2 if report.get("fault") == "command" else 1
+
+
 def reach_of(args: argparse.Namespace, client: Any = None, environ: Mapping[str, str] | None = None) -> Reach:
     """
     The cache that the arguments name.
@@ -137,7 +161,7 @@ def reach_of(args: argparse.Namespace, client: Any = None, environ: Mapping[str,
         raise ReachError("--through and --direct exclude each other; give one of them")
     try:
         if not (args.function or args.through):
-            return _direct(environ, "this shell's HOOKCACHE_* variables")
+            return _direct(environ, SHELL)
         client = client if client is not None else _lambda_client()
         if args.through:
             return Through(client, args.through, f"through {args.through}")
@@ -170,17 +194,9 @@ def variables_for(args: argparse.Namespace) -> dict[str, str]:
     Raises:
         ReachError: they cannot be read, or name no table.
     """
-    found: Mapping[str, str] = os.environ
-    try:
-        if args.function:
-            found = _variables(_lambda_client(), args.function)
-    except BotoCoreError as error:
-        raise ReachError(_unasked(error)) from None
-    own = {name: value for name, value in found.items() if name.startswith(PREFIX)}
-    if f"{PREFIX}TABLE" not in own:
-        whence = f"the variables of {args.function}" if args.function else "this shell's HOOKCACHE_* variables"
-        raise ReachError(f"{whence} name no table; give --function with the wrapper's name, or set {PREFIX}TABLE")
-    return own
+    if args.function:
+        return _own(variables_of(args.function), f"the variables of {args.function}")
+    return _own(os.environ, SHELL)
 
 
 def require_wrapper(settings: Settings) -> None:
@@ -205,14 +221,19 @@ def patient_assembly(
 
 
 def _direct(variables: Mapping[str, str], whence: str) -> Direct:
-    own = {name: value for name, value in variables.items() if name.startswith(PREFIX)}
-    if f"{PREFIX}TABLE" not in own:
-        raise ReachError(f"{whence} name no table; give --function with the wrapper's name, or set {PREFIX}TABLE")
     try:
-        settings = Settings.of(own)
+        settings = Settings.of(_own(variables, whence))
     except ConfigurationError as error:
         raise ReachError(str(error)) from None
     return Direct(Commands(settings), f"table {settings.table}, namespace {settings.namespace}")
+
+
+def _own(variables: Mapping[str, str], whence: str) -> dict[str, str]:
+    """Those that are ours, a table among them."""
+    own = {name: value for name, value in variables.items() if name.startswith(PREFIX)}
+    if f"{PREFIX}TABLE" not in own:
+        raise ReachError(f"{whence} name no table; give --function with the wrapper's name, or set {PREFIX}TABLE")
+    return own
 
 
 def _variables(client: Any, function: str, *, through: bool = False) -> Mapping[str, str]:
@@ -251,7 +272,7 @@ def _unasked(error: BotoCoreError) -> str:
     """Why the SDK asked nobody, and the remedy."""
     told = told_by(error)
     unheard = isinstance(error, (EndpointConnectionError, HTTPClientError))
-    return f"{told}; {'check the network and AWS_REGION' if unheard else cure(told, LOG_IN)}"
+    return f"{told}; {NETWORK if unheard else cure(told, LOG_IN)}"
 
 
 def _remedy(error: ClientError | BotoCoreError, function: str, denied: str) -> str:

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from hookcache.outcome import Outcome
 from hookcache_ops.ledger.forms import plain_record, records_in
-from hookcache_ops.ledger.lines import default_sources, lines_of
+from hookcache_ops.ledger.lines import lines_of
 from hookcache_ops.ledger.metrics import METRICS
 from hookcache_ops.ledger.period import Period, SourceError
 from hookcache_ops.ledger.seen import SeenRequests
@@ -27,8 +28,10 @@ from hookcache_ops.ledger.seen import SeenRequests
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["Period", "Reading", "Receipt", "SourceError", "default_sources", "read_receipts"]
+__all__ = ["HITS", "Period", "Reading", "Receipt", "SourceError", "read_receipts"]
 
+HITS = (Outcome.HIT_MEMORY, Outcome.HIT_TABLE, Outcome.COLLAPSED)
+"""Outcomes of those whom a kept answer, or another caller's fetch, spared a call. Each is its own word."""
 SCHEMA = 1
 PROGRESS_LINES = 50_000
 

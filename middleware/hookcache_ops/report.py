@@ -9,19 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hookcache_ops.ledger import render, render_html
 from hookcache_ops.ledger.book import Ledger, fill
-from hookcache_ops.ledger.period import parse_period
 from hookcache_ops.ledger.summary import BY, Report, summarise
-from hookcache_ops.output import living_line, terminal_width, whole_file
-from hookcache_ops.receipts import Reading, SourceError, default_sources, read_receipts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from hookcache_ops.output import terminal_width, whole_file
+from hookcache_ops.receipts import Reading, read_receipts
+from hookcache_ops.sources import add_source_arguments, period_of, progress_to_terminal, sources_of
 
 EXAMPLE = """examples:
   hookcache report function.log
@@ -29,20 +24,6 @@ EXAMPLE = """examples:
   hookcache report logs:/hookcache-ocr/lambda/HookFunction --format html -o report.html
   zcat *.gz | hookcache report - --by function --json
 """
-
-
-def add_source_arguments(parser: argparse.ArgumentParser, more: str = "") -> None:
-    """FILE... and the period: the same for every command that reads receipts; `more` is said of the sources besides."""
-    parser.add_argument(
-        "sources",
-        nargs="*",
-        metavar="FILE",
-        help="log file or export folder (plain or gzip), - for standard input, logs:GROUP" + more,
-    )
-    parser.add_argument(
-        "--since", metavar="TIME", help="first moment counted: 2026-11-01, 2026-11-01T08:00Z or 7d (ago); UTC"
-    )
-    parser.add_argument("--until", metavar="TIME", help="first moment no longer counted")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,14 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 a report, 1 no receipts found, 2 bad input."""
-    try:
-        report = build(args)
-        if report.totals["receipts"] or args.output is None:  # a file of no receipts would replace yesterday's
-            _write(_format(report, args.format, args.output), args.output)
-    except SourceError as error:
-        print(f"hookcache report: {error}", file=sys.stderr)
-        return 2
+    """0 a report, 1 no receipts found."""
+    report = build(args)
+    if report.totals["receipts"] or args.output is None:  # a file of no receipts would replace yesterday's
+        _write(_format(report, args.format, args.output), args.output)
     if not report.totals["receipts"]:
         print(
             "hookcache report: no receipts found; give the log of the wrapper function, or a longer period"
@@ -74,38 +51,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def build(args: argparse.Namespace) -> Report:
-    period = parse_period(args.since, args.until, int(time.time() * 1000))
     reading, ledger = Reading(), Ledger()
-    fill(
-        ledger,
-        read_receipts(default_sources(args.sources), reading, period=period, progress=progress_to_terminal("report")),
-    )
+    period, progress = period_of(args), progress_to_terminal("report")
+    fill(ledger, read_receipts(sources_of(args), reading, period=period, progress=progress))
     return summarise(ledger, reading, args.by)
-
-
-def progress_to_terminal(command: str) -> Callable[[Reading], None]:
-    """Writes to standard error: one living line on a terminal, gone when all is read; else a line each ten seconds."""
-    begun = shown = time.monotonic()
-    terminal = sys.stderr.isatty()
-
-    def show(reading: Reading) -> None:
-        nonlocal shown
-        if reading.done:
-            if shown > begun:
-                living_line()
-            return
-        now = time.monotonic()
-        if now - shown < (0.5 if terminal else 10):
-            return
-        shown = now
-        rate = reading.lines / max(now - begun, 1e-9)
-        text = f"hookcache {command}: {reading.lines:,} lines, {reading.receipts:,} receipts, {rate:,.0f} lines/s, {reading.sources[-1]}"
-        if terminal:
-            living_line(text)
-        else:
-            print(text, file=sys.stderr, flush=True)
-
-    return show
 
 
 def _format(report: Report, form: str, output: str | None) -> str:

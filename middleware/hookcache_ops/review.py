@@ -16,12 +16,10 @@ import argparse
 import json
 import math
 import sys
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import NormalDist
 from typing import IO, Any
@@ -29,10 +27,10 @@ from typing import IO, Any
 from rich.console import Console
 from rich.table import Table
 
-from hookcache_ops.ledger.period import parse_period
 from hookcache_ops.output import whole_file
-from hookcache_ops.receipts import Reading, Receipt, SourceError, default_sources, read_receipts
-from hookcache_ops.report import add_source_arguments, progress_to_terminal
+from hookcache_ops.receipts import Reading, Receipt, read_receipts
+from hookcache_ops.sources import add_source_arguments, period_of, progress_to_terminal, sources_of
+from hookcache_ops.times import spelt
 
 EXAMPLE = """examples:
   hookcache review function.log
@@ -97,17 +95,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 no false hit, 1 false hits found, or no checks at all, 2 bad input."""
-    try:
-        period = parse_period(args.since, args.until, int(time.time() * 1000))
-        receipts = read_receipts(
-            default_sources(args.sources), Reading(), period=period, progress=progress_to_terminal("review")
-        )
-        with whole_file(Path(args.output)) if args.output else nullcontext() as file:
-            contexts = gathered(receipts, file)
-    except SourceError as error:
-        print(f"hookcache review: {error}", file=sys.stderr)
-        return 2
+    """0 no false hit, 1 false hits found, or no checks at all."""
+    period, progress = period_of(args), progress_to_terminal("review")
+    receipts = read_receipts(sources_of(args), Reading(), period=period, progress=progress)
+    with whole_file(Path(args.output)) if args.output else nullcontext() as file:
+        contexts = gathered(receipts, file)
     if args.json:
         print(json.dumps({name: checks.to_json() for name, checks in contexts.items()}, indent=2))
     elif contexts:
@@ -139,9 +131,8 @@ def gathered(receipts: Iterator[Receipt], file: IO[str] | None) -> dict[str, Che
 
 
 def _line(receipt: Receipt, check: dict[str, Any]) -> dict[str, Any]:
-    moment = datetime.fromtimestamp(receipt.time_ms / 1000, UTC).isoformat(timespec="seconds")
     return {
-        "time": moment,
+        "time": spelt(receipt.time_ms),
         "context": receipt.step,
         "function": receipt.function,
         "request_id": receipt.request_id,

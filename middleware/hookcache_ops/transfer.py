@@ -23,11 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hookcache_ops.bad_input import BadInput
+
 FORMAT = 1
 PIECE = 1 << 20
 
 
-class TransferError(Exception):
+class TransferError(BadInput):
     """The export cannot be made or used; the text says what to do."""
 
 

@@ -31,7 +31,7 @@ from hookcache.cache import Cache
 from hookcache.clock import Clock, Deadline
 from hookcache.codec import ZLIB_LEVEL
 from hookcache.commands import OperatorClients
-from hookcache.errors import BackendError, ConfigurationError
+from hookcache.errors import BackendError
 from hookcache.hook import CachingHook
 from hookcache.metering import Meter
 from hookcache.outcome import Reason
@@ -40,10 +40,12 @@ from hookcache.sealer import INLINE_BYTES
 from hookcache.settings import Settings
 from hookcache.truth import TruthCheck
 from hookcache.value import replace
+from hookcache_ops.bad_input import BadInput
 from hookcache_ops.ledger.render import money
 from hookcache_ops.output import counted
-from hookcache_ops.pairs import Pair, PairError, check_sources, read_pairs
-from hookcache_ops.reach import ReachError, patient_assembly, require_wrapper, variables_for
+from hookcache_ops.pairs import Pair, check_sources, read_pairs
+from hookcache_ops.reach import patient_assembly, require_wrapper, variables_for
+from hookcache_ops.receipts import HITS
 from hookcache_ops.warm_clients import WarmClients
 from hookcache_ops.warm_dated import Dated
 
@@ -59,7 +61,6 @@ PLENTY_MS = 840_000
 OTHER_WRITES = 5
 """Write units of a fill besides the entry's own: lease taken and released, three index items."""
 KB = 1024
-KNOWN = frozenset({"hit_memory", "hit_table", "collapsed"})
 UNWRITTEN = "unwritten"
 REMEDIES = {
     "table_down": "the table does not answer: check your rights on it, the network and whether your login has expired",
@@ -129,11 +130,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 every pair is kept or was there; 1 some are not, or interrupted; 2 bad input."""
+    """0 every pair is kept or was there; 1 some are not, or interrupted."""
     if not (math.isfinite(args.rate) and args.rate > 0):
-        return _complain("--rate must be a number above 0")
+        raise BadInput("--rate must be a number above 0")
     if args.images and not Path(args.images).is_dir():
-        return _complain(f"--images {args.images} is no folder; give the one that holds the pages")
+        raise BadInput(f"--images {args.images} is no folder; give the one that holds the pages")
     warmed = Warmed()
     try:
         check_sources(args.sources)
@@ -141,14 +142,14 @@ def run(args: argparse.Namespace) -> int:
         _walk(warmer, read_pairs(args.sources), warmed, args)
     except KeyboardInterrupt:
         _show(warmed, args)
-        print("hookcache warm: interrupted; run the same command again, what is kept is skipped", file=sys.stderr)
+        _complain("interrupted; run the same command again, what is kept is skipped")
         return 1
-    except (PairError, ReachError, ConfigurationError) as error:
+    except BadInput:
         if warmed.pairs:
             _show(warmed, args)
-        return _complain(str(error))
+        raise
     if not warmed.pairs:
-        return _complain(f"no pairs in {', '.join(args.sources)}; see hookcache warm --help for what a line of them is")
+        raise BadInput(f"no pairs in {', '.join(args.sources)}; see hookcache warm --help for what a line of them is")
     _show(warmed, args)
     if warmed.unpriced:
         _complain(
@@ -233,7 +234,7 @@ class Warmer:
             name: count for name, count in receipt["own_units"].items() if not name.startswith(("lambda_", "log_"))
         }
         kept = warmed.kept
-        if receipt["outcome"] in KNOWN:
+        if receipt["outcome"] in HITS:
             warmed.known += 1
         elif receipt["refusal"]:
             warmed.refused[receipt["refusal"]] += 1
@@ -302,6 +303,5 @@ def _show(warmed: Warmed, args: argparse.Namespace) -> None:
     print(f"{about}{warmed.write_units:,.0f} write units, {about}{money(float(warmed.cost))} at the table's prices")
 
 
-def _complain(text: str) -> int:
+def _complain(text: str) -> None:
     print(f"hookcache warm: {text}", file=sys.stderr)
-    return 2

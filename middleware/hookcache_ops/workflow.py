@@ -19,10 +19,11 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.table import Table
 
+from hookcache_ops.bad_input import BadInput
 from hookcache_ops.demo_screen import Screen
 from hookcache_ops.local.server_process import StartFailedError
 from hookcache_ops.local.step_functions import missing
-from hookcache_ops.pages import PageImage, UnreadableDocumentError, render
+from hookcache_ops.pages import PageImage, render
 from hookcache_ops.workflow_stage import PROJECT, WorkflowStage
 
 NAMES = ("cached-task", "prompt-chain", "parallel-prompts", "map-pages")
@@ -79,23 +80,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 done; 1 a second run reached a backend, or a run did not end as it should; 2 bad input."""
+    """0 done; 1 a second run reached a backend, or a run did not end as it should."""
     chosen = tuple(dict.fromkeys(args.workflow)) or NAMES
     if unknown := [name for name in chosen if name not in NAMES]:
-        return _complain(f"no workflow is called {unknown[0]}; choose from {', '.join(NAMES)}")
+        raise BadInput(f"no workflow is called {unknown[0]}; choose from {', '.join(NAMES)}")
     if not 0 <= args.seconds <= 60:
-        return _complain("--seconds must be from 0 to 60")
+        raise BadInput("--seconds must be from 0 to 60")
     if lacking := missing():
-        return _complain(f"{lacking} not installed: `make setup` sets up what the interpreter needs")
+        raise BadInput(f"{lacking} not installed: `make setup` sets up what the interpreter needs")
     output = Path(args.output)
     screen = Screen(quiet=args.json)
     try:
         pages = list(render(Path(args.document or PROJECT / "documents" / "statement.pdf")))
         output.mkdir(parents=True, exist_ok=True)
-    except UnreadableDocumentError as error:
-        return _complain(str(error))
     except OSError as error:
-        return _complain(f"{output}: {error.strerror or error}; name another folder with --output")
+        raise BadInput(f"{output}: {error.strerror or error}; name another folder with --output") from None
     try:
         with WorkflowStage(output, args.seconds) as stage:
             screen.say(f"A local AWS with Step Functions, four Lambda functions, and {stage.engine} as the table")
@@ -200,8 +199,3 @@ def _show(screen: Screen, rows: Sequence[Row], failure: Failure, pages: int) -> 
         f"With the backend down: tried again {failure.retried} times, then {failure.status} "
         f"in state {failure.ended_in} with {failure.error}."
     )
-
-
-def _complain(text: str) -> int:
-    print(f"hookcache workflow: {text}", file=sys.stderr)
-    return 2

@@ -46,11 +46,14 @@ class WorkflowStage:
     Args:
         log_folder: gets one file per function.
         reader_seconds: how long the reader takes for each answer.
+
+    Attributes:
+        aws: the local AWS that it plays on.
     """
 
-    def __init__(self, log_folder: Path, reader_seconds: float = 2.0) -> None:
+    def __init__(self, log_folder: Path, reader_seconds: float) -> None:
         self.engine = table_engine()
-        self._aws = LocalAws(table_engine=self.engine, log_folder=log_folder)
+        self.aws = LocalAws(table_engine=self.engine, log_folder=log_folder)
         self._reader_seconds = reader_seconds
         self._open = ExitStack()
         self._steps: StepFunctions
@@ -58,14 +61,14 @@ class WorkflowStage:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(self._aws)
+            stack.enter_context(self.aws)
             for name, folder in BACKENDS.items():
-                self._aws.functions.add(
+                self.aws.functions.add(
                     Function(
                         f"GENAIIDP-{name}", folder, environment=self._own(name), timeout_seconds=240, memory_mb=2048
                     )
                 )
-                self._aws.functions.add(
+                self.aws.functions.add(
                     Function(
                         f"GENAIIDP-cache-{name}",
                         PROJECT / "functions" / "hook",
@@ -74,7 +77,7 @@ class WorkflowStage:
                         memory_mb=512,
                     )
                 )
-            self._aws.client("dynamodb").create_table(
+            self.aws.client("dynamodb").create_table(
                 TableName=FAILURES,
                 BillingMode="PAY_PER_REQUEST",
                 AttributeDefinitions=[
@@ -86,7 +89,7 @@ class WorkflowStage:
                     {"AttributeName": "page", "KeyType": "RANGE"},
                 ],
             )
-            self._steps = stack.enter_context(StepFunctions(self._aws))
+            self._steps = stack.enter_context(StepFunctions(self.aws))
             self._open = stack.pop_all()
         return self
 
@@ -97,7 +100,7 @@ class WorkflowStage:
 
     def upload(self, pages: Sequence[PageImage]) -> list[dict[str, str]]:
         """The pages under fresh names, as the host uploads them; `{uri, format}` of each."""
-        s3 = self._aws.client("s3")
+        s3 = self.aws.client("s3")
         uploaded = []
         for page in pages:
             key = f"temp/lambdahook/{uuid.uuid4().hex}.jpeg"
@@ -108,7 +111,7 @@ class WorkflowStage:
     def begin(self, workflow: str) -> None:
         """A namespace of its own for each workflow: none is answered from what another one left."""
         for name in BACKENDS:
-            self._aws.functions.update_environment(f"GENAIIDP-cache-{name}", self._settings(name, workflow))
+            self.aws.functions.update_environment(f"GENAIIDP-cache-{name}", self._settings(name, workflow))
 
     def run(self, workflow: str, given: Any) -> tuple[Execution, int]:
         """
@@ -137,28 +140,15 @@ class WorkflowStage:
 
     def break_reader(self, *, down: bool) -> None:
         """From now on the reader fails on every call; or answers again."""
-        self._aws.functions.update_environment(
-            "GENAIIDP-reader", {**self._own(READER), **({"READER_DOWN": "1"} if down else {})}
+        self.aws.functions.update_environment(
+            f"GENAIIDP-{READER}", {**self._own(READER), **({"READER_DOWN": "1"} if down else {})}
         )
-
-    def read_with(self, folder: Path) -> None:
-        """From now on the reader is the code in `folder`."""
-        self._aws.functions.update_code(f"GENAIIDP-{READER}", folder)
-
-    def throttle_reader(self, *, throttled: bool) -> None:
-        """From now on Lambda refuses to call the reader; or calls it again."""
-        self._aws.functions.update_limits(f"GENAIIDP-{READER}", concurrency=0 if throttled else 10)
-
-    def failures(self) -> list[dict[str, str]]:
-        """The notes of failed pages: document, page, error, time."""
-        items = self._aws.client("dynamodb").scan(TableName=FAILURES)["Items"]
-        return [{name: next(iter(value.values())) for name, value in item.items()} for item in items]
 
     def _calls(self) -> int:
         return sum(
             line.startswith("START RequestId:")
             for name in BACKENDS
-            for line in self._aws.functions.logs(f"GENAIIDP-{name}")
+            for line in self.aws.functions.logs(f"GENAIIDP-{name}")
         )
 
     def _own(self, name: str) -> Mapping[str, str]:
@@ -166,7 +156,7 @@ class WorkflowStage:
 
     def _settings(self, name: str, namespace: str) -> dict[str, str]:
         return {
-            **self._aws.settings(),
+            **self.aws.settings(),
             "HOOKCACHE_BACKEND": f"GENAIIDP-{name}",
             "HOOKCACHE_NAMESPACE": namespace,
             "HOOKCACHE_POLICY": json.dumps(POLICY),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import threading
-import time
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +21,7 @@ from hookcache.hook import CachingHook
 from hookcache.settings import Settings
 from rig import Environment, Rig, metric
 from stopwatch import Stopwatch
+from waiting import eventually
 
 ARN = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{BACKEND}"
 HANG_SECONDS = 4.0
@@ -55,11 +55,8 @@ def at_once(count: int, call: Any) -> tuple[list[Any], list[Exception]]:
 
 def open_when_others_wait(rig: Rig, environment: Environment, others: int) -> None:
     """Let the backend answer once so many callers wait for the one who asked it."""
-    flights, end = environment.cache.flights, time.monotonic() + 30
-    while time.monotonic() < end:
-        if any(len(flight.over._cond._waiters) == others for flight in list(flights._flights.values())):
-            break
-        time.sleep(0.005)
+    flights = environment.cache.flights._flights
+    eventually(lambda: any(len(flight.over._cond._waiters) == others for flight in list(flights.values())), 30)
     rig.backend.gate.set()
 
 

@@ -87,12 +87,6 @@ class Chain:
         """All that both functions have written."""
         return "\n".join((*self.aws.functions.logs(WRAPPER), *self.aws.functions.logs(self.backend.function)))
 
-    def set(self, **environment: str) -> None:
-        """Settings of the backend beside those that it needs."""
-        self.aws.functions.update_environment(
-            self.backend.function, {**self.backend.environment(self.server, self.aws), **environment}
-        )
-
 
 @contextmanager
 def chained(backend: Backend, timeout_seconds: float = 60, **environment: str) -> Iterator[Chain]:

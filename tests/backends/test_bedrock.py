@@ -70,13 +70,6 @@ def service() -> Any:
         yield server
 
 
-@pytest.fixture
-def server(service: Any) -> Any:
-    service.behave()
-    service.requests.clear()
-    return service
-
-
 class TestRequest:
     def test_counts_are_whole_numbers(self, server):
         """boto3 refuses maxTokens 4096.0 before it asks; the control is a fraction, which is left for it to refuse."""

@@ -50,13 +50,6 @@ def service() -> Any:
         yield server
 
 
-@pytest.fixture
-def server(service: Any) -> Any:
-    service.behave()
-    service.requests.clear()
-    return service
-
-
 class TestRequest:
     def test_chat_sends_images_as_data_urls(self):
         """Issue D: images are really sent; the host's sample drops them by default."""

@@ -42,13 +42,6 @@ def service() -> Any:
 
 
 @pytest.fixture
-def server(service: Any) -> Any:
-    service.behave()
-    service.requests.clear()
-    return service
-
-
-@pytest.fixture
 def clients(server: Any) -> Clients:
     return Clients(server.url, Bucket(page=b"JPEG", other=b"JPEG 2"))
 

@@ -10,7 +10,7 @@ import pytest
 
 from concurrency.fleet import Fleet
 from hookcache_ops.local import engines
-from hookcache_ops.local.aws import TABLE
+from hookcache_ops.local.aws import TABLE, create_table
 from ops.local_rig import CREDENTIALS, require_engine
 
 
@@ -25,18 +25,7 @@ def engine_url() -> Iterator[Callable[[str], str]]:
             if name not in urls:
                 urls[name] = stack.enter_context(engines.engine(name)).url
                 client = boto3.client("dynamodb", "us-east-1", endpoint_url=urls[name], **CREDENTIALS)
-                client.create_table(
-                    TableName=TABLE,
-                    BillingMode="PAY_PER_REQUEST",
-                    AttributeDefinitions=[
-                        {"AttributeName": "pk", "AttributeType": "B"},
-                        {"AttributeName": "kind", "AttributeType": "S"},
-                    ],
-                    KeySchema=[
-                        {"AttributeName": "pk", "KeyType": "HASH"},
-                        {"AttributeName": "kind", "KeyType": "RANGE"},
-                    ],
-                )
+                create_table(client, TABLE)
             return urls[name]
 
         yield url_of

@@ -11,7 +11,6 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +31,7 @@ from hookcache.spending import Spending
 from hookcache.table import NEWER_FENCE_ONLY
 from hookcache_ops.local.aws import TABLE
 from ops.local_rig import CREDENTIALS
+from waiting import eventually
 
 SECRET = "a secret for the proofs with processes"
 PATIENCE_SECONDS = 60.0
@@ -115,7 +115,7 @@ class Worker:
         """Send it; and where it stops the process, return once it has stopped: until then it runs on."""
         os.kill(self.pid, number)
         if number == signal.SIGSTOP:
-            eventually(lambda: _state(self.pid) == "T")
+            assert eventually(lambda: _state(self.pid) == "T")
 
     def end(self) -> None:
         self._pipe.close()
@@ -235,12 +235,3 @@ def _state(pid: int) -> str:
 def a_text() -> str:
     """A prompt that nobody has sent before: a key of its own."""
     return f"Read page {uuid.uuid4().hex}"
-
-
-def eventually(condition: Callable[[], Any], within_seconds: float = 60.0) -> Any:
-    """What `condition` gives once it is true."""
-    end = time.monotonic() + within_seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"not true within {within_seconds:g} s"
-        time.sleep(0.005)
-    return found

@@ -6,7 +6,6 @@ import threading
 
 import pytest
 
-from concurrency.fleet import eventually
 from fakes import FakeClock
 from hookcache.clock import Deadline
 from hookcache.entry import Entry
@@ -16,6 +15,7 @@ from hookcache.leader import Alone, Landed, Leader, Left, Shared
 from hookcache.lease import KIND, REFUSAL_SECONDS, LeaseBook, LeaseItem, OwnerId, State
 from hookcache.outcome import Reason
 from simulation.items_double import MemoryItems
+from waiting import eventually
 
 KEY = CacheKey(b"k" * 32)
 NO_LIMIT = Deadline(None)
@@ -146,7 +146,7 @@ class TestRefusalWindow:
         with board(flights) as leader:
             beside = in_thread(lambda: board(flights, "beside"))
             (flight,) = flights._flights.values()
-            eventually(lambda: flight.over._cond._waiters)
+            assert eventually(lambda: flight.over._cond._waiters)
             leader.land(entry)
 
         assert Landed(entry) == beside()

@@ -11,8 +11,9 @@ from statistics import quantiles
 import pytest
 
 import figures
-from concurrency.fleet import a_text, eventually
+from concurrency.fleet import a_text
 from hookcache_ops.local import engines
+from waiting import eventually
 
 REFEREES = (engines.DYNAMODB_LOCAL, engines.DYNOXIDE)
 CALLERS = 200
@@ -235,7 +236,7 @@ def test_a_late_result_is_kept_for_the_next_attempt(fleet_of):
     text = a_text()
     first.order(text)
     assert fleet.backend.arrived.acquire(timeout=60)
-    eventually(fleet.stored)  # nobody reads the first one's reply
+    assert eventually(fleet.stored)  # nobody reads the first one's reply
     second.order(text)
     (result,) = second.told()["results"]
 

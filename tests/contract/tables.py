@@ -19,6 +19,7 @@ from hookcache.sealer import Sealer
 from hookcache.slim import Place, SlimDynamoDB
 from hookcache.spending import Spending
 from hookcache_ops.local import engines
+from hookcache_ops.local.aws import create_table
 from ops.local_rig import CREDENTIALS, require_engine
 
 TABLE = "hookcache-contract"
@@ -30,18 +31,6 @@ def make_client(url: str) -> Any:
     """A client that tries once, as the runtime's own does."""
     once = Config(retries={"total_max_attempts": 1}, max_pool_connections=64)
     return boto3.client("dynamodb", region_name="us-east-1", endpoint_url=url, config=once, **CREDENTIALS)
-
-
-def make_table(client: Any) -> None:
-    client.create_table(
-        TableName=TABLE,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[
-            {"AttributeName": "pk", "AttributeType": "B"},
-            {"AttributeName": "kind", "AttributeType": "S"},
-        ],
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "kind", "KeyType": "RANGE"}],
-    )
 
 
 SLIM = "slim "
@@ -76,7 +65,7 @@ class Clients:
             require_engine(engine)
             url = self._open.enter_context(engines.engine(engine)).url
             client = make_client(url)
-            make_table(client)
+            create_table(client, TABLE)
             self._made[name] = make_slim_client(url) if name.startswith(SLIM) else client
         return self._made[name]
 

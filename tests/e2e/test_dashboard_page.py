@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -11,7 +10,7 @@ import time
 import boto3
 import pytest
 
-from hookcache_ops import dashboard, report
+from hookcache_ops.cli import main
 from ops import receipt_samples as samples
 from ops.test_metrics_source import StubCloudWatch
 
@@ -58,7 +57,7 @@ pytestmark = pytest.mark.skipif(
 def page_file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     (folder / "function.log").write_text("\n".join(samples.lines(MANY, duplicates=0.05)) + "\n")
-    assert call(dashboard, str(folder / "function.log"), "-o", str(folder / "page.html")) == 0
+    assert main(["dashboard", str(folder / "function.log"), "-o", str(folder / "page.html")]) == 0
     return folder / "page.html"
 
 
@@ -101,15 +100,9 @@ def opened(browser, page_file):
     assert complaints == []
 
 
-def call(module, *arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
-    return module.run(parser.parse_args(arguments))
-
-
 def reported(page_file, capsys, *arguments: str) -> dict:
     capsys.readouterr()
-    call(report, str(page_file.with_name("function.log")), "--json", *arguments)
+    main(["report", str(page_file.with_name("function.log")), "--json", *arguments])
     return json.loads(capsys.readouterr().out)
 
 
@@ -166,7 +159,7 @@ def test_a_page_of_metrics_says_what_it_cannot_show(browser, tmp_path, monkeypat
     arguments = ("--since", "2026-10-01", "--until", "2026-10-08", "-o", str(tmp_path / "page.html"))
     with monkeypatch.context() as later:
         later.setattr(time, "time", lambda: (samples.START_MS + 30 * samples.DAY_MS) / 1000)
-        assert call(dashboard, "metrics:GenAIIDP/HookCache", *arguments) == 0
+        assert main(["dashboard", "metrics:GenAIIDP/HookCache", *arguments]) == 0
     page = browser.new_page()
     page.set_default_timeout(PATIENCE_MS)
     page.goto((tmp_path / "page.html").as_uri())
@@ -190,7 +183,7 @@ def test_without_any_price_no_amount_is_shown_as_nothing(browser, tmp_path):
         samples.receipt("miss", request_id="c", context="Extraction", Cost=0.5, OwnCost=0.000031),
     ]
     (tmp_path / "function.log").write_text("\n".join(json.dumps(one) for one in many) + "\n")
-    assert call(dashboard, str(tmp_path / "function.log"), "-o", str(tmp_path / "page.html")) == 0
+    assert main(["dashboard", str(tmp_path / "function.log"), "-o", str(tmp_path / "page.html")]) == 0
     page = browser.new_page()
     page.set_default_timeout(PATIENCE_MS)
     page.goto((tmp_path / "page.html").as_uri())
@@ -401,7 +394,7 @@ def test_the_browser_check_can_fail(browser):
 def test_a_log_of_seconds_is_a_chart_too(browser, tmp_path):
     """A demo's few receipts are drawn as a course of time, not as one point; rates stay per minute."""
     (tmp_path / "short.log").write_text("\n".join(samples.lines(samples.receipts(60, days=90 / 86_400))) + "\n")
-    call(dashboard, str(tmp_path / "short.log"), "-o", str(tmp_path / "short.html"))
+    main(["dashboard", str(tmp_path / "short.log"), "-o", str(tmp_path / "short.html")])
     page = browser.new_page()
     page.set_default_timeout(PATIENCE_MS)
     page.goto((tmp_path / "short.html").as_uri())

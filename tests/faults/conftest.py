@@ -6,19 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from fault_proxy import FaultProxy
 from sockets import SDK, FaultRig, SocketRig
 
 from hookcache_ops.local import engines
-from hookcache_ops.local.fault_proxy import FaultProxy
 from ops.local_rig import require_engine
-
-
-@pytest.fixture(scope="session")
-def table_engine() -> Iterator[str]:
-    """The endpoint of dynoxide, which is exact on conditions."""
-    require_engine(engines.DYNOXIDE)
-    with engines.engine(engines.DYNOXIDE) as server:
-        yield server.url
 
 
 @pytest.fixture(scope="session")
@@ -30,22 +22,20 @@ def object_engine() -> Iterator[str]:
 
 
 @pytest.fixture
-def proxy(table_engine: str) -> Iterator[FaultProxy]:
-    with FaultProxy(table_engine) as proxy:
+def proxy(dynoxide: str) -> Iterator[FaultProxy]:
+    with FaultProxy(dynoxide) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def sockets(
-    proxy: FaultProxy, table_engine: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., SocketRig]]:
+def sockets(proxy: FaultProxy, dynoxide: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., SocketRig]]:
     """Makes rigs over the proxy, with settings of the test's own; `in_time=True`: with the product's own time limits."""
     for name, value in {**SDK, "AWS_ENDPOINT_URL_DYNAMODB": proxy.url}.items():
         monkeypatch.setenv(name, value)
     with ExitStack() as stack:
 
         def make(*, in_time: bool = False, **settings: str | None) -> SocketRig:
-            rig = stack.enter_context(SocketRig(proxy, table_engine, in_time=in_time, **settings))
+            rig = stack.enter_context(SocketRig(proxy, dynoxide, in_time=in_time, **settings))
             stack.callback(rig.close)
             return rig
 

@@ -9,22 +9,23 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import boto3
+from fault_proxy import FaultProxy
 
 from fakes import FakeClients, FakeContext
 from hookcache.clients import Clients
 from hookcache.clock import SystemClock
 from hookcache.items import BUDGET_SECONDS
-from hookcache_ops.local.fault_proxy import FaultProxy
+from hookcache_ops.local.aws import create_table
 from hookcache_ops.local.pool import CREDENTIALS
 from rig import Environment, Rig
 from stopwatch import Stopwatch
+from waiting import eventually
 
 REGION = "us-east-1"
 SDK = {
@@ -95,15 +96,7 @@ class SocketRig(FaultRig):
         self.table = table
         self.clock = SettableClock()  # type: ignore[assignment]
         self.direct = client("dynamodb", engine_url)
-        self.direct.create_table(
-            TableName=table,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[
-                {"AttributeName": "pk", "AttributeType": "B"},
-                {"AttributeName": "kind", "AttributeType": "S"},
-            ],
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "kind", "KeyType": "RANGE"}],
-        )
+        create_table(self.direct, table)
         self.clients = SocketClients(self, Clients() if in_time else PatientClients())
         if in_time:
             self.table_seconds = BUDGET_SECONDS
@@ -151,16 +144,6 @@ def held() -> tuple[int, int]:
     return threads, sockets
 
 
-def comes_true(condition: Callable[[], bool], within_seconds: float = 30.0) -> bool:
-    """Whether `condition` comes true in time; for what sockets and other threads do in their own time."""
-    end = time.monotonic() + within_seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.005)
-    return True
-
-
 @contextmanager
 def nothing_left_behind(rig: SocketRig) -> Iterator[None]:
     """After the block and the rig's end there are no more threads and sockets than before."""
@@ -168,7 +151,7 @@ def nothing_left_behind(rig: SocketRig) -> Iterator[None]:
     yield
     rig.close()
     rig.proxy.drop_connections()  # its side of a connection that hangs is in this process too
-    assert comes_true(lambda: held()[0] <= before[0] and held()[1] <= before[1]), f"{before} before, {held()} after"
+    assert eventually(lambda: held()[0] <= before[0] and held()[1] <= before[1]), f"{before} before, {held()} after"
 
 
 def invocation(rig: Rig, seconds: float) -> FakeContext:

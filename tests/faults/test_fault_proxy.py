@@ -7,9 +7,9 @@ import threading
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from fault_proxy import AwsError, FaultProxy, Faults
 from sockets import client
 
-from hookcache_ops.local.fault_proxy import AwsError, FaultProxy, Faults
 from hookcache_ops.local.lambda_service import Function, LambdaService
 from ops.local_rig import write_code
 
@@ -66,10 +66,10 @@ class TestDamage:
         assert "TableNames" not in client("dynamodb", proxy.url, config=ONCE).list_tables()
 
 
-def test_nothing_is_left_when_it_ends(table_engine):
+def test_nothing_is_left_when_it_ends(dynoxide):
     """Neither its thread nor a port that still answers, hung connections included."""
     before = set(threading.enumerate())
-    with FaultProxy(table_engine) as proxy:
+    with FaultProxy(dynoxide) as proxy:
         proxy.behave(Faults(hang=True))
         dynamodb = client("dynamodb", proxy.url, config=ONCE)
         with pytest.raises(BotoCoreError):

@@ -6,11 +6,11 @@ import hashlib
 import uuid
 
 import pytest
+from fault_proxy import AwsError, FaultProxy, Faults
 from sockets import client
 
 from fakes import BUCKET, ocr_event
 from hookcache.images import CHECK_SECONDS, READ_SECONDS, ImageDigest, ImageReader
-from hookcache_ops.local.fault_proxy import AwsError, FaultProxy, Faults
 from rig import metric
 
 PINNED = {"HOOKCACHE_IDENTITY": "pinned"}

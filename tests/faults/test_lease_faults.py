@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from botocore.exceptions import ConnectionClosedError
-from sockets import comes_true
+from fault_proxy import Faults
 
 from fakes import BackendRaised, ocr_event, refusal
 from hookcache import flight as flight_module
@@ -19,8 +19,8 @@ from hookcache.lease import Held, LeaseBook, LeaseItem, OwnerId, State
 from hookcache.outcome import Reason
 from hookcache.table import TableTier
 from hookcache.value import replace
-from hookcache_ops.local.fault_proxy import Faults
 from rig import metric
+from waiting import eventually
 
 PINNED = {"HOOKCACHE_IDENTITY": "pinned"}
 LOST = ConnectionClosedError(endpoint_url="https://table")
@@ -443,7 +443,7 @@ class TestALeaderThatFailsEachTime:
             others = [callers.submit(at_once, rig, [EVENT]) for _ in range(self.CALLERS - 1)]
             flights = rig.first.cache.flights
             (flight,) = flights._flights.values()
-            assert comes_true(lambda: len(flight.over._cond._waiters) == self.CALLERS - 1)
+            assert eventually(lambda: len(flight.over._cond._waiters) == self.CALLERS - 1)
             rig.backend.gate.set()
             return [*leader.result(60), *(error for other in others for error in other.result(60))]
 

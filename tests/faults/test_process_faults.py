@@ -16,9 +16,10 @@ from hookcache.receipt import Receipt
 from hookcache_ops.local import engines
 from hookcache_ops.local.aws import TABLE, LocalAws
 from hookcache_ops.local.lambda_service import Function
-from ops.local_rig import call, eventually, lambda_client, require_engine, write_code
+from ops.local_rig import call, lambda_client, require_engine, write_code
 from rig import metric
 from stopwatch import Stopwatch
+from waiting import eventually
 
 PINNED = {"HOOKCACHE_IDENTITY": "pinned"}
 HOOK = Path(__file__).resolve().parents[2] / "functions/hook"

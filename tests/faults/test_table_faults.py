@@ -8,7 +8,8 @@ import time
 import boto3
 import pytest
 from botocore.config import Config
-from sockets import comes_true, nothing_left_behind
+from fault_proxy import AwsError, Faults
+from sockets import nothing_left_behind
 from unguarded import BareItems, NoBreaker, OpenHearted, weakened
 
 from fakes import ocr_event
@@ -17,8 +18,8 @@ from hookcache.breaker import Breaker
 from hookcache.clock import Countdown
 from hookcache.items import BUDGET_SECONDS, Items
 from hookcache.slim import SlimDynamoDB
-from hookcache_ops.local.fault_proxy import AwsError, Faults
 from rig import metric
+from waiting import eventually
 
 TWO_BUDGETS = 2 * BUDGET_SECONDS
 SLACK = 1.5
@@ -94,7 +95,7 @@ class TestATableThatRefuses:
             over.call(ocr_event(text="page 9"))
             return over.last["outcome"] == "hit_memory"
 
-        assert comes_true(hits)
+        assert eventually(hits)
 
     def test_control_without_translation_the_request_fails(self, over):
         """F1, Control: the same fault without the catch reaches the host."""
@@ -190,7 +191,7 @@ class TestANameThatDoesNotResolve:
         for _ in range(50):
             table._probe()
 
-        assert comes_true(lambda: not table._workers._queue)
+        assert eventually(lambda: not table._workers._queue)
 
 
 class TestThrottling:
@@ -216,7 +217,7 @@ class TestThrottling:
         over.proxy.behave(Faults(errors=(AwsError("GetItem", THROTTLED),)))
         over.call(ocr_event(text="page 1"))
 
-        assert comes_true(lambda: over.proxy.count("GetItem") > 2)
+        assert eventually(lambda: over.proxy.count("GetItem") > 2)
 
     def test_a_throttled_lease_write_fetches_without_a_lease(self, over):
         """F5, P54: the answer is returned and nothing is stored."""

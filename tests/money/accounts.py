@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections import Counter
@@ -10,28 +9,22 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from hookcache_ops import dashboard, report
+from hookcache_ops.cli import main
 
 OUTCOMES = ("MemoryHits", "TableHits", "Collapsed", "Misses", "Bypasses", "Failures")
 MONEY = {"Cost": "cost", "SavedCost": "saved_cost", "OwnCost": "own_cost"}
 
 
-def run(module: Any, *arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
-    return int(module.run(parser.parse_args(arguments)))
-
-
 def reported(log: Path, capsys: Any) -> dict[str, Any]:
     """The totals that `hookcache report --json` prints."""
     capsys.readouterr()
-    assert run(report, str(log), "--json") == 0
+    assert main(["report", str(log), "--json"]) == 0
     return dict(json.loads(capsys.readouterr().out)["totals"])
 
 
 def drawn(log: Path, page: Path) -> dict[str, Any]:
     """The data that a written page carries; its script has nothing else to compute from."""
-    assert run(dashboard, str(log), "-o", str(page)) == 0
+    assert main(["dashboard", str(log), "-o", str(page)]) == 0
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL)
     assert found is not None
     return dict(json.loads(found[1]))

@@ -16,8 +16,7 @@ from fakes import (
     page_answer,
     summarization_event,
 )
-from hookcache_ops import prices_command
-from money import accounts
+from hookcache_ops.cli import main
 from rig import metric
 
 NOVA, EU_NOVA = "bedrock/us.amazon.nova-pro-v1:0", "bedrock/eu.amazon.nova-pro-v1:0"
@@ -89,7 +88,7 @@ def test_a_broken_table_leaves_all_unpriced_and_the_request_unharmed(broken, pri
     assert 1500 == reply["usage"]["inputTokens"]
     assert {"inputTokens": 1500, "outputTokens": 200} == rig.last["unpriced_units"]
     assert (0, 1) == (metric(rig.last, "Cost"), metric(rig.last, "Unpriced"))
-    assert 2 == accounts.run(prices_command, "--check", str(tmp_path / "prices.yaml"))
+    assert 2 == main(["prices", "--check", str(tmp_path / "prices.yaml")])
 
 
 @pytest.mark.parametrize(

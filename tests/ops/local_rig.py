@@ -2,8 +2,7 @@
 
 import json
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,16 +96,6 @@ def require_engine(name: str) -> None:
     found = available(name)
     if not found:
         missing(found.reason)
-
-
-def eventually(condition: Callable[[], bool], within_seconds: float = 30) -> bool:
-    """Whether `condition` comes true in time; for what the system does in its own time, such as ending a process."""
-    end = time.monotonic() + within_seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 def runs(pid: int) -> bool:

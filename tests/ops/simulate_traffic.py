@@ -11,13 +11,13 @@ import io
 import json
 import random
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from fakes import TABLE, BackendRaised, answer, client_context, event_of, fitting_answer, image_block, ocr_event
 from rig import Environment, Rig
+from waiting import eventually
 
 SETTINGS = {
     "HOOKCACHE_FRESH_SECONDS": "3600",
@@ -107,10 +107,10 @@ class Traffic:
         rig.backend.gate.clear()
         callers = [threading.Thread(target=rig.call, args=(event, environment)) for _ in range(2)]
         callers[0].start()
-        _until(lambda: len(rig.backend.calls) > calls)
+        assert eventually(lambda: len(rig.backend.calls) > calls)
         callers[1].start()
         flights = environment.cache.flights._flights
-        _until(lambda: any(flight.over._cond._waiters for flight in list(flights.values())))
+        assert eventually(lambda: any(flight.over._cond._waiters for flight in list(flights.values())))
         rig.backend.gate.set()
         for caller in callers:
             caller.join()
@@ -147,13 +147,6 @@ class Traffic:
         reply = fitting_answer(event)
         reply["more"] = "y" * (len(said) % 700)
         return reply
-
-
-def _until(holds: Any) -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end, "the other caller never came"
-        time.sleep(0.0005)
 
 
 def write_log(receipts: list[dict[str, Any]], path: Path) -> Path:

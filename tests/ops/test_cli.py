@@ -11,7 +11,10 @@ from types import ModuleType
 import boto3
 import pytest
 
+from hookcache.errors import ConfigurationError
+from hookcache_ops.bad_input import BadInput
 from hookcache_ops.cli import COMMANDS, Command, main
+from hookcache_ops.ledger.period import SourceError
 
 
 @pytest.fixture
@@ -132,6 +135,17 @@ class TestCommands:
         greet.run = run
         with pytest.raises(ValueError, match="of ours"):
             main(["greet", "world"], REGISTRY)
+
+    @pytest.mark.parametrize("kind", [BadInput, SourceError, ConfigurationError])
+    def test_bad_input_is_the_commands_one_line_and_status_2(self, greet, capsys, kind):
+        """Wherever a command notices it; what else it raises is a bug, and shows as one."""
+
+        def run(args: argparse.Namespace) -> int:
+            raise kind(f"{args.name}: give another")
+
+        greet.run = run
+        assert main(["greet", "world"], REGISTRY) == 2
+        assert capsys.readouterr().err == "hookcache greet: world: give another\n"
 
     def test_ctrl_c_is_a_word_and_status_1(self, greet, capsys):
         def run(args: argparse.Namespace) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import re
@@ -10,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hookcache_ops import dashboard, report
+from hookcache_ops import dashboard
+from hookcache_ops.cli import main
 from hookcache_ops.dashboard import log_query, tables
 from hookcache_ops.dashboard.body import default_path, load
 from hookcache_ops.dashboard.data import Collector
@@ -37,10 +37,8 @@ def receipts(log):
     return list(read_receipts([log], Reading()))
 
 
-def run(module, capsys, *arguments: str) -> tuple[int, str, str]:
-    parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
-    status = module.run(parser.parse_args(arguments))
+def run(command: str, capsys, *arguments: str) -> tuple[int, str, str]:
+    status = main([command, *arguments])
     said = capsys.readouterr()
     return status, said.out, said.err
 
@@ -52,8 +50,8 @@ def page_data(page: str) -> dict:
 def test_totals_of_the_page_are_the_reports(log, capsys, tmp_path):
     """Dashboard totals = report totals = sum over receipts, to the last digit."""
     target = tmp_path / "page.html"
-    status, out, _ = run(dashboard, capsys, log, "-o", str(target), "--json")
-    _, reported, _ = run(report, capsys, log, "--json")
+    status, out, _ = run("dashboard", capsys, log, "-o", str(target), "--json")
+    _, reported, _ = run("report", capsys, log, "--json")
     told, wanted = json.loads(out), json.loads(reported)["totals"]
     rows = page_data(target.read_text())["rows"]
 
@@ -209,7 +207,7 @@ def test_conditions_of_queries(condition, holds):
 def test_the_page_is_one_file_that_loads_nothing(log, capsys, tmp_path):
     """Opens offline: everything inline, and a policy that forbids the rest."""
     target = tmp_path / "page.html"
-    run(dashboard, capsys, log, "-o", str(target))
+    run("dashboard", capsys, log, "-o", str(target))
     page = target.read_text()
     loaded = re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="([^"]*)"', page)
 
@@ -223,7 +221,7 @@ def test_names_in_a_log_cannot_leave_the_data(capsys, tmp_path):
     """A function called </script> stays data."""
     file, target = tmp_path / "log", tmp_path / "page.html"
     file.write_text(json.dumps(samples.receipt("miss", function="</script><script>alert(1)//")) + "\n")
-    run(dashboard, capsys, str(file), "-o", str(target))
+    run("dashboard", capsys, str(file), "-o", str(target))
 
     assert "<script>alert" not in target.read_text()
     assert page_data(target.read_text())["functions"] == ["</script><script>alert(1)//"]
@@ -256,7 +254,7 @@ def test_another_body_is_drawn(log, capsys, tmp_path):
         "properties": {"title": "Mine", "metrics": [metric]},
     }
     body.write_text(json.dumps({"widgets": [widget]}))
-    status, out, _ = run(dashboard, capsys, log, "-o", str(tmp_path / "p.html"), "--body", str(body), "--json")
+    status, out, _ = run("dashboard", capsys, log, "-o", str(tmp_path / "p.html"), "--body", str(body), "--json")
 
     assert (status, json.loads(out)["widgets"]) == (0, ["Mine"])
 
@@ -275,7 +273,7 @@ def test_bad_input_is_one_line_with_the_remedy_and_status_2(arguments, told, log
     monkeypatch.chdir(tmp_path)
     empty = tmp_path / "empty.json"
     empty.write_text("{}")
-    status, _, err = run(dashboard, capsys, *(argument.format(log=log, empty=empty) for argument in arguments))
+    status, _, err = run("dashboard", capsys, *(argument.format(log=log, empty=empty) for argument in arguments))
 
     assert status == 2
     assert err.count("\n") == 1
@@ -287,8 +285,8 @@ def test_no_receipts_is_said_and_is_status_1(tmp_path, capsys):
     file, page, kept = tmp_path / "empty.log", tmp_path / "p.html", tmp_path / "kept.html"
     file.write_text("START RequestId: x\n")
     kept.write_text("yesterday's")
-    status, out, err = run(dashboard, capsys, str(file), "-o", str(page))
-    again, told, _ = run(dashboard, capsys, str(file), "-o", str(kept), "--json")
+    status, out, err = run("dashboard", capsys, str(file), "-o", str(page))
+    again, told, _ = run("dashboard", capsys, str(file), "-o", str(kept), "--json")
 
     assert (1, "", 1) == (status, out, again)
     assert "no receipts found, so no page was written; give the log" in err

@@ -12,6 +12,7 @@ from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
 from fakes import CANARY, answer, ocr_event, refusal
 from hookcache_ops import erase
+from hookcache_ops.bad_input import BadInput
 from hookcache_ops.cli import main
 from hookcache_ops.reach import Direct, ReachError, Through, _lambda_client, reach_of
 from operator_rig import OperatedRig, arguments, operator_of, reach_to
@@ -290,7 +291,7 @@ def test_it_shows_what_there_is_and_asks_first(page, monkeypatch, capsys, typed,
 
 def test_without_a_terminal_it_does_not_erase_unasked(page, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    with pytest.raises(erase.InputError, match="add --yes"):
+    with pytest.raises(BadInput, match="add --yes"):
         erase_with(Recorder(report(dry_run=True)), "--image", page)
 
 
@@ -318,7 +319,7 @@ def test_bad_input_is_one_line_that_names_the_remedy(argv, remedy, capsys, monke
     """Status 2 and no traceback."""
     monkeypatch.delenv("HOOKCACHE_TABLE", raising=False)
     monkeypatch.setenv("HOOKCACHE_SECRET", "a secret")
-    status = erase.run(arguments(erase, *argv, "--yes"))
+    status = main(["erase", *argv, "--yes"])
     written = capsys.readouterr().err
 
     assert 2 == status
@@ -341,7 +342,7 @@ def test_bad_input_is_one_line_that_names_the_remedy(argv, remedy, capsys, monke
 def test_an_event_that_cannot_be_erased_says_why(rig, tmp_path, text, remedy):
     path = tmp_path / "event.json"
     path.write_text(text)
-    with pytest.raises(erase.InputError) as caught:
+    with pytest.raises(BadInput) as caught:
         erase.erase_command(arguments(erase, "--event", str(path)), lambda: rig.s3)
     assert remedy in str(caught.value)
 
@@ -349,7 +350,7 @@ def test_an_event_that_cannot_be_erased_says_why(rig, tmp_path, text, remedy):
 def test_an_empty_page_is_refused(tmp_path):
     """P42: an empty digest is nobody's page."""
     (tmp_path / "empty").write_bytes(b"")
-    with pytest.raises(erase.InputError, match="is empty"):
+    with pytest.raises(BadInput, match="is empty"):
         erase.erase_command(arguments(erase, "--image", str(tmp_path / "empty")))
 
 

@@ -17,10 +17,11 @@ from fakes import event_of, extraction_event, image_block, ocr_event
 from hookcache.canonical import canonical_form
 from hookcache.orders import Orders
 from hookcache.request import parse
+from hookcache_ops.bad_input import BadInput
 from hookcache_ops.cli import main
 from hookcache_ops.explain.deployed import DeployedError, look_up
 from hookcache_ops.explain.events import compare
-from hookcache_ops.explain.inputs import InputError, given, payloads
+from hookcache_ops.explain.inputs import given, payloads
 from hookcache_ops.explain.recent import Distinct, Recent, Sample
 from hookcache_ops.explain.texts import difference_of
 from hookcache_ops.explain.told import changes_told, verdict_told
@@ -438,7 +439,7 @@ class TestCommand:
         os.mkfifo(pipe)
         writer = threading.Thread(target=pipe.write_text, args=("",), daemon=True)
         writer.start()
-        with pytest.raises(InputError, match="a log in a pipe"):
+        with pytest.raises(BadInput, match="a log in a pipe"):
             given(str(pipe))
         writer.join()
 

@@ -1,7 +1,6 @@
 """Invalidation through the CONTROL item: hard, soft and by generation, seen everywhere, and the command for it."""
 
 import json
-import time
 from contextlib import nullcontext
 
 import pytest
@@ -10,10 +9,9 @@ from fakes import BackendRaised, extraction_event, ocr_event
 from hookcache.errors import BackendFailed
 from hookcache.orders import Orders
 from hookcache_ops import invalidate
-from hookcache_ops.ledger.period import parse_period
-from hookcache_ops.pairs import read_pairs
+from hookcache_ops.cli import main
 from hookcache_ops.reach import ReachError
-from hookcache_ops.simulate import payloads
+from hookcache_ops.times import now_ms
 from operator_rig import OperatedRig, arguments, operator_of, reach_to
 
 STALE_IF_ERROR = json.dumps({"*": {"stale_if_error": True}})
@@ -196,40 +194,8 @@ def test_orders_read_what_an_older_release_wrote():
 
 
 def carried_out(args, operator):
-    commands = invalidate.commands_of(args, invalidate.now_ms())
+    commands = invalidate.commands_of(args, now_ms())
     return invalidate.carry_out(args, commands, reach_to(operator), "invalidate")
-
-
-@pytest.fixture
-def far_west(monkeypatch):
-    """A shell whose clock is ten hours behind UTC."""
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "HST10")
-        time.tzset()
-        yield
-    time.tzset()
-
-
-def test_a_time_without_an_offset_is_utc_wherever_it_is_typed(far_west, tmp_path):
-    """P44, P31: as receipts, orders and the console have it: an invalidation must not miss ten hours of answers."""
-    told, then_ms = "2026-11-01T08:00", 1_793_520_000_000
-    pairs = tmp_path / "pairs.jsonl"
-    pairs.write_text(json.dumps({"event": {}, "answer": {}, "time": told}))
-
-    assert then_ms == invalidate.moment_ms(told, then_ms + 1)
-    assert then_ms == parse_period(told, None, 0).since_ms
-    assert then_ms == payloads.time_ms(told)
-    assert [then_ms] == [pair.time_ms for pair in read_pairs([str(pairs)])]
-
-
-@pytest.mark.parametrize(
-    ("text", "ago_ms"),
-    [("90s", 90_000), ("5m", 300_000), ("2h", 7_200_000), ("3d", 3 * 86_400_000), ("2w", 14 * 86_400_000)],
-)
-def test_a_time_ago_is_counted_in_its_unit(text, ago_ms):
-    """P44: a week is seven days; what lies before the epoch is the epoch."""
-    assert NOW_MS - ago_ms == invalidate.moment_ms(text, NOW_MS)
-    assert 0 == invalidate.moment_ms(text, 1) == invalidate.moment_ms("1960-01-01", NOW_MS)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +237,7 @@ def test_arguments_mean_these_commands(argv, commands):
 )
 def test_bad_input_is_one_line_that_names_the_remedy(argv, remedy, capsys):
     """Status 2, and the table is not even looked for."""
-    assert 2 == invalidate.run(arguments(invalidate, *argv, "--yes"))
+    assert 2 == main(["invalidate", *argv, "--yes"])
     written = capsys.readouterr().err
     assert remedy in written
     assert 1 == written.count("\n")
@@ -319,7 +285,7 @@ def test_an_older_erase_function_is_told_with_the_remedy(rig, operator, capsys):
     args = arguments(invalidate, "--all", "--yes")
     refused = carried_out(args, older(operator))
     said = capsys.readouterr().err
-    rig.clock.wall_ms = invalidate.now_ms()  # --before goes by the real one
+    rig.clock.wall_ms = now_ms()  # --before goes by the real one
 
     assert 2 == refused
     assert "--before 0s" in said

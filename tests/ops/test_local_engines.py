@@ -9,12 +9,13 @@ from pathlib import Path
 
 import boto3
 import pytest
-from local_rig import CREDENTIALS, call, eventually, require_engine, runs, write_code
+from local_rig import CREDENTIALS, call, require_engine, runs, write_code
 
 from hookcache_ops.local import engines
 from hookcache_ops.local.aws import OVERFLOW_BUCKET, TABLE, WORKING_BUCKET, LocalAws
 from hookcache_ops.local.lambda_service import Function
 from hookcache_ops.local.server_process import ServerProcess, StartFailedError
+from waiting import eventually
 
 OPERATIONS = Path(engines.__file__).parents[2]
 

@@ -10,10 +10,11 @@ from urllib.parse import quote
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
-from local_rig import PROBE, call, eventually, gate, lambda_client, write_code
+from local_rig import PROBE, call, gate, lambda_client, write_code
 
 from hookcache.items import BUDGET_SECONDS
 from hookcache_ops.local.lambda_service import Function, LambdaService
+from waiting import eventually
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:GENAIIDP-probe"
 NAME = "GENAIIDP-probe"
@@ -364,7 +365,7 @@ class TestLogs:
 
         lines = service.logs(NAME)
         assert sorted(texts) == sorted(line for line in lines if line.endswith("zzz"))
-        assert list(lines) == service.log_file(NAME).read_bytes().decode().split("\n")[:-1]
+        assert list(lines) == (service.log_folder / f"{NAME}.log").read_bytes().decode().split("\n")[:-1]
 
     def test_functions_do_not_share_a_log(self, client, service):
         call_when_free(client, "single", {"print": "only here"})

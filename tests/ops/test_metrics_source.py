@@ -14,7 +14,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from hookcache_ops import dashboard, report
+from hookcache_ops.cli import main
 from hookcache_ops.ledger.book import Ledger
 from hookcache_ops.ledger.cloudwatch import QUERIES, fill_from_metrics
 from hookcache_ops.ledger.period import Period, SourceError
@@ -92,14 +92,8 @@ def cloudwatch(monkeypatch):
     """The account's CloudWatch, and a clock that shows the end of the samples."""
     stub = StubCloudWatch(MANY)
     monkeypatch.setattr(boto3, "client", lambda service: {"cloudwatch": stub}[service])
-    monkeypatch.setattr(time, "time", lambda: NOW_MS / 1000)
+    monkeypatch.setattr(time, "time_ns", lambda: NOW_MS * 1_000_000)
     return stub
-
-
-def call(module, *arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    module.add_arguments(parser)
-    return module.run(parser.parse_args(arguments))
 
 
 def page_data(page) -> dict:
@@ -109,10 +103,10 @@ def page_data(page) -> dict:
 def test_the_page_of_the_metrics_has_the_totals_of_the_receipts(cloudwatch, tmp_path, capsys):
     """The same counts, units and money, whichever way they came."""
     (tmp_path / "function.log").write_text("\n".join(samples.lines(MANY)) + "\n")
-    call(report, str(tmp_path / "function.log"), "--json")
+    main(["report", str(tmp_path / "function.log"), "--json"])
     wanted = json.loads(capsys.readouterr().out)["totals"]
 
-    assert 0 == call(dashboard, f"metrics:{NAMESPACE}", "--json", "-o", str(tmp_path / "page.html"))
+    assert 0 == main(["dashboard", f"metrics:{NAMESPACE}", "--json", "-o", str(tmp_path / "page.html")])
     totals = json.loads(capsys.readouterr().out)["totals"]
     assert {name: wanted[name] for name in SAME} == {name: totals[name] for name in SAME}
     for member in ("units_spent", "units_saved"):
@@ -122,7 +116,7 @@ def test_the_page_of_the_metrics_has_the_totals_of_the_receipts(cloudwatch, tmp_
 
 def test_what_metrics_cannot_tell_is_said_on_the_page(cloudwatch, tmp_path):
     """Tables of requests need receipts, and say so; charts and tiles are drawn."""
-    call(dashboard, f"metrics:{NAMESPACE}", "-o", str(tmp_path / "page.html"))
+    main(["dashboard", f"metrics:{NAMESPACE}", "-o", str(tmp_path / "page.html")])
     data = page_data(tmp_path / "page.html")
 
     tables = [widget for widget in data["widgets"] if widget["view"] == "table"]
@@ -136,7 +130,7 @@ def test_what_metrics_cannot_tell_is_said_on_the_page(cloudwatch, tmp_path):
 @pytest.mark.parametrize(("since", "may_miss"), [("14d", False), ("15d", True)])
 def test_what_a_long_period_may_miss_is_said(since, may_miss, cloudwatch, tmp_path, capsys):
     """CloudWatch lists metrics of the last two weeks only: what was quiet since is not asked for, and looks like nothing."""
-    assert 0 == call(dashboard, f"metrics:{NAMESPACE}", "--since", since, "-o", str(tmp_path / "page.html"))
+    assert 0 == main(["dashboard", f"metrics:{NAMESPACE}", "--since", since, "-o", str(tmp_path / "page.html")])
     said, on_page = capsys.readouterr().err, page_data(tmp_path / "page.html")["missing"]
 
     assert may_miss == ("went quiet" in said) == bool(on_page)
@@ -207,20 +201,20 @@ def test_many_metering_keys_are_asked_for_in_lawful_batches():
     ],
 )
 def test_a_source_that_makes_no_sense_is_refused(sources, said, cloudwatch, tmp_path, capsys):
-    assert 2 == call(dashboard, *sources, "-o", str(tmp_path / "page.html"))
+    assert 2 == main(["dashboard", *sources, "-o", str(tmp_path / "page.html")])
     assert said in capsys.readouterr().err
 
 
 def test_a_period_that_has_not_begun_is_refused(cloudwatch, tmp_path, capsys):
     """A slip in the year of --since is told as one."""
-    assert 2 == call(dashboard, f"metrics:{NAMESPACE}", "--since", "2030-01-01", "-o", str(tmp_path / "page.html"))
+    assert 2 == main(["dashboard", f"metrics:{NAMESPACE}", "--since", "2030-01-01", "-o", str(tmp_path / "page.html")])
     assert "--since lies ahead" in capsys.readouterr().err
 
 
 def test_an_empty_namespace_says_what_to_check(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(boto3, "client", lambda service: StubCloudWatch([]))
 
-    assert 2 == call(dashboard, f"metrics:{NAMESPACE}", "-o", str(tmp_path / "page.html"))
+    assert 2 == main(["dashboard", f"metrics:{NAMESPACE}", "-o", str(tmp_path / "page.html")])
     assert "check namespace and region" in capsys.readouterr().err
 
 
@@ -230,7 +224,7 @@ def test_a_refusal_names_the_rights(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(boto3, "client", refuse)
 
-    assert 2 == call(dashboard, f"metrics:{NAMESPACE}", "-o", str(tmp_path / "page.html"))
+    assert 2 == main(["dashboard", f"metrics:{NAMESPACE}", "-o", str(tmp_path / "page.html")])
     assert "cloudwatch:GetMetricData" in capsys.readouterr().err
 
 
@@ -243,5 +237,5 @@ def test_a_half_answer_is_no_answer():
 
 
 def test_the_report_says_that_it_needs_receipts(capsys):
-    assert 2 == call(report, f"metrics:{NAMESPACE}")
+    assert 2 == main(["report", f"metrics:{NAMESPACE}"])
     assert "metrics hold no receipts" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +14,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from fakes import FakeS3, FakeSecrets
 from hookcache.prices import OWN_PRICES, OWN_ROW, PriceTable
 from hookcache_ops import prices_command
+from hookcache_ops.cli import main
 from hookcache_ops.price_check import check_function, check_rows
 
 EXAMPLE = Path(prices_command.example_path())
@@ -34,9 +34,7 @@ def no_settings(monkeypatch):
 @pytest.fixture
 def run(capsys):
     def call(*arguments: str) -> tuple[int, str, str]:
-        parser = argparse.ArgumentParser()
-        prices_command.add_arguments(parser)
-        status = prices_command.run(parser.parse_args(arguments))
+        status = main(["prices", *arguments])
         said = capsys.readouterr()
         return status, said.out, said.err
 

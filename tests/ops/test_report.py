@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
@@ -16,7 +15,7 @@ from html.parser import HTMLParser
 import pytest
 from bench import report_check
 
-from hookcache_ops import report
+from hookcache_ops.cli import main
 from hookcache_ops.ledger import render, render_html
 from hookcache_ops.ledger.book import NAMES, Ledger, fill
 from hookcache_ops.ledger.histogram import Histogram
@@ -30,9 +29,7 @@ MANY = list(samples.receipts(2_000, seed=11))
 
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:
-    parser = argparse.ArgumentParser("hookcache report")
-    report.add_arguments(parser)
-    status = report.run(parser.parse_args(arguments))
+    status = main(["report", *arguments])
     said = capsys.readouterr()
     return status, said.out, said.err
 
@@ -493,7 +490,7 @@ def test_the_living_line_is_gone_when_the_report_begins(log, capsys, monkeypatch
     monkeypatch.setattr("hookcache_ops.receipts.PROGRESS_LINES", 50)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     ticks = iter(range(10**6))
-    monkeypatch.setattr("hookcache_ops.report.time.monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr("hookcache_ops.sources.time.monotonic", lambda: float(next(ticks)))
 
     _, _, err = run(capsys, log)
 

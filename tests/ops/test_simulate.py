@@ -33,7 +33,6 @@ from ops.receipt_samples import START_MS, receipt
 from ops.simulate_logs import LOGS
 from ops.simulate_traffic import write_log
 
-ROOT = Path(__file__).parents[2]
 Capture = pytest.CaptureFixture[str]
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from contract.tables import TABLE, make_client, make_table
+from contract.tables import TABLE, make_client
 from figures import record
 from hookcache_ops import cli
 from hookcache_ops.local import engines
+from hookcache_ops.local.aws import create_table
 from ops.local_rig import require_engine
 from ops.simulate_traffic import DEPLOYED, Traffic, write_log
 
@@ -68,7 +69,7 @@ def test_twenty_thousand_requests_on_a_real_engine(tmp_path, capsys):
     require_engine("dynoxide")
     with engines.engine("dynoxide") as engine:
         client = make_client(engine.url)
-        make_table(client)
+        create_table(client, TABLE)
         receipts = Traffic(20_000, pages=4_000, environments=4, table=(client, TABLE)).run()
     log = str(write_log(receipts, tmp_path / "log"))
     whole = simulate(capsys, log, *DEPLOYED)

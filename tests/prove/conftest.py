@@ -8,17 +8,9 @@ from collections.abc import Callable, Iterator
 import boto3
 import pytest
 
-from hookcache_ops.local import engines
-from ops.local_rig import CREDENTIALS, require_engine
+from hookcache_ops.local.aws import create_table
+from ops.local_rig import CREDENTIALS
 from prove.hooks import Timed
-
-
-@pytest.fixture(scope="session")
-def dynoxide() -> Iterator[str]:
-    """The endpoint of dynoxide, the fastest of the engines that are exact."""
-    require_engine(engines.DYNOXIDE)
-    with engines.engine(engines.DYNOXIDE) as server:
-        yield server.url
 
 
 @pytest.fixture
@@ -40,15 +32,7 @@ def table(dynoxide: str, aws: pytest.MonkeyPatch) -> str:
     """A new table on the engine."""
     aws.setenv("AWS_ENDPOINT_URL_DYNAMODB", dynoxide)
     name = f"table-{uuid.uuid4().hex[:8]}"
-    boto3.client("dynamodb", endpoint_url=dynoxide).create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[
-            {"AttributeName": "pk", "AttributeType": "B"},
-            {"AttributeName": "kind", "AttributeType": "S"},
-        ],
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "kind", "KeyType": "RANGE"}],
-    )
+    create_table(boto3.client("dynamodb", endpoint_url=dynoxide), name)
     return name
 
 

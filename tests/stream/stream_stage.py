@@ -6,9 +6,8 @@ import base64
 import http.client
 import json
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,13 +165,3 @@ class Stage:
     def receipts(self, name: str = NAME) -> list[dict[str, Any]]:
         lines = self.aws.functions.logs(name)
         return [json.loads(line) for line in lines if line.startswith('{"_aws"')]
-
-
-def eventually(condition: Callable[[], bool], within_seconds: float = 60) -> bool:
-    """Whether `condition` comes true in time; for what goes on when its caller has left."""
-    end = time.monotonic() + within_seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.005)
-    return True

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stream_stage import FOLDER, NAME, BySdk, ByUrl, Stage, event_of, eventually
+from stream_stage import FOLDER, NAME, BySdk, ByUrl, Stage, event_of
 
 from emulator import asked, emulated
 from hookcache_ops.backends.converse_stream_server import ConverseStreamServer, Gate, text_events
 from hookcache_ops.local.aws import LocalAws
 from hookcache_ops.local.lambda_service import Function
 from missing import required
+from waiting import eventually
 
 pytestmark = [pytest.mark.prove, pytest.mark.xdist_group("stream")]
 ROOT = FOLDER.parents[1]

@@ -7,9 +7,10 @@ import threading
 from typing import Any
 
 import pytest
-from stream_stage import NAME, BySdk, ByUrl, Stage, event_of, eventually
+from stream_stage import NAME, BySdk, ByUrl, Stage, event_of
 
 from hookcache_ops.backends.converse_stream_server import Cut, Failed, Gate, Step, Stopped, text_events
+from waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("stream")
 WAYS = pytest.mark.parametrize("way", ["sdk", "url"])

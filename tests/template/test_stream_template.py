@@ -108,12 +108,8 @@ RULES: tuple[Callable[[Stack], Iterator[str]], ...] = (
 )
 
 
-def rule_name(value: Any) -> str | None:
-    return value.__name__ if callable(value) else None
-
-
 @pytest.mark.parametrize("given", [GIVEN, ALL], ids=["least", "all"])
-@pytest.mark.parametrize("rule", RULES, ids=rule_name)
+@pytest.mark.parametrize("rule", RULES)
 def test_the_stack_keeps_every_rule(
     rule: Callable[[Stack], Iterator[str]], given: dict[str, str], stream_template: Template
 ) -> None:
@@ -158,7 +154,7 @@ SPOILT: list[tuple[Callable[[Stack], Iterator[str]], Callable[[Template], Any]]]
 ]
 
 
-@pytest.mark.parametrize(("rule", "spoil"), SPOILT, ids=rule_name)
+@pytest.mark.parametrize(("rule", "spoil"), SPOILT)
 def test_a_spoilt_template_is_found_out(
     rule: Callable[[Stack], Iterator[str]], spoil: Callable[[Template], Any], stream_template: Template
 ) -> None:

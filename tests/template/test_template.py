@@ -61,17 +61,13 @@ VARIANTS = {
 }
 
 
-def rule_name(value: Any) -> str | None:
-    return value.__name__ if callable(value) else None
-
-
 @pytest.fixture
 def page() -> str:
     return (ROOT / "docs" / "permissions.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("rule", rules.RULES, ids=rule_name)
+@pytest.mark.parametrize("rule", rules.RULES)
 def test_every_stack_keeps_every_rule(rule: rules.Rule, variant: str, transformed: Template) -> None:
     """8.2, P37, P38, P39, P52: whatever the parameters are, the rule named in this test's id has no finding."""
     assert list(rule(Stack(transformed, GIVEN | VARIANTS[variant]))) == []

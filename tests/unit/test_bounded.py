@@ -3,24 +3,16 @@
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
 from hookcache import bounded
 from hookcache.bounded import NotInTime, Workers
+from waiting import eventually
 
 
 def alive(name):
     return [thread for thread in threading.enumerate() if thread.name.startswith(name)]
-
-
-def gone(name, seconds=60.0):
-    """True once no thread of that name is left."""
-    end = time.monotonic() + seconds
-    while alive(name) and time.monotonic() < end:
-        time.sleep(0.01)
-    return not alive(name)
 
 
 def test_idle_threads_end_and_work_goes_on(monkeypatch):
@@ -28,7 +20,7 @@ def test_idle_threads_end_and_work_goes_on(monkeypatch):
     monkeypatch.setattr(bounded, "IDLE_SECONDS", 0.05)
     workers = Workers("ended-when-idle", 4)
     before = [workers.call(60, lambda number=number: number) for number in range(8)]
-    ended = gone("ended-when-idle")
+    ended = eventually(lambda: not alive("ended-when-idle"))
     after = workers.call(60, lambda: "again")
 
     assert (before, ended, after) == (list(range(8)), True, "again")
@@ -60,7 +52,7 @@ def test_threads_stay_while_they_may_be_needed():
 
     assert len(alive("kept-for-a-minute")) == 1
     workers.close()
-    assert gone("kept-for-a-minute")
+    assert eventually(lambda: not alive("kept-for-a-minute"))
 
 
 def test_a_call_that_hangs_is_left(monkeypatch):

@@ -280,25 +280,28 @@ class TestDamage:
         assert rejected(item, sealer=Sealer(b"other secret", "default/1")) is Reason.CORRUPT
 
 
-class Resealed:
-    """Items with a right tag over wrong contents: what a broken release of ours might write."""
+def resealed(item, **changes):
+    """An item with a right tag over wrong contents: what a broken release of ours might write."""
+    changed = copy.deepcopy(item) | changes
+    return changed | {"tag": {"B": SEALER._tag(changed)}}
 
-    @staticmethod
-    def of(item, **changes):
-        changed = copy.deepcopy(item) | changes
-        return changed | {"tag": {"B": SEALER._tag(changed)}}
+
+def with_body(item, body, **changes):
+    """The same, of a body with its own digest and length."""
+    told = {"body": {"B": body}, "sha256": {"B": hashlib.sha256(body).digest()}, "stored_bytes": {"N": str(len(body))}}
+    return resealed(item, **told, **changes)
 
 
 class TestWhatOnlyWeCouldWrite:
     @pytest.mark.parametrize("schema", [str(SCHEMA + 1), str(SCHEMA - 1), "99", "-1"])
     def test_another_schema_is_a_miss_in_both_directions(self, item, schema):
         """P43, F12, F39, B18: during a rolling deployment each release reads what it can; no alarm."""
-        assert rejected(Resealed.of(item, schema={"N": schema})) is Reason.SCHEMA
+        assert rejected(resealed(item, schema={"N": schema})) is Reason.SCHEMA
         assert rejected(item | {"schema": {"N": schema}}) is Reason.SCHEMA
 
     def test_an_unknown_codec_is_another_release(self, item):
         """P49, F12, B18: a miss and no alarm."""
-        assert rejected(Resealed.of(item, codec={"S": "zstd"})) is Reason.SCHEMA
+        assert rejected(resealed(item, codec={"S": "zstd"})) is Reason.SCHEMA
 
     @pytest.mark.parametrize(
         ("name", "size"),
@@ -310,23 +313,17 @@ class TestWhatOnlyWeCouldWrite:
     )
     def test_a_false_size(self, item, name, size):
         """F13, B18: declared sizes are checked against each other and against the bound."""
-        assert rejected(Resealed.of(item, **{name: {"N": str(size)}})) is Reason.CORRUPT
+        assert rejected(resealed(item, **{name: {"N": str(size)}})) is Reason.CORRUPT
 
     def test_a_size_that_was_counted_wrong(self, item):
         """F13: the right bytes under a wrong length."""
         stored_bytes = int(item["stored_bytes"]["N"])
-        assert rejected(Resealed.of(item, stored_bytes={"N": str(stored_bytes + 1)})) is Reason.CORRUPT
+        assert rejected(resealed(item, stored_bytes={"N": str(stored_bytes + 1)})) is Reason.CORRUPT
 
     def test_an_empty_answer_is_none(self, item):
         """F13, P14: an empty body is admitted by nobody, so that nobody of ours can have stored it."""
         body = zlib.compress(b"")
-        planted = Resealed.of(
-            item,
-            body={"B": body},
-            sha256={"B": hashlib.sha256(body).digest()},
-            stored_bytes={"N": str(len(body))},
-            plain_bytes={"N": "0"},
-        )
+        planted = with_body(item, body, plain_bytes={"N": "0"})
 
         assert rejected(planted) is Reason.CORRUPT
 
@@ -334,30 +331,22 @@ class TestWhatOnlyWeCouldWrite:
     def test_an_object_that_is_too_large_is_not_even_asked_for(self, item, over, asks):
         """P30, F13: the longest body and what encryption adds, to the byte."""
         asked = []
-        planted = Resealed.of(item, overflow={"S": "entries/x"}, stored_bytes={"N": str(6_186_598 + 28 + over)})
+        planted = resealed(item, overflow={"S": "entries/x"}, stored_bytes={"N": str(6_186_598 + 28 + over)})
 
         assert rejected(planted, fetch=lambda name, bound: asked.append(bound) or b"") is Reason.CORRUPT
         assert asks == len(asked)
 
     def test_a_compressed_body_without_its_end(self, item):
         """F13: all bytes came out, and the checksum that follows them is missing."""
-        body = item["body"]["B"][:-4]
-        planted = Resealed.of(
-            item,
-            body={"B": body},
-            sha256={"B": hashlib.sha256(body).digest()},
-            stored_bytes={"N": str(len(body))},
-        )
-
-        assert rejected(planted) is Reason.CORRUPT
+        assert rejected(with_body(item, item["body"]["B"][:-4])) is Reason.CORRUPT
 
     def test_an_item_of_another_kind(self, item):
         """P6: an order or a lease under a right tag is no answer."""
-        assert rejected(Resealed.of(item, kind={"S": "CONTROL"})) is Reason.CORRUPT
+        assert rejected(resealed(item, kind={"S": "CONTROL"})) is Reason.CORRUPT
 
     def test_an_encrypted_body_where_nothing_decrypts(self, item):
         """P38, F12: a miss and no alarm."""
-        assert rejected(Resealed.of(item, cipher={"S": "aes-256-gcm"})) is Reason.SCHEMA
+        assert rejected(resealed(item, cipher={"S": "aes-256-gcm"})) is Reason.SCHEMA
 
     @pytest.mark.parametrize("odd", [{"B": 10**30}, {"B": "text"}, {"B": -1}, {"S": b"text"}, "text", None, {}, 5])
     def test_a_body_of_another_shape(self, item, odd):
@@ -372,32 +361,16 @@ class TestWhatOnlyWeCouldWrite:
 
     def test_a_compressed_body_that_is_none(self, item):
         """F13, B18: the right digest of bytes that nothing inflates."""
-        body = b"no zlib stream"
-        planted = Resealed.of(
-            item,
-            body={"B": body},
-            sha256={"B": hashlib.sha256(body).digest()},
-            stored_bytes={"N": str(len(body))},
-        )
-
-        assert rejected(planted) is Reason.CORRUPT
+        assert rejected(with_body(item, b"no zlib stream")) is Reason.CORRUPT
 
     def test_words_about_an_answer_that_no_parser_follows(self, item):
         """B18, P18: deeper than Python's own recursion allows."""
-        assert rejected(Resealed.of(item, about={"S": "[" * 100_000})) is Reason.CORRUPT
+        assert rejected(resealed(item, about={"S": "[" * 100_000})) is Reason.CORRUPT
 
     def test_a_decompression_bomb_is_not_inflated(self, item):
         """P30, F13: inflating stops one byte after the declared size."""
         bomb = zlib.compress(b"\0" * 50_000_000, 9)
-        sha256 = hashlib.sha256(bomb).digest()
-        planted = Resealed.of(
-            item,
-            codec={"S": "zlib"},
-            body={"B": bomb},
-            sha256={"B": sha256},
-            stored_bytes={"N": str(len(bomb))},
-            plain_bytes={"N": "1000"},
-        )
+        planted = with_body(item, bomb, codec={"S": "zlib"}, plain_bytes={"N": "1000"})
 
         tracemalloc.start()
         try:
@@ -409,24 +382,16 @@ class TestWhatOnlyWeCouldWrite:
     @pytest.mark.parametrize("tail", [b"x", zlib.compress(b"more")], ids=["junk", "second stream"])
     def test_what_follows_a_compressed_body(self, item, tail):
         """F13, B18: a body ends where it ends."""
-        body = item["body"]["B"] + tail
-        planted = Resealed.of(
-            item,
-            body={"B": body},
-            sha256={"B": hashlib.sha256(body).digest()},
-            stored_bytes={"N": str(len(body))},
-        )
-
-        assert rejected(planted) is Reason.CORRUPT
+        assert rejected(with_body(item, item["body"]["B"] + tail)) is Reason.CORRUPT
 
     @pytest.mark.parametrize("about", ["", "[]", "{}", "null", '{"usage": 1}', "{" * 500], ids=lambda text: text[:12])
     def test_other_words_about_an_answer(self, item, about):
         """B18: valid JSON or not."""
-        assert rejected(Resealed.of(item, about={"S": about})) is Reason.CORRUPT
+        assert rejected(resealed(item, about={"S": about})) is Reason.CORRUPT
 
     def test_a_resealed_item_opens(self, item):
         """B18, control: the cases above fail by what they change and not by being sealed anew."""
-        assert ENTRY == opened(Resealed.of(item))
+        assert ENTRY == opened(resealed(item))
 
 
 class TestIsDamaged:

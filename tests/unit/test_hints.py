@@ -8,7 +8,6 @@ import pytest
 
 from hookcache import hints
 
-ROOT = Path(__file__).parents[2]
 NAMES = [
     alias.name
     for node in ast.walk(ast.parse(Path(hints.__file__).read_text()))

@@ -10,7 +10,6 @@ from typing import ClassVar
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from concurrency.fleet import eventually
 from fakes import (
     BUCKET,
     CANARY,
@@ -37,6 +36,7 @@ from hookcache.leader import Landed, Leader
 from hookcache.outcome import Reason
 from hookcache.table import Missing
 from rig import metric
+from waiting import eventually
 
 
 def policy(**contexts):
@@ -858,7 +858,7 @@ class TestFlights:
         for caller in callers:
             caller.start()
         flights = rig.first.cache.flights._flights
-        eventually(lambda: 3 == sum(len(flight.over._cond._waiters) for flight in tuple(flights.values())))
+        assert eventually(lambda: 3 == sum(len(flight.over._cond._waiters) for flight in tuple(flights.values())))
         rig.backend.gate.set()
         for caller in callers:
             caller.join(60)

@@ -404,11 +404,11 @@ class TestNegativeNotes:
 class Hiding(MemoryItems):
     """An engine that does not return the item in the way of the first write; `absent` when it is asked for it as well."""
 
-    def __init__(self, absent=False):
+    def __init__(self):
         super().__init__()
         self.reads = []
         self.hides = False
-        self.absent = absent
+        self.absent = False
 
     def exchange(self, *told):
         done = super().exchange(*told)
@@ -425,20 +425,24 @@ class Hiding(MemoryItems):
 class TestHiddenItems:
     """F9: without the item in the way one read decides; an eventual one might show what was there before."""
 
-    def test_an_acquire_reads_consistently(self, clock):
+    @pytest.fixture
+    def items(self):
+        return Hiding()
+
+    @pytest.fixture
+    def book(self, items, clock):
+        return LeaseBook(items, clock, 30)
+
+    def test_an_acquire_reads_consistently(self, items, book):
         """P23, F9: and learns who holds it."""
-        items = Hiding()
-        book = LeaseBook(items, clock, 30)
         book.acquire(KEY, "other")
         items.hides = True
 
         assert "other" == book.acquire(KEY, "me").item.owner
         assert [True] == items.reads
 
-    def test_a_release_reads_consistently(self, clock):
+    def test_a_release_reads_consistently(self, items, book):
         """P25, F9: and learns that the lease was lost."""
-        items = Hiding()
-        book = LeaseBook(items, clock, 30)
         lease = book.acquire(KEY, "me")
         book.fence_off(KEY, above=lease.fence)
         items.hides = True
@@ -446,10 +450,8 @@ class TestHiddenItems:
         assert book.release(lease, State.DONE) is False
         assert [True] == items.reads
 
-    def test_an_erase_reads_consistently(self, clock):
+    def test_an_erase_reads_consistently(self, items, book, clock):
         """P13, F9: and goes above what stands there."""
-        items = Hiding()
-        book = LeaseBook(items, clock, 30)
         lease = book.acquire(KEY, "other")
         clock.set_back(5)
         items.hides = True
@@ -457,20 +459,17 @@ class TestHiddenItems:
         assert lease.fence + 1 == book.fence_off(KEY)
         assert [True] == items.reads
 
-    def test_an_erase_that_is_shown_the_item_reads_nothing(self, clock):
+    def test_an_erase_that_is_shown_the_item_reads_nothing(self, items, book, clock):
         """P13, control: the usual case costs two writes."""
-        items = Hiding()
-        book = LeaseBook(items, clock, 30)
         lease = book.acquire(KEY, "other")
         clock.set_back(5)
 
         assert lease.fence + 1 == book.fence_off(KEY)
         assert [] == items.reads
 
-    def test_an_erase_whose_obstacle_has_gone_tries_again(self, clock):
+    def test_an_erase_whose_obstacle_has_gone_tries_again(self, items, book, clock):
         """P13, F9: neither the write nor the read shows it; the next try does."""
-        items = Hiding(absent=True)
-        book = LeaseBook(items, clock, 30)
+        items.absent = True
         lease = book.acquire(KEY, "other")
         clock.set_back(5)
         items.hides = True
@@ -478,10 +477,8 @@ class TestHiddenItems:
         assert lease.fence + 1 == book.fence_off(KEY)
         assert [True] == items.reads
 
-    def test_a_followers_poll_is_eventual_unless_it_asks(self, clock):
+    def test_a_followers_poll_is_eventual_unless_it_asks(self, items, book):
         """P23: half the price, and what is old is no news."""
-        items = Hiding()
-        book = LeaseBook(items, clock, 30)
         book.read(KEY)
         book.read(KEY, consistent=True)
 

@@ -20,7 +20,7 @@ from hookcache_ops.cli import main
 from hookcache_ops.local.router import Router
 from hookcache_ops.local.step_functions import SUBSTITUTION
 from hookcache_ops.workflow import NAMES, Row, down, given, trouble_of, twice
-from hookcache_ops.workflow_stage import WorkflowStage
+from hookcache_ops.workflow_stage import FAILURES, READER, WorkflowStage
 from missing import missing, required
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -262,9 +262,9 @@ class TestOnTheInterpreter:
         reader = (FOLDER / "reader" / "app.py").read_text()
         (tmp_path / "app.py").write_text(reader.replace('"usage": {**usage', '"other": {**usage'))
         stage.begin("uncounted")
-        stage.read_with(tmp_path)
+        stage.aws.functions.update_code(f"GENAIIDP-{READER}", tmp_path)
         runs = [stage.run("cached-task", given(stage, "cached-task", ())) for _ in range(2)]
-        stage.read_with(FOLDER / "reader")
+        stage.aws.functions.update_code(f"GENAIIDP-{READER}", FOLDER / "reader")
 
         assert [("SUCCEEDED", 1), ("SUCCEEDED", 0)] == [(execution.status, calls) for execution, calls in runs]
 
@@ -272,8 +272,9 @@ class TestOnTheInterpreter:
     def test_a_backend_that_is_throttled_for_a_while_fails_no_run(self, stage):
         """P22, F23: five seconds, where two quick retries are over after three."""
         stage.begin("throttled")
-        stage.throttle_reader(throttled=True)
-        free = threading.Timer(5.0, stage.throttle_reader, kwargs={"throttled": False})
+        limit = stage.aws.functions.update_limits
+        limit(f"GENAIIDP-{READER}", concurrency=0)
+        free = threading.Timer(5.0, limit, (f"GENAIIDP-{READER}",), {"concurrency": 10})
         free.start()
         execution, calls = stage.run("cached-task", given(stage, "cached-task", ()))
         free.join()
@@ -285,12 +286,13 @@ class TestOnTheInterpreter:
         stage.begin("lost-page")
         lost = {"uri": "s3://idp-working-bucket/temp/lambdahook/gone.jpeg", "format": "jpeg"}
         execution, _ = stage.run("map-pages", {"document": "lost", "pages": [lost]})
-        (note,) = [note for note in stage.failures() if note["document"] == "lost"]
+        notes = stage.aws.client("dynamodb").scan(TableName=FAILURES)["Items"]
+        (note,) = [note for note in notes if note["document"] == {"S": "lost"}]
 
         assert execution.output == [{"number": 0, "error": "UnreadableImageError"}]
         assert (note["page"], note["error"], set(note)) == (
-            "0",
-            "UnreadableImageError",
+            {"N": "0"},
+            {"S": "UnreadableImageError"},
             {"document", "page", "error", "time"},
         )
 

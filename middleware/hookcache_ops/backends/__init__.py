@@ -31,7 +31,7 @@ class Backend:
     """
     One backend and the service behind it.
 
-    folder       functions/<folder>, packaged and run as it stands
+    name         functions/<name>, packaged and run as it stands
     serve        starts the service's server for the time of its `with` block; None where the function works alone
     environment  the function's settings, from the started server (None without one) and the local AWS
     units        the price unit names that its usage reports
@@ -39,7 +39,6 @@ class Backend:
     """
 
     name: str
-    folder: str
     environment: Callable[[Server | None, LocalAws], Mapping[str, str]]
     serve: Callable[[], AbstractContextManager[Any]] | None = None
     units: tuple[str, ...] = ("inputTokens", "outputTokens")
@@ -52,7 +51,7 @@ class Backend:
 
     def path(self, project: Path) -> Path:
         """Its folder in a checkout."""
-        return project / "functions" / self.folder
+        return project / "functions" / self.name
 
 
 def named(name: str) -> Backend:

@@ -14,7 +14,6 @@ def _environment(server: Server | None, _aws: LocalAws) -> dict[str, str]:
 
 BACKEND = Backend(
     name="bedrock",
-    folder="bedrock",
     environment=_environment,
     serve=ConverseServer,
     units=("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"),

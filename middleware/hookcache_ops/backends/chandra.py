@@ -132,7 +132,6 @@ def _environment(server: Any, aws: LocalAws) -> Mapping[str, str]:
 
 BACKEND = Backend(
     name="chandra",
-    folder="chandra",
     environment=_environment,
     serve=ChandraServer,
     units=("inputTokens", "outputTokens", "pages"),

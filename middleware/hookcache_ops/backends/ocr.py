@@ -4,6 +4,4 @@ from __future__ import annotations
 
 from hookcache_ops.backends import Backend
 
-BACKEND = Backend(
-    name="ocr", folder="ocr", environment=lambda _server, _aws: {}, units=("inputTokens", "outputTokens", "pages")
-)
+BACKEND = Backend(name="ocr", environment=lambda _server, _aws: {}, units=("inputTokens", "outputTokens", "pages"))

@@ -121,7 +121,6 @@ def _environment(server: Any, aws: LocalAws) -> Mapping[str, str]:
 
 BACKEND = Backend(
     name="openai",
-    folder="openai",
     environment=_environment,
     serve=OpenAiServer,
     units=("inputTokens", "outputTokens", "cacheReadInputTokens"),

@@ -16,4 +16,4 @@ def _environment(server: Server | None, _aws: LocalAws) -> dict[str, str]:
     }
 
 
-BACKEND = Backend(name="sagemaker", folder="sagemaker", environment=_environment, serve=SageMakerServer)
+BACKEND = Backend(name="sagemaker", environment=_environment, serve=SageMakerServer)

@@ -73,7 +73,6 @@ def _environment(server: Server | None, _aws: LocalAws) -> dict[str, str]:
 
 BACKEND = Backend(
     name="triton",
-    folder="triton",
     environment=_environment,
     serve=TritonServer,
     units=("pages",),

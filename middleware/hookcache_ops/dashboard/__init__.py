@@ -12,21 +12,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hookcache_ops.dashboard.body import BodyError, default_path, load
+from hookcache_ops.dashboard.body import default_path, load
 from hookcache_ops.dashboard.data import ROW_LIMIT, Collector
 from hookcache_ops.dashboard.page import build
 from hookcache_ops.ledger.cloudwatch import fill_from_metrics, namespace_of
-from hookcache_ops.ledger.period import Period, parse_period
+from hookcache_ops.ledger.period import Period
 from hookcache_ops.ledger.render import headline
 from hookcache_ops.ledger.summary import Report, summarise
 from hookcache_ops.output import whole_file
-from hookcache_ops.receipts import Reading, SourceError, default_sources, read_receipts
-from hookcache_ops.report import add_source_arguments, progress_to_terminal
+from hookcache_ops.receipts import Reading, read_receipts
+from hookcache_ops.sources import add_source_arguments, period_of, progress_to_terminal, sources_of
+from hookcache_ops.times import now_ms
 
 EXAMPLE = """examples:
   hookcache dashboard function.log -o page.html
@@ -89,8 +89,7 @@ def draw(
     namespace, missing = namespace_of(sources), ""
     if namespace is not None:
         collector.tables.clear()
-        now_ms = int(time.time() * 1000)
-        missing = fill_from_metrics(collector.ledger, reading, namespace, period, now_ms, ROW_LIMIT)
+        missing = fill_from_metrics(collector.ledger, reading, namespace, period, now_ms(), ROW_LIMIT)
     else:
         for receipt in read_receipts(sources, reading, period=period, progress=progress):
             collector.add(receipt)
@@ -105,18 +104,14 @@ def draw(
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 the page is written, 1 no receipts found and no page written, 2 bad input."""
-    try:
-        drawn = draw(
-            default_sources(args.sources),
-            Path(args.output),
-            body=Path(args.body) if args.body else None,
-            period=parse_period(args.since, args.until, int(time.time() * 1000)),
-            progress=progress_to_terminal("dashboard"),
-        )
-    except (SourceError, BodyError) as error:
-        print(f"hookcache dashboard: {error}", file=sys.stderr)
-        return 2
+    """0 the page is written, 1 no receipts found and no page written."""
+    drawn = draw(
+        sources_of(args),
+        Path(args.output),
+        body=Path(args.body) if args.body else None,
+        period=period_of(args),
+        progress=progress_to_terminal("dashboard"),
+    )
     if drawn.missing:
         print(f"hookcache dashboard: {drawn.missing}", file=sys.stderr)
     if args.json:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hookcache_ops.bad_input import BadInput
 from hookcache_ops.dashboard import log_query, metric_math
 from hookcache_ops.dashboard.check import check
 
 _OPEN = re.compile(r"\$\{[A-Za-z:]+\}")
 
 
-class BodyError(Exception):
+class BodyError(BadInput):
     """The body cannot be drawn; the text lists what is wrong."""
 
 

@@ -6,6 +6,7 @@ import re
 from itertools import combinations
 from typing import Any
 
+from hookcache.request import CONTEXTS
 from hookcache_ops.dashboard import log_query, metric_math
 from hookcache_ops.ledger.metrics import BY_NAME
 
@@ -15,7 +16,6 @@ STATS = {
     "None": re.compile(r"Sum"),
     "Milliseconds": re.compile(r"Average|Minimum|Maximum|p\d{1,2}(\.\d+)?"),
 }
-STEPS = ("OCR", "Classification", "Extraction", "Assessment", "Summarization", "Unspecified")
 _ID = re.compile(r"[a-z][A-Za-z0-9_]*")
 _KEY = re.compile(r"([A-Za-z]+)/lambda_hook/(.+)")
 _SOURCE = re.compile(r"SOURCE '[^']+' \| ")
@@ -120,7 +120,7 @@ def _check_source(entry: list[Any], options: dict[str, Any], properties: dict[st
         findings.append(f"takes the {stat} of {name}, whose unit {metric.unit} wants {wanted}")
     if dimension == "MeteringKey":
         key = _KEY.fullmatch(value)
-        if key is None or key[1] not in STEPS:
+        if key is None or key[1] not in CONTEXTS:
             findings.append(f"has the metering key {value!r}, which is not STEP/lambda_hook/FUNCTION")
     elif dimension != "Service" or len(entry) != 5:
         findings.append(f"has the dimension {dimension!r}; receipts have MeteringKey and Service")

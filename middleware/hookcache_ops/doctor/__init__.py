@@ -20,13 +20,13 @@ from typing import Any
 from hookcache.errors import ConfigurationError
 from hookcache.limits import HOST_SECONDS
 from hookcache.prices import PriceTable
+from hookcache_ops.cures import cure
 from hookcache_ops.doctor import chain, images, stack, storage
 from hookcache_ops.doctor.finding import Finding, Severity, Unseen
 from hookcache_ops.doctor.orders import orders
 from hookcache_ops.doctor.patient import Asker, Clients, NotExamined, Patient
 from hookcache_ops.doctor.price_rows import prices
 from hookcache_ops.doctor.rights import rights
-from hookcache_ops.ledger.period import cure
 
 EXAMPLE = """examples:
   hookcache doctor hookcache-chandra                        the stack's wrapper

@@ -22,8 +22,8 @@ from botocore.parsers import ResponseParserError
 from hookcache.errors import ConfigurationError
 from hookcache.log import LEVEL
 from hookcache.settings import PREFIX, Settings
+from hookcache_ops.cures import cure
 from hookcache_ops.doctor.finding import Unseen
-from hookcache_ops.ledger.period import cure
 
 T = TypeVar("T")
 

@@ -13,22 +13,21 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hookcache_ops.bad_input import BadInput
 from hookcache_ops.explain import screen, told
 from hookcache_ops.explain.events import compare
 from hookcache_ops.explain.findings import MEMORY_BYTES, Finding, findings
 from hookcache_ops.explain.in_time import receipts_in_time
-from hookcache_ops.explain.inputs import Given, Images, InputError, given, payloads
+from hookcache_ops.explain.inputs import Given, Images, given, payloads
 from hookcache_ops.explain.losses import Losses
 from hookcache_ops.explain.nearest import nearest
 from hookcache_ops.explain.traced import Trace, differences
-from hookcache_ops.ledger.period import parse_period
 from hookcache_ops.output import terminal_width
-from hookcache_ops.receipts import Receipt, SourceError, default_sources
-from hookcache_ops.report import add_source_arguments, progress_to_terminal
+from hookcache_ops.receipts import Receipt
+from hookcache_ops.sources import add_source_arguments, period_of, progress_to_terminal, sources_of
 
 if TYPE_CHECKING:
     from hookcache_ops.explain.deployed import Verdict
@@ -67,24 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 explained, 1 nothing found to explain, 2 bad input."""
-    from hookcache_ops.explain.deployed import DeployedError
-    from hookcache_ops.reach import ReachError
-
-    try:
-        return _explain(args)
-    except (SourceError, InputError, DeployedError, ReachError) as error:
-        print(f"hookcache explain: {error}", file=sys.stderr)
-        return 2
-
-
-def _explain(args: argparse.Namespace) -> int:
+    """0 explained, 1 nothing found to explain."""
     if not (args.memory_bytes > 0 and args.memory_seconds > 0):
-        raise InputError("--memory-bytes and --memory-seconds are above 0, as the function's own settings are")
-    inputs = [given(name) for name in default_sources(args.sources)]
+        raise BadInput("--memory-bytes and --memory-seconds are above 0, as the function's own settings are")
+    inputs = [given(name) for name in sources_of(args)]
     kinds = [each.kind for each in inputs]
     if args.function and (args.request or kinds.count("event") != 1):
-        raise InputError("--function is what one event is held against; give that event, or leave --function out")
+        raise BadInput("--function is what one event is held against; give that event, or leave --function out")
     if args.request:
         return _requests(args, [each.name for each in inputs])
     if kinds == ["event", "event"]:
@@ -93,10 +81,10 @@ def _explain(args: argparse.Namespace) -> int:
         return _receipts(args, inputs[0], inputs[1])
     if kinds[0] == "event":
         if "event" in kinds[1:]:
-            raise InputError("give two events, or one event and the receipts that it is held against")
+            raise BadInput("give two events, or one event and the receipts that it is held against")
         return _event(args, inputs[0], [each.name for each in inputs[1:]])
     if "event" in kinds:
-        raise InputError("give the event first, then the receipts that it is held against")
+        raise BadInput("give the event first, then the receipts that it is held against")
     return _log(args, [each.name for each in inputs])
 
 
@@ -110,14 +98,14 @@ def _receipts(args: argparse.Namespace, one: Given, other: Given) -> int:
     traces = [Trace.of(each.value.get("components")) for each in (one, other)]
     for name, trace in ((one.name, traces[0]), (other.name, traces[1])):
         if trace is None:
-            raise InputError(f"{name} {NO_TRACE}")
+            raise BadInput(f"{name} {NO_TRACE}")
     return _compared(args, one.value, other.value)
 
 
 def _compared(args: argparse.Namespace, one: Mapping[str, Any], other: Mapping[str, Any]) -> int:
     first, second = Trace.of(one.get("components")), Trace.of(other.get("components"))
     if first is None or second is None:
-        raise InputError(f"one of the receipts {NO_TRACE}")
+        raise BadInput(f"one of the receipts {NO_TRACE}")
     differing = differences(first, second)
     body = {"schema": 1, "same_key": not differing, "differences": told.differences_json(differing)}
     _say(args, told.receipts_told(one, other, differing), body)
@@ -127,13 +115,13 @@ def _compared(args: argparse.Namespace, one: Mapping[str, Any], other: Mapping[s
 def _requests(args: argparse.Namespace, sources: Sequence[str]) -> int:
     """One or two requests of a log, by their ids."""
     if len(args.request) > 2:
-        raise InputError("--request is for one request, or for two to compare")
+        raise BadInput("--request is for one request, or for two to compare")
     if "-" in sources:
-        raise InputError("--request reads the log twice; give it as a file, not through standard input")
+        raise BadInput("--request reads the log twice; give it as a file, not through standard input")
     found = {each.request_id: each for each in _read(args, sources) if each.request_id in args.request}
     for request_id in args.request:
         if request_id not in found:
-            raise InputError(f"--request {request_id} is not in these receipts; give its log, or a longer period")
+            raise BadInput(f"--request {request_id} is not in these receipts; give its log, or a longer period")
     events = payloads(args.payloads, args.request)
     first = found[args.request[0]]
     if len(args.request) == 2:
@@ -142,7 +130,7 @@ def _requests(args: argparse.Namespace, sources: Sequence[str]) -> int:
         return _compared(args, first.members, found[args.request[1]].members)
     trace = Trace.of(first.members.get("components"))
     if trace is None:
-        raise InputError(f"--request {first.request_id} {NO_TRACE}")
+        raise BadInput(f"--request {first.request_id} {NO_TRACE}")
     near = nearest(trace, first.step, _read(args, sources), first.request_id)
     body = {
         "schema": 1,
@@ -186,11 +174,11 @@ def _event(args: argparse.Namespace, event: Given, logs: Sequence[str]) -> int:
 
 def _verdict(args: argparse.Namespace, event: Mapping[str, Any]) -> Verdict:
     from hookcache_ops.explain.deployed import look_up
-    from hookcache_ops.reach import variables_of
+    from hookcache_ops.reach import SHELL, variables_of
 
     if args.function:
         return look_up(event, variables_of(args.function), f"the variables of {args.function}")
-    return look_up(event, os.environ, "this shell's HOOKCACHE_* variables")
+    return look_up(event, os.environ, SHELL)
 
 
 def _log(args: argparse.Namespace, sources: Sequence[str]) -> int:
@@ -228,8 +216,7 @@ def _from_payloads(args: argparse.Namespace, found: Sequence[Finding]) -> list[l
 
 
 def _read(args: argparse.Namespace, sources: Sequence[str]) -> Iterator[Receipt]:
-    period = parse_period(args.since, args.until, int(time.time() * 1000))
-    return receipts_in_time(sources, period, progress_to_terminal("explain"))
+    return receipts_in_time(sources, period_of(args), progress_to_terminal("explain"))
 
 
 def _say(args: argparse.Namespace, lines: Iterator[str] | Sequence[str], body: Mapping[str, Any]) -> None:

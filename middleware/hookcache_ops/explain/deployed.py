@@ -26,11 +26,12 @@ from hookcache.request import metered_context
 from hookcache.settings import Settings
 from hookcache.spending import Spending
 from hookcache.value import replace
-from hookcache_ops.ledger.period import cure, told_by
+from hookcache_ops.bad_input import BadInput
+from hookcache_ops.cures import cure, told_by
 from hookcache_ops.reach import patient_assembly
 
 
-class DeployedError(Exception):
+class DeployedError(BadInput):
     """The deployed cache cannot be asked; the text says what to do."""
 
 

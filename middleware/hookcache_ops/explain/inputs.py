@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hookcache_ops.bad_input import BadInput
 from hookcache_ops.ledger.forms import records_in
 
 WHOLE_BYTES = 8 * 1024 * 1024
 """A file up to here is read whole to see whether it is one event or one receipt; the host's events end at 6 MB."""
-
-
-class InputError(Exception):
-    """Something given cannot be used; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +26,19 @@ class Given:
 
 
 def given(name: str) -> Given:
-    """What stands behind an argument. Raises InputError where there is nothing."""
+    """What stands behind an argument. Raises BadInput where there is nothing."""
     if name == "-" or name.startswith(("logs:", "metrics:")):
         return Given(name, "log", {})
     path = Path(name)
     if not path.exists():
-        raise InputError(f"{name}: no such file; give events or receipts as JSON, log exports, or logs:GROUP")
+        raise BadInput(f"{name}: no such file; give events or receipts as JSON, log exports, or logs:GROUP")
     if path.is_dir() or path.stat().st_size > WHOLE_BYTES:
         return Given(name, "log", {})
     try:
         with path.open("rb") as file:
             text = file.read(WHOLE_BYTES).decode("utf-8-sig", "replace")  # editors of Windows begin a file with a mark
     except OSError as error:
-        raise InputError(f"{name}: {error.strerror or error}; give a file that can be read") from None
+        raise BadInput(f"{name}: {error.strerror or error}; give a file that can be read") from None
     event = _event(text)
     if event is not None:
         return Given(name, "event", event)
@@ -51,7 +48,7 @@ def given(name: str) -> Given:
     if len(records) == 1:
         return Given(name, "receipt", records[0])
     if path.is_fifo() or (text and not path.is_file()):  # what the look took is missing, and a second look would wait
-        raise InputError(f"{name}: a log in a pipe; give it through standard input, or as a file")
+        raise BadInput(f"{name}: a log in a pipe; give it through standard input, or as a file")
     return Given(name, "log", {})
 
 
@@ -78,7 +75,7 @@ def payloads(sources: Sequence[str], wanted: Iterable[str]) -> dict[str, Mapping
                     if pair is not None:
                         found[pair[0]] = pair[1]
         except OSError as error:
-            raise InputError(f"--payloads {source}: {error.strerror or error}; give JSON lines of events") from None
+            raise BadInput(f"--payloads {source}: {error.strerror or error}; give JSON lines of events") from None
     if ids and sources and not found:
         print(
             f"hookcache explain: no event of these requests in {', '.join(sources)}; a line has request_id and event, unpacked",
@@ -113,11 +110,11 @@ class Images:
     After a first failure S3 is not asked again.
     """
 
-    def __init__(self, folder: str | None, s3: Any = None) -> None:
+    def __init__(self, folder: str | None) -> None:
         if folder is not None and not Path(folder).is_dir():
-            raise InputError(f"--images {folder}: no such folder; give the one that holds the page images")
+            raise BadInput(f"--images {folder}: no such folder; give the one that holds the page images")
         self._folder = Path(folder) if folder is not None else None
-        self._s3 = s3
+        self._s3: Any = None
         self._down = False
 
     def read(self, location: Mapping[str, Any]) -> bytes | None:

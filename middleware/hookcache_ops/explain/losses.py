@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from hookcache_ops.explain.near import Candidate, NearMisses, Seen
 from hookcache_ops.explain.recent import Distinct, Recent, Sample
 from hookcache_ops.explain.traced import Trace
-from hookcache_ops.receipts import MOST
+from hookcache_ops.receipts import HITS, MOST
 
 if TYPE_CHECKING:
     from hookcache_ops.receipts import Receipt
@@ -32,7 +32,6 @@ EXAMPLES = 3
 PAIRS = 50
 HOLDERS = 8
 """Environments of which it is remembered that they took a copy of a key: the latest."""
-HITS = frozenset({"hit_memory", "hit_table", "collapsed"})
 ASKED = frozenset({"miss", "refresh", "observe", "stale"})
 STORES = ASKED - {"stale"}
 """These keep their answer, unless it was refused."""

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
 
+DISTINCT = 2_048
 _SCRAMBLE = 0x9E3779B97F4A7C15
 _ALL = (1 << 64) - 1
 
@@ -57,10 +58,9 @@ class Sample(Generic[Value]):
 
 
 class Distinct:
-    """How many different values were added: exact up to `size`, then within about 3 % (the smallest hashes are kept)."""
+    """How many different values were added: exact up to `DISTINCT`, then within about 3 % (the smallest hashes are kept)."""
 
-    def __init__(self, size: int = 2_048) -> None:
-        self._size = size
+    def __init__(self) -> None:
         self._kept: set[int] = set()
         self._below = _ALL + 1
 
@@ -68,7 +68,7 @@ class Distinct:
         mixed = (value * _SCRAMBLE ^ (value >> 29)) & _ALL
         if mixed < self._below:
             self._kept.add(mixed)
-            if len(self._kept) > 2 * self._size:
+            if len(self._kept) > 2 * DISTINCT:
                 self._shrink()
 
     def merge(self, other: Distinct) -> None:
@@ -79,6 +79,6 @@ class Distinct:
         return round(len(self._kept) * (_ALL + 1) / self._below)
 
     def _shrink(self) -> None:
-        kept = sorted(self._kept)[: self._size]
+        kept = sorted(self._kept)[:DISTINCT]
         self._below = kept[-1] + 1
         self._kept = set(kept)

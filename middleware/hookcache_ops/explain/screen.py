@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import shlex
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -13,17 +12,14 @@ from rich.padding import Padding
 from rich.text import Text
 
 from hookcache_ops.explain.findings import OF_MEMORY, Finding
-from hookcache_ops.explain.losses import HITS, Losses, Tally
+from hookcache_ops.explain.losses import Losses, Tally
+from hookcache_ops.explain.traced import HOW
 from hookcache_ops.ledger.render import UNKNOWN, count, millis, money, percent
+from hookcache_ops.receipts import HITS
+from hookcache_ops.times import spelt
 
 SHOWN = 10
 SCHEMA = 1
-SHAPES_SAID = {
-    "values": "only numbers, dates or ids differ",
-    "order": "the same words in another order",
-    "spacing": "the texts look alike",
-    "punctuation": "the same words with other punctuation",
-}
 
 
 def as_json(losses: Losses, found: Sequence[Finding], needed: Tally) -> dict[str, Any]:
@@ -56,12 +52,12 @@ def _finding(found: Finding) -> dict[str, Any]:
         "cost": _amount(found.cost),
         "cost_unknown": found.cost_unknown,
         "at_most": found.at_most,
-        "changed_once": _iso(found.once_ms) if found.once_ms else None,
+        "changed_once": spelt(found.once_ms) if found.once_ms else None,
         "changes_always": found.always,
         "variants": found.variants,
         "groups": found.groups,
-        "first": _iso(found.first_ms),
-        "last": _iso(found.last_ms),
+        "first": spelt(found.first_ms),
+        "last": spelt(found.last_ms),
         "functions": list(found.functions),
         "remedy": found.remedy,
         "said": found.said,
@@ -149,13 +145,13 @@ def sentence(found: Finding) -> str:
 
 def pattern(found: Finding) -> list[str]:
     """What the digests show of how it changes."""
-    lines = [text for text in (found.said, SHAPES_SAID.get(found.detail, "")) if text]
+    lines = [text for text in (found.said, HOW.get(found.detail, "")) if text]
     if found.functions:
         lines.append(
             f"between {' and '.join(found.functions)}" if len(found.functions) > 1 else f"at {found.functions[0]}"
         )
     if found.once_ms:
-        lines.append(f"changed once, about {_iso(found.once_ms)}; {count(found.groups)} requests were asked anew")
+        lines.append(f"changed once, about {spelt(found.once_ms)}; {count(found.groups)} requests were asked anew")
     elif found.always:
         like = "; it looks like a time stamp or request id" if found.cause.name == "time_stamp" else ""
         lines.append(f"another value on every request ({count(found.variants)} of them){like}")
@@ -186,7 +182,3 @@ def notes(losses: Losses) -> list[str]:
 
 def _amount(cost: float) -> float:
     return round(cost, 9)
-
-
-def _iso(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

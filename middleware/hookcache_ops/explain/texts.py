@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hookcache.trace import INVISIBLE, shape_forms
-from hookcache_ops.explain.traced import shared_shape
+from hookcache_ops.explain.traced import HOW, shared_shape
 
 AROUND = 36
 LINES = 12
 LONG_LINE = 160
-_WORD = re.compile(r"\w+")
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d)?|\b\d\d?:\d\d(?::\d\d)?\b|\b\d\d?[./]\d\d?[./]\d{2,4}\b|\b1[5-9]\d{8}(?:\d{3})?\b"
     r"|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]* \d",
@@ -67,11 +66,11 @@ def _named(one: str, other: str, at: int) -> tuple[str, str]:
     if how == "spacing":
         return "spacing", f"only what cannot be seen differs: {', '.join(_invisible(one, other))}"
     if how == "order":
-        return "attribute_order", "the same words in another order"
+        return "attribute_order", HOW[how]
     if how == "values":
         cause, kind = _value_kind(one, other, at)
-        return cause, f"only numbers, dates or ids differ; {kind}"
-    return ("punctuation", "the same words with other punctuation") if how == "punctuation" else ("", "other words")
+        return cause, f"{HOW[how]}; {kind}"
+    return ("punctuation", HOW[how]) if how == "punctuation" else ("", "other words")
 
 
 def _invisible(one: str, other: str) -> Iterator[str]:

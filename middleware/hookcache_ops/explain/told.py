@@ -10,14 +10,8 @@ from hookcache_ops.explain.deployed import Verdict
 from hookcache_ops.explain.events import Change, Comparison
 from hookcache_ops.explain.findings import duration
 from hookcache_ops.explain.nearest import Nearest
-from hookcache_ops.explain.traced import Difference
+from hookcache_ops.explain.traced import HOW, Difference
 
-HOW = {
-    "spacing": "only white space or invisible characters differ",
-    "punctuation": "the same words with other punctuation",
-    "values": "only numbers, dates or ids differ",
-    "order": "the same words in another order",
-}
 _SAMPLES = "the temperature is absent or above 0, which only temperature_ceiling in HOOKCACHE_POLICY allows"
 SETTING_SAID = {
     "identity": "the backend: other code or configuration answers",

@@ -93,6 +93,15 @@ def differences(one: Trace, other: Trace) -> list[Difference]:
     return found
 
 
+HOW = {
+    "spacing": "only white space or invisible characters differ",
+    "punctuation": "the same words with other punctuation",
+    "values": "only numbers, dates or ids differ",
+    "order": "the same words in another order",
+}
+"""What `shared_shape` finds, in words."""
+
+
 def shared_shape(one: Shapes, other: Shapes) -> str:
     """
     In what two texts with these shapes differ alone: `spacing`, `punctuation`, `values`, `order`; empty if in more.

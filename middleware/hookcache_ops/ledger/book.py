@@ -38,7 +38,7 @@ class RowKey(NamedTuple):
 
 
 class Sums:
-    """What a set of receipts adds up to. Money is held in picounits; see `money`."""
+    """What a set of receipts adds up to. Money is held in picounits (`PICO`)."""
 
     __slots__ = (
         "by_reason",
@@ -127,10 +127,6 @@ class Sums:
         """The sum of a count metric; whole numbers come as int."""
         value = self.metrics.get(name, 0)
         return int(value) if value == int(value) else value
-
-    def money(self, name: str) -> float:
-        """The sum of a money metric, in units of the currency."""
-        return self.metrics.get(name, 0) / PICO
 
     def _add_words(self, members: Mapping[str, object]) -> None:
         for kind in ("reason", "refusal"):

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from hookcache_ops.cures import cure, told_by
 from hookcache_ops.ledger.book import DAY_SECONDS, PICO, WIDTHS, Ledger, RowKey, Sums
 from hookcache_ops.ledger.histogram import Histogram, bin_of
 from hookcache_ops.ledger.metrics import METRICS
-from hookcache_ops.ledger.period import Period, SourceError, cure, told_by
+from hookcache_ops.ledger.period import Period, SourceError
 
 if TYPE_CHECKING:
     from hookcache_ops.receipts import Reading

@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import sys
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from hookcache_ops.ledger.period import Period, SourceError, cure, told_by
+from hookcache_ops.cures import cure, told_by
+from hookcache_ops.ledger.period import Period, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,12 +117,3 @@ def _log_group_lines(group: str, period: Period) -> Iterator[bytes]:
         raise SourceError(
             f"logs:{group}: {told}; {cure(told, 'check name, region and the right logs:FilterLogEvents')}"
         ) from error
-
-
-def default_sources(given: list[str]) -> list[str]:
-    """The sources to read: those given, else standard input where something is piped into it."""
-    if given:
-        return given
-    if sys.stdin is None or os.isatty(sys.stdin.fileno()):
-        raise SourceError("no receipts given; name log files or folders, pipe lines in, or give logs:GROUP")
-    return ["-"]

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from hookcache_ops.ledger.book import CHECKED, PICO, Ledger, RowKey, Sums
 from hookcache_ops.ledger.histogram import Histogram, merged
-from hookcache_ops.ledger.metrics import HITS, METRICS, OUTCOME_METRICS
+from hookcache_ops.ledger.metrics import HIT_METRICS, METRICS, OUTCOME_METRICS
+from hookcache_ops.receipts import HITS
+from hookcache_ops.times import spelt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 BY = ("day", "step", "function", "outcome")
-HIT_OUTCOMES = frozenset({"hit_memory", "hit_table", "collapsed"})
 BACKEND_OUTCOMES = frozenset({"miss", "stale", "refresh", "observe", "bypass"})
 
 
@@ -51,7 +52,9 @@ def summarise(ledger: Ledger, reading: Reading, by: str) -> Report:
     totals = amounts(whole) | _latencies(ledger, lambda _key: "all").get("all", {})
     totals["custom_metrics"] = dict(ledger.metric_hours.told())
     groups = [{"group": name} | amounts(sums) | latency_of.get(name, {}) for name, sums in rows.items()]
-    return Report(by, totals, groups, _reading(reading), {"first": _iso(ledger.first_ms), "last": _iso(ledger.last_ms)})
+    moments = {"first": ledger.first_ms, "last": ledger.last_ms}
+    period = {name: None if time_ms is None else spelt(time_ms) for name, time_ms in moments.items()}
+    return Report(by, totals, groups, _reading(reading), period)
 
 
 def amounts(sums: Sums) -> dict[str, Any]:
@@ -68,7 +71,7 @@ def amounts(sums: Sums) -> dict[str, Any]:
     on purpose (`usage_on_hit=original`, P32): in the host's sums, and in no amount here.
     """
     requests = sums.count("Requests")
-    hits = sum(sums.count(name) for name in HITS)
+    hits = sum(sums.count(name) for name in HIT_METRICS)
     picos = {name: sums.metrics.get(name, 0) for name in ("Cost", "SavedCost", "OwnCost")}
     cost, saved, own = picos["Cost"], picos["SavedCost"], picos["OwnCost"]
     unpriced = _units(sums, "unpriced_units")  # CloudWatch's own metrics name none, and count `Unpriced`
@@ -116,7 +119,7 @@ def _latencies(ledger: Ledger, name_of: Callable[[RowKey], str]) -> dict[str, di
     """Latency of hits, of hits that were checked by a call, and of calls to the backend, by group."""
     kinds: dict[str, dict[str, list[Histogram]]] = {}
     for key, sums in ledger.rows.items():
-        kind = "hit" if key.outcome in HIT_OUTCOMES else "backend" if key.outcome in BACKEND_OUTCOMES else None
+        kind = "hit" if key.outcome in HITS else "backend" if key.outcome in BACKEND_OUTCOMES else None
         for name, told in (("Latency", kind), (f"{CHECKED}Latency", "checked_hit")):
             times = sums.times.get(name)
             if times is not None and told is not None:
@@ -159,9 +162,3 @@ def _reading(reading: Reading) -> dict[str, Any]:
         "damaged_lines": reading.damaged,
         "newer_schema": reading.newer_schema,
     }
-
-
-def _iso(time_ms: int | None) -> str | None:
-    if time_ms is None:
-        return None
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

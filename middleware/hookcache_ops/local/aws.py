@@ -11,7 +11,7 @@ import boto3
 from botocore.config import Config
 
 from hookcache_ops.local.engines import MOTO, MotoServer, engine
-from hookcache_ops.local.lambda_service import LambdaService
+from hookcache_ops.local.lambda_service import REGION, LambdaService
 from hookcache_ops.local.pool import CREDENTIALS
 
 TABLE = "hookcache"
@@ -29,7 +29,6 @@ class LocalAws:
     Args:
         table_engine: which engine of `engines.NAMES` holds the table; the rest is moto's.
         log_folder: where functions' logs are appended to, one file each.
-        region, account: of everything.
 
     Attributes, inside the block:
         functions: the Lambda service, to add functions to.
@@ -40,10 +39,8 @@ class LocalAws:
         self,
         table_engine: str = MOTO,
         log_folder: Path | None = None,
-        region: str = "us-east-1",
-        account: str = "123456789012",
     ) -> None:
-        self.table_engine, self.log_folder, self.region, self.account = table_engine, log_folder, region, account
+        self.table_engine, self.log_folder = table_engine, log_folder
         self.functions: LambdaService
         self.secret_arn = ""
         self._endpoints: dict[str, str] = {}
@@ -56,7 +53,7 @@ class LocalAws:
             # The general endpoint catches what has none of its own: no call may ever reach the real AWS.
             self._endpoints = {"AWS_ENDPOINT_URL": moto, "AWS_ENDPOINT_URL_DYNAMODB": table}
             self._endpoints |= {f"AWS_ENDPOINT_URL_{service}": moto for service in SERVED_BY_MOTO}
-            service = LambdaService(self.region, self.account, self.log_folder, self.environment())
+            service = LambdaService(log_folder=self.log_folder, environment=self.environment())
             self.functions = stack.enter_context(service)
             self._endpoints["AWS_ENDPOINT_URL_LAMBDA"] = self.functions.endpoint
             self._create()
@@ -75,8 +72,8 @@ class LocalAws:
             **self._endpoints,
             **CREDENTIALS,
             **chosen,
-            "AWS_REGION": self.region,
-            "AWS_DEFAULT_REGION": self.region,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
@@ -95,7 +92,7 @@ class LocalAws:
         session = boto3.Session(
             aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-            region_name=self.region,
+            region_name=REGION,
         )
         endpoint = self._endpoints.get(variable, self._endpoints["AWS_ENDPOINT_URL"])
         make: Any = session.client  # the service's name is not known before run time
@@ -103,24 +100,26 @@ class LocalAws:
 
     def _create(self) -> None:
         dynamodb = self.client("dynamodb")
-        dynamodb.create_table(
-            TableName=TABLE,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[
-                {"AttributeName": "pk", "AttributeType": "B"},
-                {"AttributeName": "kind", "AttributeType": "S"},
-            ],
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "kind", "KeyType": "RANGE"}],
-        )
+        create_table(dynamodb, TABLE)
         dynamodb.get_waiter("table_exists").wait(TableName=TABLE, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
         dynamodb.update_time_to_live(TableName=TABLE, TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"})
         s3 = self.client("s3")
-        located: dict[str, Any] = {}
-        if self.region != "us-east-1":
-            located = {"CreateBucketConfiguration": {"LocationConstraint": self.region}}
         for bucket in (WORKING_BUCKET, OVERFLOW_BUCKET):
-            s3.create_bucket(Bucket=bucket, **located)
+            s3.create_bucket(Bucket=bucket)
         # The host's own bucket keeps versions; ours must not, since erased bytes would stay.
         s3.put_bucket_versioning(Bucket=WORKING_BUCKET, VersioningConfiguration={"Status": "Enabled"})
         secret = self.client("secretsmanager").create_secret(Name=SECRET, SecretString=secrets.token_hex(32))
         self.secret_arn = secret["ARN"]
+
+
+def create_table(dynamodb: Any, name: str) -> None:
+    """A table as the stack makes it, but for its time to live."""
+    dynamodb.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[
+            {"AttributeName": "pk", "AttributeType": "B"},
+            {"AttributeName": "kind", "AttributeType": "S"},
+        ],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "kind", "KeyType": "RANGE"}],
+    )

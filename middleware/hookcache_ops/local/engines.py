@@ -109,11 +109,10 @@ class MotoServer(ServerProcess):
 
 
 class Dynoxide(ServerProcess):
-    """dynoxide, in memory, or in the SQLite file `path`, which then survives the process."""
+    """dynoxide, in memory."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        stored = ("--db-path", str(path)) if path else ()
-        super().__init__(DYNOXIDE, lambda port: (str(_dynoxide()), "--port", str(port), *stored))
+    def __init__(self) -> None:
+        super().__init__(DYNOXIDE, lambda port: (str(_dynoxide()), "--port", str(port)))
 
 
 class DynamoDBLocal(ServerProcess):

@@ -25,6 +25,8 @@ from hookcache_ops.local.wire import Server
 
 __all__ = ["Function", "LambdaService"]
 
+REGION, ACCOUNT = "us-east-1", "123456789012"
+"""Of every function's ARN."""
 RUNTIME_SOURCES = Path(__file__).resolve().parents[2]  # the folder that holds `hookcache`
 T = TypeVar("T")
 
@@ -34,7 +36,6 @@ class LambdaService:
     A Lambda service for as long as its `with` block; leaves no process behind, also where the owner is killed.
 
     Args:
-        region, account: of every function's ARN.
         log_folder: one file per function, `<name>.log`, is appended to there; None keeps logs in memory only.
         environment: variables of every function, such as the endpoints of the other local services.
         sources: folders on every function's import path behind its own, as a layer would be.
@@ -42,16 +43,14 @@ class LambdaService:
 
     def __init__(
         self,
-        region: str = "us-east-1",
-        account: str = "123456789012",
         log_folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
         sources: tuple[Path, ...] = (RUNTIME_SOURCES,),
     ) -> None:
-        self.region, self.account, self.log_folder = region, account, log_folder
+        self.log_folder = log_folder
         self._environment = dict(environment or {})
         self._sources = tuple(str(source) for source in sources)
-        self._api = LambdaApi(region, account)
+        self._api = LambdaApi(REGION, ACCOUNT)
         self._server = Server(self._api.answer)
         self._loop = asyncio.new_event_loop()
         # The runtimes are tethered to this thread: it lives until the last of them is gone.
@@ -107,7 +106,7 @@ class LambdaService:
             raise ValueError(f"no code for function {function.name}: {function.folder} is no folder")
         log = FunctionLog(self.log_folder / f"{function.name}.log" if self.log_folder else None)
         deployment = Deployment(Revision.of(function))
-        pool = Pool(deployment, log, self.region, self._environment, self._sources)
+        pool = Pool(deployment, log, REGION, self._environment, self._sources)
         self._run(self._put(function.name, pool))
 
     def update_environment(self, name: str, environment: Mapping[str, str]) -> None:
@@ -177,10 +176,6 @@ class LambdaService:
     def logs(self, name: str) -> tuple[str, ...]:
         """All lines that the function's environments have written, and Lambda's own START, END and REPORT lines."""
         return self._pool(name).log.lines()
-
-    def log_file(self, name: str) -> Path | None:
-        """Where the same lines are appended to; None without a log folder."""
-        return self._pool(name).log.path
 
     # -- on the service's own thread
 

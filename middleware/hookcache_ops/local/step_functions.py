@@ -27,6 +27,7 @@ import urllib3
 
 from hookcache_ops.local.aws import LocalAws
 from hookcache_ops.local.engines import MOTO
+from hookcache_ops.local.lambda_service import ACCOUNT, REGION
 from hookcache_ops.local.pool import CREDENTIALS
 from hookcache_ops.local.router import Router
 from hookcache_ops.local.server_process import ServerProcess
@@ -34,7 +35,7 @@ from hookcache_ops.local.server_process import ServerProcess
 NEEDED = ("antlr4", "jsonpath_ng", "moto", "flask")
 # The address of the interpreter's tasks is read from the environment, which a server process does not inherit.
 START = "import os, sys; os.environ['MOTO_PORT'] = sys.argv.pop(1); from moto.server import main; main(sys.argv[1:])"
-ROLE = "arn:aws:iam::123456789012:role/workflow"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/workflow"
 POLL_SECONDS = 0.05
 SUBSTITUTION = re.compile(r"\$\{(\w+)\}")
 
@@ -86,7 +87,7 @@ class StepFunctions:
             session = boto3.Session(
                 aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
                 aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-                region_name=self._aws.region,
+                region_name=REGION,
             )
             self._client = session.client("stepfunctions", endpoint_url=server.url)
             self._open = stack.pop_all()

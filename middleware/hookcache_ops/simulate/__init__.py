@@ -11,16 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hookcache.errors import ConfigurationError
 from hookcache.prices import Prices, PriceTable
-from hookcache_ops.ledger.period import parse_period
 from hookcache_ops.output import terminal_width, whole_file
-from hookcache_ops.receipts import SourceError, default_sources
-from hookcache_ops.report import add_source_arguments, progress_to_terminal
+from hookcache_ops.receipts import SourceError
 from hookcache_ops.simulate import page, render
 from hookcache_ops.simulate.curve import curve, usual_sizes
 from hookcache_ops.simulate.deployed import DEPLOYED, Deployed, deployed, fitted
@@ -31,6 +28,7 @@ from hookcache_ops.simulate.sampling import SPAN, Sample
 from hookcache_ops.simulate.scenario import SIMULATED, Scenario, of_file, scenario_of
 from hookcache_ops.simulate.verdict import Verdict, compare
 from hookcache_ops.simulate.whatifs import asked_for, check_traced, distinct, usual
+from hookcache_ops.sources import add_source_arguments, period_of, progress_to_terminal, sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,32 +92,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 the figures are printed, 1 nothing to replay was found, 2 bad input."""
-    try:
-        told, wished = _scenario_file(args)
-        log = _read(args, told)
-        if not log.requests:
-            print(
-                "hookcache simulate: no receipts found; give the log of the wrapper function, or JSON lines with time "
-                "and event",
-                file=sys.stderr,
-            )
-            return 1
-        base = fitted(deployed(told, log.in_time if not log.payloads else ()), told, log)
-        scenarios = _scenarios(base, log, args, wished)
-        verdict, points = _replay(base, scenarios, log, args)
-        shown = (verdict, log, points, base)
-        if args.output:
-            with whole_file(Path(args.output)) as file:
-                file.write(page.build(*shown))
-        if args.json:
-            print(json.dumps(render.to_json(*shown), indent=2))
-        else:
-            print(render.text(*shown, terminal_width()), end="")
-            print(f"Page: {args.output}\n" if args.output else "", end="")
-    except SourceError as error:
-        print(f"hookcache simulate: {error}", file=sys.stderr)
-        return 2
+    """0 the figures are printed, 1 nothing to replay was found."""
+    told, wished = _scenario_file(args)
+    log = _read(args, told)
+    if not log.requests:
+        print(
+            "hookcache simulate: no receipts found; give the log of the wrapper function, or JSON lines with time "
+            "and event",
+            file=sys.stderr,
+        )
+        return 1
+    base = fitted(deployed(told, log.in_time if not log.payloads else ()), told, log)
+    scenarios = _scenarios(base, log, args, wished)
+    verdict, points = _replay(base, scenarios, log, args)
+    shown = (verdict, log, points, base)
+    if args.output:
+        with whole_file(Path(args.output)) as file:
+            file.write(page.build(*shown))
+    if args.json:
+        print(json.dumps(render.to_json(*shown), indent=2))
+    else:
+        print(render.text(*shown, terminal_width()), end="")
+        print(f"Page: {args.output}\n" if args.output else "", end="")
     return 0
 
 
@@ -142,8 +136,8 @@ def _scenario_file(args: argparse.Namespace) -> tuple[dict[str, Any], list[Mappi
 
 
 def _read(args: argparse.Namespace, told: Mapping[str, Any]) -> Log:
-    sources = default_sources(args.sources)
-    period = parse_period(args.since, args.until, int(time.time() * 1000))
+    sources = sources_of(args)
+    period = period_of(args)
     progress = progress_to_terminal("simulate")
     payloads = Payloads(deployed(told, ()).scenario, _prices(args), folder_of(args.images))
     if not args.payloads:

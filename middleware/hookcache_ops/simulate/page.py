@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from hookcache_ops.dashboard.page import ASSETS as DASHBOARD
 from hookcache_ops.ledger.render import percent
 from hookcache_ops.simulate.render import COLUMNS, headline, notes, rows, to_json
 from hookcache_ops.simulate.whatifs import mebibytes
+from hookcache_ops.times import spelt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ def build(verdict: Verdict, log: Log, points: Sequence[Point], base: Deployed) -
     best = "" if verdict.best is None else verdict.best.scenario.name
     head = "".join(f'<th scope="col">{escape(title)}</th>' for title in COLUMNS)
     parts = {
-        "<!--{period}-->": escape(f"{_day(log.first_ms)} to {_day(log.last_ms)} (UTC)"),
+        "<!--{period}-->": escape(f"{spelt(log.first_ms, 'minutes')} to {spelt(log.last_ms, 'minutes')} (UTC)"),
         "<!--{headline}-->": escape(headline(verdict)),
         "<!--{head}-->": f'<tr><th scope="col" class="name">scenario</th>{head}</tr>',
         "<!--{rows}-->": "".join(_row(name, cells, best=name == best) for name, cells in rows(verdict, log)),
@@ -61,7 +61,3 @@ def _asset(path: Path) -> str:
 def _row(name: str, cells: Sequence[str], *, best: bool) -> str:
     marked = ' class="best"' if best else ""
     return f'<tr{marked}><th scope="row" class="name">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
-
-
-def _day(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="minutes").replace("+00:00", "Z")

@@ -14,7 +14,6 @@ import json
 import math
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +29,11 @@ from hookcache.request import HookRequest, metered_context, parse
 from hookcache.trace import components
 from hookcache.usage import metered
 from hookcache_ops.ledger.lines import lines_of
-from hookcache_ops.pairs import SECONDS_BELOW
 from hookcache_ops.receipts import END_OF_TIME_MS, Reading, SourceError
 from hookcache_ops.simulate.environments import Environments
 from hookcache_ops.simulate.log import Log
 from hookcache_ops.simulate.trace import Request, digests_of, place_of
+from hookcache_ops.times import told_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -161,14 +160,10 @@ def _told(digest: Any) -> ImageDigest:
 
 def time_ms(told: Any) -> int:
     """A time of a payload line: text with date and time, UTC unless it says otherwise, or an epoch in s or ms."""
-    if isinstance(told, int | float) and not isinstance(told, bool):
-        found = told * 1000 if told < SECONDS_BELOW else told
-    else:
-        time = datetime.fromisoformat(told)
-        found = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000
+    found = told_ms(told)
     if not 0 <= found < END_OF_TIME_MS:
         raise ValueError("time")
-    return round(found)
+    return found
 
 
 def read_payloads(

@@ -11,17 +11,18 @@ no outcomes of their own; with "all answered" in their place and 1 / rate this i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from hookcache.outcome import Outcome
 from hookcache_ops.ledger.histogram import Histogram
+from hookcache_ops.receipts import HITS
 from hookcache_ops.simulate.sampling import Figure, Known, scaled
 from hookcache_ops.simulate.trace import GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-HITS = (Outcome.HIT_MEMORY, Outcome.HIT_TABLE, Outcome.COLLAPSED)
 COUNTED = tuple(outcome.value for outcome in Outcome)
 
 
@@ -75,7 +76,7 @@ class Tally:
         if asked:
             sums.calls += 1
             sums.spent += cost
-        elif outcome in _EARNS:
+        elif outcome in HITS:
             sums.saved += cost
         if latency_ms is not None:
             sums.latency_ms += latency_ms
@@ -86,26 +87,7 @@ class Tally:
         return sum(map(figure, self.groups))
 
 
-_EARNS = frozenset(HITS)
-
-
-def _calls(sums: Sums) -> float:
-    return sums.calls
-
-
-def _hits(sums: Sums) -> float:
-    return sums.hits
-
-
-def _requests(sums: Sums) -> float:
-    return sums.requests
-
-
-def _spent(sums: Sums) -> float:
-    return sums.spent
-
-
-_KNOWN = (_calls, _spent, _hits, _requests)
+_KNOWN = tuple(map(attrgetter, ("calls", "spent", "hits", "requests")))
 """Sums of the whole log that a change may go with."""
 
 

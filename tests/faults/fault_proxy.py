@@ -111,10 +111,10 @@ class FaultProxy:
         connections: how many were accepted.
     """
 
-    def __init__(self, upstream: str, seed: int = 0) -> None:
+    def __init__(self, upstream: str) -> None:
         target = urlsplit(upstream)
         self._upstream = (target.hostname or "127.0.0.1", target.port or 80)
-        self._random = random.Random(seed)
+        self._random = random.Random(0)
         self._faults = Faults()
         self._given: Counter[AwsError | Faults] = Counter()
         self._loop = asyncio.new_event_loop()
@@ -189,7 +189,7 @@ class FaultProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - we run as one
+        assert task is not None  # we run as one
         self._tasks[task] = writer
         self.connections += 1
         try:
