@@ -15,9 +15,10 @@ from hookcache.clock import SystemClock
 from hookcache.metering import Meter
 from hookcache.outcome import Outcome, Reason
 from hookcache.prices import Prices
+from hookcache.request import CONTEXTS
 from hookcache.spending import Spending
 from hookcache_ops.dashboard import log_query, publish
-from hookcache_ops.dashboard.check import MEMBERS, STEPS, check
+from hookcache_ops.dashboard.check import MEMBERS, check
 from hookcache_ops.ledger.metrics import METRICS
 from monthly_bill import monthly_bill
 from ops import receipt_samples as samples
@@ -182,7 +183,7 @@ def test_every_step_of_the_host_has_a_hit_ratio():
     widget = named("Hit ratio by step")
     steps = {entry[3].partition("/")[0] for entry in widget["properties"]["metrics"] if len(entry) == 5}
 
-    assert set(STEPS) - {"Unspecified"} == steps
+    assert set(CONTEXTS) - {"Unspecified"} == steps
 
 
 def test_counts_and_latencies_follow_the_hosts_conventions():
