@@ -7,7 +7,6 @@ now and then starts them anew with each.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -74,8 +73,10 @@ class Workers:
 
     def __init__(self, name: str, most: int) -> None:
         self._name, self._most = name, most
+        self._queue: deque[Pending[Any]] = deque()
+        self._work = threading.Condition(threading.Lock())
+        self._threads = self._idle = 0
         self._closed = False
-        self._start_anew()
 
     def begin(self, work: Callable[..., T], *arguments: Any) -> Pending[T]:
         """
@@ -85,8 +86,6 @@ class Workers:
             RuntimeError: no thread can be started to make it, or the workers were closed.
         """
         pending: Pending[T] = Pending(lambda: work(*arguments))
-        if self._process != os.getpid():
-            self._start_anew()
         with self._work:
             if self._closed:
                 raise RuntimeError("the workers were closed")
@@ -108,13 +107,6 @@ class Workers:
                 pending.cancel()
             self._queue.clear()
             self._work.notify_all()
-
-    def _start_anew(self) -> None:
-        """With no thread and no call: at first, and in a forked process, which has none of its parent's threads."""
-        self._process = os.getpid()
-        self._queue: deque[Pending[Any]] = deque()
-        self._work = threading.Condition(threading.Lock())
-        self._threads = self._idle = 0
 
     def _start(self) -> None:
         """One thread more, a daemon: a call that hangs keeps no process alive. Without any thread, nothing is begun."""

@@ -28,7 +28,7 @@ from hookcache.clock import Clock, Deadline, SystemClock
 from hookcache.control import BackendIdentity, Control
 from hookcache.erasable import ErasableItems
 from hookcache.eraser import SETTLE_SECONDS, Eraser, Found, Removed
-from hookcache.errors import HookCacheError
+from hookcache.errors import HookCacheError, TierUnavailable
 from hookcache.key import Keyer, Secrets
 from hookcache.lease import SKEW_MS, LeaseBook
 from hookcache.orders import ALL_CONTEXTS, Orders
@@ -193,8 +193,19 @@ class Commands:
         finished = True
         # The secret before comes first, and each is looked through in its turn: what an import takes over meanwhile is found.
         for reach in reversed([*self._reaches()]):
-            found = self._find(reach, command, missed)
-            finished = finished and self._erase_found(reach.eraser, found, command, deadline, removed)
+            if not finished and removed.failed < removed.count:
+                missed.clear()  # nobody looked everywhere yet: the next call goes on
+                break
+            # Where all failed it would meet the same again: what is served now comes in its turn.
+            try:
+                found = self._find(reach, command, missed)
+            except TierUnavailable:
+                if not removed.count:
+                    raise
+                finished = False  # and what was erased is told
+                missed.clear()
+            else:
+                finished = self._erase_found(reach.eraser, found, command, deadline, removed) and finished
         if removed.count and not command.dry_run:
             self._clock.sleep(SETTLE_SECONDS)
         return {"dry_run": command.dry_run, "finished": finished, "nothing_of": list(missed), **removed.report()}
@@ -249,11 +260,11 @@ class _Tally:
     def __init__(self) -> None:
         self._listed: list[Removed] = []
         self._totals = dict.fromkeys(("entries", "bytes", "overflow_objects", "index_items", "fetches_stopped"), 0)
-        self.count = self._failed = 0
+        self.count = self.failed = 0
 
     def add(self, removed: Removed) -> None:
         self.count += 1
-        self._failed += bool(removed.error)
+        self.failed += bool(removed.error)
         self._totals["entries"] += removed.entry == "removed"
         self._totals["bytes"] += removed.stored_bytes
         for name in ("overflow_objects", "index_items", "fetches_stopped"):
@@ -263,7 +274,7 @@ class _Tally:
 
     def report(self) -> dict[str, Any]:
         listed = [members(removed) for removed in self._listed]
-        return {"keys": self.count, **self._totals, "failed": self._failed, "removed": listed}
+        return {"keys": self.count, **self._totals, "failed": self.failed, "removed": listed}
 
 
 def _parsed(event: Any) -> Command:

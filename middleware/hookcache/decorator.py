@@ -21,6 +21,7 @@ from weakref import WeakValueDictionary
 from hookcache.assembly import in_process
 from hookcache.errors import ConfigurationError
 from hookcache.hints import Any, TypeVar, overload
+from hookcache.hook import CachingHook
 from hookcache.log import warn
 from hookcache.package import called_in_the_end, identity_of_package
 from hookcache.settings import PREFIX, Settings
@@ -84,7 +85,12 @@ def _cached(handler: Callable[[Any, Any], Any], name: str, environ: Mapping[str,
     identity, settings = identity_of_package(handler, whole, name), Settings.of(whole)
     shared = (identity.digest, settings.table, settings.namespace)
     _refuse_twin(handler, shared)
-    hook = in_process(handler, identity, settings, whole)
+    made = {os.getpid(): in_process(handler, identity, settings, whole)}
+
+    def hook_of_this_process() -> CachingHook:
+        """A fork has connections and locks of the process before it, and none of its threads: it gets a hook of its own."""
+        own = made.get(os.getpid())
+        return own or made.setdefault(os.getpid(), in_process(handler, identity, settings, whole))
 
     warned = False
 
@@ -96,7 +102,7 @@ def _cached(handler: Callable[[Any, Any], Any], name: str, environ: Mapping[str,
                 warned = True
                 warn(environ, _MORE_IS_SAID)
             return handler(event, context, *more, **named)
-        return hook(event, context)
+        return hook_of_this_process()(event, context)
 
     setattr(answered_from_cache, CACHED, True)
     _decorated[shared] = answered_from_cache

@@ -126,11 +126,11 @@ def copied(part: Any) -> Any:
         return [copied(value) for value in part]
     if type(part) is tuple:
         return tuple([copied(value) for value in part])
-    if isinstance(part, dict | list):  # of a kind of its own, which a handler may rely on
+    if isinstance(part, Mapping | list | tuple):  # of a kind of its own, which a handler may rely on
         from copy import copy  # which no event of the host's needs
 
-        own = copy(part)
-        for name in list(part) if isinstance(part, dict) else range(len(part)):
+        own: Any = copy(part)  # raises for a view of something else, and what cannot be written raises below
+        for name in list(part) if isinstance(part, Mapping) else range(len(part)):
             own[name] = copied(part[name])
         return own
     return part

@@ -6,6 +6,7 @@ import importlib
 import json
 import logging
 import os
+import subprocess
 import sys
 
 import pytest
@@ -64,6 +65,31 @@ def test_the_decorated_handler_keeps_its_name_and_its_original(context, capsys):
     assert plain_handler is decorated.__wrapped__
     assert REPLY == decorated({"any": "event"}, context)
     assert "mode_off" == json.loads(capsys.readouterr().out)["reason"]
+
+
+FORKED = """
+import os
+import hookcache
+
+@hookcache.cached(environ={"HOOKCACHE_TABLE": "no-such-table", "HOOKCACHE_SECRET": "local", "HOOKCACHE_MODE": "off"})
+def handler(event, context):
+    return {"process": os.getpid()}
+
+handler({}, None)
+child = os.fork()
+if child:
+    os.waitpid(child, 0)
+handler({}, None)
+"""
+
+
+def test_a_forked_process_has_a_hook_of_its_own():
+    """P6, P28: over shared connections either might read the other's reply, and flights and locks of the parent never end."""
+    ran = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, check=True)
+    parent, child, again = map(json.loads, ran.stdout.splitlines())
+
+    assert parent["environment"] == again["environment"] != child["environment"]
+    assert [True, True, False] == [receipt["cold_start"] for receipt in (parent, child, again)]
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, None], ids=["given", "control: the process's own"])

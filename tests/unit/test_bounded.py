@@ -1,7 +1,5 @@
 """Worker threads: bounded in time and number, and gone once they have nothing to do."""
 
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -24,25 +22,6 @@ def test_idle_threads_end_and_work_goes_on(monkeypatch):
     after = workers.call(60, lambda: "again")
 
     assert (before, ended, after) == (list(range(8)), True, "again")
-
-
-FORKED = """
-import os
-from hookcache.bounded import Workers
-workers = Workers("forked", 4)
-workers.call(60, int)
-child = os.fork()
-if not child:
-    os._exit(workers.call(20, lambda: 7))
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), workers.call(60, lambda: 8))
-"""
-
-
-def test_a_forked_process_starts_threads_of_its_own():
-    """P19: the parent's are not there; a call would only ever wait for its bound to end."""
-    ran = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, check=True)
-
-    assert "7 8\n" == ran.stdout
 
 
 def test_threads_stay_while_they_may_be_needed():

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from itertools import groupby
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -746,6 +747,64 @@ def test_an_erase_reaches_what_was_kept_under_the_secret_before(rotating, operat
 
     assert 2 == erase(operator, PAGE)["entries"]
     assert [] == live(rotating)
+
+
+@pytest.fixture
+def rotated(rotating, monkeypatch):
+    """Three entries of one page under the secret before, and one under the secret in force; erased one by one."""
+    monkeypatch.setattr(eraser, "PARALLEL", 1)
+    for number in range(3):
+        rotating.call(ocr_event(rotating.image(PAGE), text=f"Prompt {number}."))
+    rotating.secrets.rotate("the second secret, long enough")
+    rotating.call(ocr_event(rotating.image(PAGE)), rotating.cold_start())
+    return rotating
+
+
+def test_what_was_erased_is_told_though_the_table_then_fails(rotated, operator):
+    """P46: with its index gone no later erase says of a page that it was erased."""
+    erased = []
+
+    def fail_behind(operation, arguments):
+        erased.append(operation == "put_item" and "erased" in arguments["Item"])
+        if operation == "query" and sum(erased) == 3:
+            raise refusal("AccessDeniedException")
+
+    rotated.dynamodb.before = fail_behind
+    report = erase(operator, PAGE, b"another")
+    rotated.dynamodb.before = lambda *_: None
+
+    assert (3, False, []) == (report["entries"], report["finished"], report["nothing_of"])
+    assert (1, True) == (lambda again: (again["entries"], again["finished"]))(erase(operator, PAGE))
+
+
+def test_an_erase_without_time_looks_nowhere_else(rotated, operator):
+    """3.7: its report is to be there before its invocation ends; the next one goes on."""
+    command = {"command": "erase", "images": [sha256(PAGE), sha256(b"another")]}
+    reports = [operator(command, Hurried()) for _ in range(3)]
+
+    assert [1, 1, 2] == [report["entries"] for report in reports]
+    assert [False, False, True] == [report["finished"] for report in reports]
+    assert [[], [], [sha256(b"another")]] == [report["nothing_of"] for report in reports]
+
+
+def namespace(entry):
+    return entry["namespace"]["S"]
+
+
+def test_what_cannot_be_erased_of_the_secret_before_shields_nothing_that_is_served(rotated, operator):
+    """P46: where nothing comes of the first, each call would meet it again, and the entry in force would stay."""
+    by_namespace = groupby(sorted(live(rotated), key=namespace), namespace)
+    before, (in_force,) = sorted(([entry["pk"] for entry in some] for _, some in by_namespace), key=len, reverse=True)
+
+    def fail(operation, arguments):
+        if operation == "update_item" and arguments["Key"]["pk"] in before:
+            raise refusal("AccessDeniedException")
+
+    rotated.dynamodb.before = fail
+    report = operator({"command": "erase", "images": [sha256(PAGE)]}, Hurried())
+
+    assert (1, 1, False) == (report["entries"], report["failed"], report["finished"])
+    assert in_force not in [entry["pk"] for entry in live(rotated)]
 
 
 def test_what_nothing_is_kept_of_is_named(rotating, operator):

@@ -1,19 +1,68 @@
 """The event as hookcache understands it: what has the host's shape, what has not, and why."""
 
 import copy
+from collections import OrderedDict, UserDict, namedtuple
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import pytest
 
-from fakes import image_block, ocr_event
+from fakes import CANARY, image_block, ocr_event
 from hookcache.errors import Unkeyable
 from hookcache.outcome import Reason
-from hookcache.request import MAX_BLOCKS, MAX_IMAGES, ImageRef, metered_context, parse
+from hookcache.request import MAX_BLOCKS, MAX_IMAGES, ImageRef, held, metered_context, parse
 
 
 def refused(event: object) -> Reason:
     with pytest.raises(Unkeyable) as caught:
         parse(event)
     return caught.value.reason
+
+
+class Blocks(list):
+    """Of a handler's own."""
+
+
+class Window(Mapping):
+    """Read-only, over what it was given: as event classes of frameworks are."""
+
+    def __init__(self, behind):
+        self._behind = behind
+
+    def __getitem__(self, name):
+        return self._behind[name]
+
+    def __iter__(self):
+        return iter(self._behind)
+
+    def __len__(self):
+        return len(self._behind)
+
+
+@pytest.mark.parametrize("kind", [dict, OrderedDict, UserDict])
+def test_an_event_that_is_held_shares_no_object_with_its_owners(kind):
+    """P5: of whatever kind they are; its owner may write into each of them."""
+    event = kind(ocr_event("s3://b/1", text="before"))
+    event["messages"][0]["content"] = Blocks(map(kind, event["messages"][0]["content"]))
+    kept = held(event)
+    event["messages"][0]["content"][0]["text"] = "after"
+    event["messages"][0]["content"].append({"text": "more"})
+    event["context"] = "Other"
+
+    assert ("OCR", [f"before {CANARY}"]) == (
+        kept["context"],
+        [block["text"] for block in kept["messages"][0]["content"] if "text" in block],
+    )
+    assert (kind, Blocks) == (type(kept), type(kept["messages"][0]["content"]))
+
+
+@pytest.mark.parametrize("kind", [MappingProxyType, Window, namedtuple("Pair", "a b")._make], ids=repr)
+def test_an_event_that_cannot_be_held_is_not_keyed(kind):
+    """P5: a view shows what becomes of the event behind it, and what cannot be written cannot be copied part by part."""
+    with pytest.raises(Unkeyable) as caught:
+        held({**ocr_event(), "more": kind({"a": [], "b": []})})
+
+    assert caught.value.reason is Reason.EVENT_SHAPE
 
 
 @pytest.mark.parametrize("event", [None, [], "text", 7, True, {}], ids=repr)

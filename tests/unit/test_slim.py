@@ -1075,19 +1075,6 @@ class TestAtOnce:
         finally:
             server.close()
 
-    def test_a_forked_process_opens_connections_of_its_own(self, serve, monkeypatch):
-        """P6: over a shared one either might read the other's reply. Control: the process that opened it uses it again."""
-        server = serve(*[reply(b"{}")] * 3)
-        dynamodb = client(SlimDynamoDB, server)
-        dynamodb.get_item(**GET)
-        dynamodb.get_item(**GET)
-        assert 1 == server.connections
-        monkeypatch.setattr("os.getpid", lambda: -1)
-
-        assert dynamodb.at_once("get_item", GET, 1.0) is None
-        dynamodb.get_item(**GET)
-        assert 2 == server.connections
-
     def test_a_bound_that_is_over_is_waited_for_no_longer(self, serve):
         """P19: with nothing left of the budget no reply is read, though it be there."""
         dynamodb = client(SlimDynamoDB, serve(reply(b"{}"), reply(b"{}")))

@@ -10,7 +10,6 @@ were mail.
 from __future__ import annotations
 
 import math
-import os
 import select
 import ssl
 import time
@@ -109,7 +108,6 @@ class Connection:
         self.socket = wire.dial()
         self._poll = select.poll()
         self._poll.register(self.socket, select.POLLIN)
-        self._process = os.getpid()
         self._ends = math.inf
         self.rest = b""
         self.since = 0.0
@@ -216,12 +214,8 @@ class Connection:
                 self.socket.settimeout(left)
 
     def is_usable(self) -> bool:
-        """
-        False once it was idle too long, or the other side closed it or said something unasked; and in a forked process, which
-        shares it with the one that opened it: either might read the other's reply.
-        """
-        idle_seconds = time.time() - self.since
-        return 0 <= idle_seconds < IDLE_SECONDS and self._process == os.getpid() and not self._poll.poll(0)
+        """False once it was idle too long, or the other side closed it or said something unasked."""
+        return 0 <= time.time() - self.since < IDLE_SECONDS and not self._poll.poll(0)
 
     def give_back(self) -> None:
         self._ends = math.inf
