@@ -138,6 +138,20 @@ def test_a_request_of_blanks_alone_asks_nobody(backend, blank):
     assert not isinstance(asked.value, errors.BadRequestError), kind
 
 
+@pytest.mark.parametrize("backend", ["converse", "anthropic"], indirect=True)
+def test_the_order_of_blocks_refuses_none(backend):
+    """What Bedrock's reader takes before a text, as after it, is not refused while blanks are looked for."""
+    _kind, function, client, errors = backend
+    mark, text = {"cachePoint": {"type": "default"}, "text": None}, {"text": "Read."}
+    for blocks in ([mark, text], [text, mark]):
+        client.asked.clear()
+        with pytest.raises(errors.BadAnswerError):  # what is asked is answered with nothing here
+            function(event(*blocks), Left())
+        assert len(client.asked) == 1
+    with pytest.raises(errors.BadRequestError, match="messages are empty"):  # control: it is a blank
+        function(event(mark), Left())
+
+
 @pytest.mark.parametrize(("member", "value"), [("uri", HALF), ("bucketOwner", HALF), ("bucketOwner", 1)])
 def test_an_image_that_nobody_can_name_is_no_image(backend, member, value):
     """Half a character fits into no key and no header."""
