@@ -33,7 +33,7 @@ def require_images(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         BadRequestError: there are no messages, or a block is neither text nor image.
         NoImageError: there is no image.
     """
-    blocks = [block for message in messages_of(event) for block in blocks_of(message, "content")]
+    blocks = [block for message in messages_of(event, blanks=True) for block in blocks_of(message, "content")]
     for block in blocks:
         if not is_image(block):
             text_of(block)  # refuses another kind, which may be a page of its own

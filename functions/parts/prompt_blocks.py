@@ -12,18 +12,21 @@ KINDS = frozenset({"text", "image", "document", "video", "audio"})  # of a block
 CACHEPOINT = "<<CACHEPOINT>>"  # the host strips it from the user's text and not from the system's
 
 
-def messages_of(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def messages_of(event: Mapping[str, Any], *, blanks: bool = False) -> list[Mapping[str, Any]]:
     """
     The messages, each an object. Without one nothing is asked, and whatever a model answered would be made up.
 
+    Args:
+        blanks: those of blanks alone will do, for a reader that has no place for texts.
+
     Raises:
-        BadRequestError: there are none, or nothing but blanks and the host's marks is in them.
+        BadRequestError: there are none, or nothing is in them, or nothing but blanks and the host's marks.
     """
     messages = event.get("messages") if isinstance(event, dict) else None
     if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
         raise BadRequestError("the request has no messages: send what the host sends to a LambdaHook")
-    blocks = (block for message in messages for block in blocks_of(message, "content"))
-    if not any(is_image(block) or text_of(block) for block in blocks):
+    blocks = [block for message in messages for block in blocks_of(message, "content")]
+    if not blocks or (not blanks and all(map(_is_blank, blocks))):
         raise BadRequestError("the request's messages are empty: send what the host sends to a LambdaHook")
     return messages
 
@@ -76,6 +79,14 @@ def _is_number(told: Any) -> bool:
 def is_image(block: Any) -> TypeGuard[dict[str, Any]]:
     """Whether a block is an image, whatever is known of it."""
     return isinstance(block, dict) and isinstance(block.get("image"), dict)
+
+
+def _is_blank(block: Any) -> bool:
+    """Whether it asks nothing. What is of no known kind is not blank: who reads it refuses it, by its kind."""
+    if not isinstance(block, dict) or is_image(block):
+        return False
+    text = block.get("text")
+    return not text.replace(CACHEPOINT, "").strip() if isinstance(text, str) else "cachePoint" in block
 
 
 def text_of(block: Any) -> str:

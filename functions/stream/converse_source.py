@@ -17,6 +17,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 from converse_events import Assembled, Unassembled, jsonable
@@ -34,6 +35,14 @@ _REMEDIES = {
     "ThrottlingException": "it is asked too often: ask for a higher quota, use an inference profile, or send fewer at a time",
     "ValidationException": "check TARGET_MODEL_ID, SAMPLING, CACHE_POINTS and MODEL_FIELDS; ERROR_DETAIL=full says what it says",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What the reading thread met; `asked`: the model's service had been asked by then."""
+
+    error: BaseException
+    asked: bool
 
 
 class ConverseStreamSource:
@@ -97,22 +106,25 @@ class ConverseStreamSource:
                     raise DeadlineTooClose("the model still speaks and this invocation's time is over") from None
                 if item is _OVER:
                     return
-                if isinstance(item, BaseException):
+                if isinstance(item, _Failure):
                     raise _translated(item, prose=self._prose) from None
                 yield jsonable(item)
         finally:
             left.set()
 
     def _read(self, event: Any, tell: Callable[[Any], None], left: threading.Event) -> None:
+        asked = False
         try:
-            with closing(self._client().converse_stream(**self._request_of(event))["stream"]) as stream:
+            client, request = self._client(), self._request_of(event)
+            asked = True
+            with closing(client.converse_stream(**request)["stream"]) as stream:
                 for item in stream:
                     if left.is_set():
                         return
                     tell(item)
             tell(_OVER)
         except BaseException as error:
-            tell(error)
+            tell(_Failure(error, asked))
 
 
 def _answer(assembled: Assembled, *, whole: bool) -> Answer:
@@ -127,7 +139,7 @@ def _answer(assembled: Assembled, *, whole: bool) -> Answer:
     return Answer(json.dumps(answer).encode(), answer)
 
 
-def _translated(error: BaseException, *, prose: bool) -> BaseException:
+def _translated(failure: _Failure, *, prose: bool) -> BaseException:
     """An error of Bedrock under its own type; of one on the way only the type, for its text may quote the request (P36)."""
     # Loaded by the first miss, with boto3 itself: no hit pays for either.
     from backend_errors import BadRequestError
@@ -136,6 +148,7 @@ def _translated(error: BaseException, *, prose: bool) -> BaseException:
     from botocore.parsers import ResponseParserError
     from urllib3.exceptions import HTTPError
 
+    error = failure.error
     match error:
         case ClientError():
             told = error.response.get("Error", {})
@@ -150,8 +163,11 @@ def _translated(error: BaseException, *, prose: bool) -> BaseException:
         case BotoCoreError() | HTTPError() | ParserError() | OSError():
             kind = type(error).__name__
             return backend_failed(f"Bedrock cannot be heard or broke off: {kind}", kind)
-        # An event of another shape than the service's model says is met by botocore's parser in many ways.
-        case ResponseParserError() | TypeError() | AttributeError() | LookupError() | ValueError() | OverflowError():
+        # A reply of another shape than the service's model says is met by botocore's parser in many ways. Before we asked,
+        # the same types mean a setting, such as the endpoint's URL, or the prompt, and say so themselves.
+        case (
+            ResponseParserError() | TypeError() | AttributeError() | LookupError() | ValueError() | OverflowError()
+        ) if failure.asked:
             return BackendMalformed("Bedrock sent a stream that cannot be parsed: is something between us?")
         case _:
             return error

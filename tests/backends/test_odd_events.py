@@ -130,12 +130,30 @@ def test_a_request_of_blanks_alone_asks_nobody(backend, blank):
     """Contract 1.2: a block may end up empty. Sent without it, a system's text or nothing would be answered, and kept."""
     kind, function, client, errors = backend
     client.asked.clear()
-    with pytest.raises(errors.BadRequestError, match="messages are empty"):
+    # Where texts have no place the page is missing, and the remedy is the host's prompt.
+    error, told = (
+        ("NoImageError", "DOCUMENT_IMAGE") if kind in IMAGES_ALONE else ("BadRequestError", "messages are empty")
+    )
+    with pytest.raises(getattr(errors, error), match=told):
         function(event(blank, system=["You read."]), Left())
     assert client.asked == []
     with pytest.raises(errors.BackendError) as asked:  # control: with a page
         function(event(blank, image(), system=["You read."]), Left())
     assert not isinstance(asked.value, errors.BadRequestError), kind
+
+
+@pytest.mark.parametrize("backend", ["converse", "anthropic"], indirect=True)
+def test_the_order_of_blocks_refuses_none(backend):
+    """What Bedrock's reader takes before a text, as after it, is not refused while blanks are looked for."""
+    _kind, function, client, errors = backend
+    mark, text = {"cachePoint": {"type": "default"}, "text": None}, {"text": "Read."}
+    for blocks in ([mark, text], [text, mark]):
+        client.asked.clear()
+        with pytest.raises(errors.BadAnswerError):  # what is asked is answered with nothing here
+            function(event(*blocks), Left())
+        assert len(client.asked) == 1
+    with pytest.raises(errors.BadRequestError, match="messages are empty"):  # control: it is a blank
+        function(event(mark), Left())
 
 
 @pytest.mark.parametrize(("member", "value"), [("uri", HALF), ("bucketOwner", HALF), ("bucketOwner", 1)])

@@ -331,6 +331,28 @@ class TestBegun:
         assert (error_type, begun) == (type(caught.value).__name__, caught.value.answer_begun)
         assert "prompt" not in str(caught.value)
 
+    @pytest.mark.parametrize("at", ["client", "request", "control: reply"])
+    def test_only_what_the_service_sent_is_told_as_a_broken_stream(self, streams: StreamRig, at: str) -> None:
+        """A setting or a prompt that is wrong says so itself; a reply may be odd before its first event."""
+
+        def fails(*_given: Any, **_more: Any) -> Any:
+            raise ValueError("Invalid endpoint: localhost:4566")
+
+        def as_it_came(event: Any) -> Any:
+            return event
+
+        if at == "client":
+            streams.source = ConverseStreamSource(fails, as_it_came)
+        elif at == "request":
+            streams.source = ConverseStreamSource(lambda: streams.model, fails)
+        else:
+            streams.source = ConverseStreamSource(lambda: SimpleNamespace(converse_stream=fails), as_it_came)
+        with pytest.raises(Exception, match="parsed" if "reply" in at else "Invalid endpoint") as caught:
+            streams.call(asked())
+        streams.rig.errors = [caught.value]
+
+        assert isinstance(caught.value, BackendMalformed) == ("reply" in at)
+
     def test_the_services_prose_has_an_end(self, streams: StreamRig) -> None:
         """ERROR_DETAIL=full: up to 300 characters."""
         streams.source = ConverseStreamSource(lambda: streams.model, lambda event: event, prose=True)
