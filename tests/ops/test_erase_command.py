@@ -376,6 +376,10 @@ class Functions:
         if self.error is not None:
             raise self.error
         self.invoked.append((arguments["FunctionName"], json.loads(arguments["Payload"])))
+        if isinstance(self.answer, bytes):
+            return {"StatusCode": 200, "Payload": io.BytesIO(self.answer)}
+        if self.answer == "the event":
+            return {"StatusCode": 200, "Payload": io.BytesIO(arguments["Payload"])}
         return {"StatusCode": 200, "Payload": io.BytesIO(json.dumps(self.answer).encode())} | (
             {"FunctionError": "Unhandled"} if "errorType" in (self.answer or {}) else {}
         )
@@ -475,17 +479,38 @@ def test_the_erase_function_is_asked_with_digests_only(page):
     } == payload
 
 
-@pytest.mark.parametrize("name", ["erase", "invalidate", "mode"])
-def test_a_function_that_is_no_erase_function_is_told_as_such(name, page, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (
+            answer("Nothing to read"),
+            "is no erase function; the cache was not asked. Name one that is called hookcache-erase-",
+        ),
+        ("the event", "is no erase function; the cache was not asked. Name one that is called hookcache-erase-"),
+        (b"Nothing to read", "failed (no report); its log says why, or run again with --direct"),
+        (b"", "failed (no report); its log says why, or run again with --direct"),
+    ],
+    ids=["an answer", "its event", "no JSON", "nothing"],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["erase", "--key-id", "9cad8744072ba47c", "--yes"],
+        ["invalidate", "--context", "OCR", "--yes"],
+        ["invalidate", "--generation", "2", "--yes"],
+        ["mode", "off"],
+        ["mode", "--show"],
+    ],
+    ids=" ".join,
+)
+def test_a_function_that_is_no_erase_function_is_told_as_such(command, told, said, monkeypatch, capsys):
     """A hook takes any event, an order too, and gives it to its backend: what comes back is an answer and no report."""
-    client = Functions(answer=answer("Nothing to read"))
+    client = Functions(answer=told)
     monkeypatch.setattr("hookcache_ops.reach._lambda_client", lambda: client)
-    what = {"erase": ["--image", page, "--yes"], "invalidate": ["--context", "OCR", "--yes"], "mode": ["off"]}[name]
 
-    assert 2 == main([name, *what, "--through", "GENAIIDP-cache-ocr"])
+    assert 2 == main([*command, "--through", "GENAIIDP-cache-ocr"])
     (line,) = capsys.readouterr().err.splitlines()
-    assert "GENAIIDP-cache-ocr is no erase function" in line
-    assert "hookcache-erase-" in line
+    assert f"GENAIIDP-cache-ocr {said}" in line
 
 
 def test_an_erase_function_that_fails_is_told_by_its_error_type():
