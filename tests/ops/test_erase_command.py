@@ -146,6 +146,36 @@ def test_a_key_that_an_earlier_part_erased_is_not_told_as_never_kept(rig, operat
     assert (1, others) == (told["keys"], told["nothing_of"])
 
 
+def test_a_look_counts_a_key_once_that_several_parts_find(rig, operator, page, tmp_path, capsys, monkeypatch):
+    """P46: by each of its pages and by its own id; what is told before the erase is what the erase then removes."""
+    monkeypatch.setattr(erase, "PART", 1)
+    rig.call(ocr_event(rig.image(PAGE), rig.image(b"page 2")))
+    second = tmp_path / "page-2.jpeg"
+    second.write_bytes(b"page 2")
+    named = ["--image", page, "--image", str(second), "--key-id", rig.last["key_id"], "--json"]
+    told = []
+    for argv in ([*named, "--dry-run"], [*named, "--yes"]):
+        erase_with(reach_to(operator), *argv)
+        told.append(json.loads(capsys.readouterr().out))
+    look, done = told
+
+    assert (1, 1, 3) == (look["keys"], look["entries"], look["index_items"])
+    assert {name: done[name] for name in erase.TOTALS if name != "keys"} == {
+        name: look[name] for name in erase.TOTALS if name != "keys"
+    }
+    assert [rig.last["key_id"]] == [each["key_id"] for each in look["removed"]]
+
+
+@pytest.mark.parametrize("made", [10**15, 10**37])
+def test_a_time_that_no_calendar_has_is_not_told(made, page, capsys):
+    """T5: whoever can write the table says when an entry was made."""
+    told = report()
+    told["removed"][0]["created_ms"] = made
+
+    assert 0 == erase_with(Recorder(told), "--image", page, "--yes")
+    assert "9cad8744072ba47c  -  " in capsys.readouterr().out
+
+
 def erase_with(rig_or_reach, *argv, s3=None):
     args = arguments(erase, *argv)
     return erase.carry_out(args, erase.erase_command(args, s3), rig_or_reach)
