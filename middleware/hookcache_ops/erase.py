@@ -37,6 +37,7 @@ from hookcache_ops.reach import (
     reach_of,
     refused,
 )
+from hookcache_ops.receipts import END_OF_TIME_MS
 from hookcache_ops.times import now_ms, spelt
 
 EXAMPLE = """examples:
@@ -196,6 +197,8 @@ def _under_way(reach: Reach) -> str:
 def _together(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
     if not first:
         return dict(then)
+    if then["dry_run"]:
+        then = _first_seen(first, then)
     summed = {name: first[name] + then[name] for name in TOTALS}
     finished = first["finished"] and then["finished"]
     erased = {
@@ -204,6 +207,21 @@ def _together(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, An
     lists = {"nothing_of": [*first["nothing_of"], *(each for each in then["nothing_of"] if each.lower() not in erased)]}
     lists["removed"] = [*first["removed"], *then["removed"]][:LISTED]
     return {**then, **summed, "finished": finished, **lists}
+
+
+def _first_seen(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
+    """A look at a later part without the keys that an earlier one lists: a page's are found by their own ids as well."""
+    seen = {removed["key_id"] for removed in first["removed"]}
+    again = [removed for removed in then["removed"] if removed["key_id"] in seen and not removed["error"]]
+    less = {
+        "keys": len(again),
+        "entries": sum(removed["entry"] == "removed" for removed in again),
+        "bytes": sum(removed["stored_bytes"] for removed in again),
+        **{name: sum(removed[name] for removed in again) for name in ("overflow_objects", "fetches_stopped")},
+        "index_items": sum(min(1, removed["index_items"]) for removed in again),  # its own id's, which each look counts
+    }
+    left = [removed for removed in then["removed"] if removed not in again]
+    return {**then, **{name: then[name] - number for name, number in less.items()}, "removed": left}
 
 
 def _show(args: argparse.Namespace, report: Mapping[str, Any]) -> None:
@@ -257,7 +275,7 @@ def _names(missed: Sequence[str]) -> str:
 
 
 def _row(removed: Mapping[str, Any], *, dry_run: bool) -> str:
-    made = spelt(removed["created_ms"]) if removed["created_ms"] else "-"
+    made = spelt(removed["created_ms"]) if 0 < removed["created_ms"] < END_OF_TIME_MS else "-"  # as its writer said
     state = removed["error"] or (
         "kept" if dry_run and removed["entry"] == "removed" else removed["entry"].replace("_", " ")
     )

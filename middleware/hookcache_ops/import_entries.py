@@ -217,14 +217,19 @@ def _opened(item: Item, body: bytes | None, old: Side) -> tuple[Entry, tuple[byt
     return None
 
 
-def _store(item: Item, entry: Entry, origin: tuple[bytes, ...], old: Side, new: Side, rollout: str) -> str:
-    keyer, _ = new.keyers[0]
-    key = keyer.key_of_digest(origin[0], new.identity, new.generation, rollout)
+def _there(new: Side, key: CacheKey) -> str | None:
+    """What stands in an entry's way where it is to go."""
     there = new.table.get(key, consistent=True)
     if isinstance(there, Found):
         return "known"
-    if there.reason is Reason.ERASED:
-        return "erased"
+    return "erased" if there.reason is Reason.ERASED else None
+
+
+def _store(item: Item, entry: Entry, origin: tuple[bytes, ...], old: Side, new: Side, rollout: str) -> str:
+    keyer, _ = new.keyers[0]
+    key = keyer.key_of_digest(origin[0], new.identity, new.generation, rollout)
+    if there := _there(new, key):
+        return there
     now = new.assembly.clock.now_ms()
     new.assembly.items.put_all([index_item(index, key, now) for index in keyer.indexes(origin, key)])
     # An erase beside us, of the old side first, either was seen here or finds the items just written.
@@ -233,7 +238,7 @@ def _store(item: Item, entry: Entry, origin: tuple[bytes, ...], old: Side, new: 
         return gone
     refused = new.table.put(replace(entry, key=key, origin=origin))
     if refused is Reason.SUPERSEDED:
-        return "known"
+        return _there(new, key) or "known"
     if refused is not None:
         raise TransferError(f"an entry could not be kept ({refused.value}); give the new stack an overflow bucket")
     stored = new.table.get(key, consistent=True)

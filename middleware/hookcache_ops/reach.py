@@ -97,13 +97,18 @@ class Through:
             raise ReachError(
                 _remedy(error, self.function, "ask for lambda:InvokeFunction on it, or add --direct")
             ) from None
-        report = json.loads(reply["Payload"].read() or b"null")
+        try:
+            report = json.loads(reply["Payload"].read())
+        except (ValueError, RecursionError):
+            report = None
         if reply.get("FunctionError") or not isinstance(report, dict):
             kind = report.get("errorType", "no report") if isinstance(report, dict) else "no report"
             raise ReachError(f"{self.function} failed ({kind}); its log says why, or run again with --direct")
-        if "error" not in report and report.get("command") != command["command"]:  # a hook answers whatever it is asked
+        # A hook answers whatever it is asked, some with the event itself: only a report has what no command has.
+        told = "keys" if command["command"] == "erase" else "not_before_ms"
+        if "error" not in report and not (report.get("command") == command["command"] and told in report):
             raise ReachError(
-                f"{self.function} is no erase function, and nothing was done; name one that is called {ERASE_PREFIX}..., or "
+                f"{self.function} is no erase function; the cache was not asked. Name one that is called {ERASE_PREFIX}..., or "
                 "the wrapper with --function"
             )
         return _with_remedy(report, f"check what the role of {self.function} may do on table and secret")

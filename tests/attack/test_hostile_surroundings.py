@@ -56,8 +56,9 @@ def at_once(count: int, call: Any) -> tuple[list[Any], list[Exception]]:
 def open_when_others_wait(rig: Rig, environment: Environment, others: int) -> None:
     """Let the backend answer once so many callers wait for the one who asked it."""
     flights = environment.cache.flights._flights
-    eventually(lambda: any(len(flight.over._cond._waiters) == others for flight in list(flights.values())), 30)
+    waited = eventually(lambda: any(len(flight.over._cond._waiters) == others for flight in list(flights.values())), 30)
     rig.backend.gate.set()
+    assert waited
 
 
 def unchecked(rig: Rig) -> Rig:

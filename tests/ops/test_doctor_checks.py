@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from hookcache.prices import PriceTable
 from hookcache_ops import doctor
+from hookcache_ops.cli import main
 from hookcache_ops.doctor import chain, images, price_rows, storage
 from hookcache_ops.doctor.finding import Finding, Severity, error, note, warning
 from hookcache_ops.doctor.patient import Asker, NotExamined, Patient
@@ -110,6 +113,16 @@ def test_a_backend_is_known_by_its_name_however_it_is_spelt(named: str, found: l
     told = {"Timeout": 40, "CodeSha256": "c", "Version": "1", "RevisionId": "r"}
 
     assert found == ids(chain.backend(patient({"HOOKCACHE_BACKEND": named}, backend=told)))
+
+
+@pytest.mark.parametrize(("identity", "found"), [(None, ["identity"]), ("", ["identity"]), ("pinned", [])])
+def test_an_identity_that_is_set_to_nothing_is_found_out_as_well(identity: str | None, found: list[str]) -> None:
+    """P40, P52: CloudFormation spells "not set" as an empty text."""
+    checked = patient(backend={"Timeout": 40, "LastUpdateStatus": "InProgress", "CodeSha256": "c", "Version": "1"})
+    if identity is not None:
+        checked.configuration["Environment"]["Variables"]["HOOKCACHE_IDENTITY"] = identity
+
+    assert found == ids(chain.backend(checked))
 
 
 def test_an_environment_that_may_not_be_read_is_no_empty_one() -> None:
@@ -393,7 +406,7 @@ def test_the_hosts_rows_charge_what_the_backends_row_charges(change: tuple[str, 
     """Contract 4.4: units that cost something, at their price; what the host declares free is not asked for."""
     rows = PriceTable.parse(TABLE.replace(*change) if change[0] else TABLE).rows
     settings = SimpleNamespace(prices="packaged.yaml", price_as="vendor/ocr")
-    checked: Any = SimpleNamespace(name=WRAPPER, price_rows=rows, settings=settings)
+    checked: Any = SimpleNamespace(name=WRAPPER, price_rows=rows, price_file="", settings=settings)
 
     assert found == [(finding.id, finding.severity) for finding in price_rows.prices(checked)]
 
@@ -410,3 +423,21 @@ def test_the_hosts_table_is_judged_by_what_the_function_charges() -> None:
     checked.price_rows = PriceTable.parse(TABLE).rows
 
     assert ([], ["price_units", "price_units"]) == (alone, ids(price_rows.prices(checked)))
+
+
+@pytest.mark.parametrize(("charged_as", "row"), [("vendor/ocr", "vendor/ocr"), ("", "ROW")])
+def test_the_remedy_for_a_missing_row_reads_the_table_that_was_given(
+    charged_as: str, row: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Issue C: it can be pasted where the function's own table lies in its package; without a row one has to be chosen."""
+    table = tmp_path / "the host's prices.yaml"
+    table.write_text(TABLE.replace("lambda_hook/GENAIIDP", "lambda_hook/other"))
+    settings = SimpleNamespace(prices="packaged.yaml", price_as=charged_as)
+    rows = PriceTable.parse(table.read_text()).rows
+    checked: Any = SimpleNamespace(name=WRAPPER, price_rows=rows, price_file=str(table), settings=settings)
+    (missing, *_) = price_rows.prices(checked)
+    command = shlex.split(missing.remedy.removeprefix("add it: hookcache ").removesuffix(" prints it"))
+
+    assert ["--price-as", row, "--prices", str(table)] == command[-4:]
+    assert (0 if charged_as else 2) == main(command)
+    assert (f"lambda_hook/{WRAPPER}" in capsys.readouterr().out) == bool(charged_as)

@@ -146,6 +146,36 @@ def test_a_key_that_an_earlier_part_erased_is_not_told_as_never_kept(rig, operat
     assert (1, others) == (told["keys"], told["nothing_of"])
 
 
+def test_a_look_counts_a_key_once_that_several_parts_find(rig, operator, page, tmp_path, capsys, monkeypatch):
+    """P46: by each of its pages and by its own id; what is told before the erase is what the erase then removes."""
+    monkeypatch.setattr(erase, "PART", 1)
+    rig.call(ocr_event(rig.image(PAGE), rig.image(b"page 2")))
+    second = tmp_path / "page-2.jpeg"
+    second.write_bytes(b"page 2")
+    named = ["--image", page, "--image", str(second), "--key-id", rig.last["key_id"], "--json"]
+    told = []
+    for argv in ([*named, "--dry-run"], [*named, "--yes"]):
+        erase_with(reach_to(operator), *argv)
+        told.append(json.loads(capsys.readouterr().out))
+    look, done = told
+
+    assert (1, 1, 3) == (look["keys"], look["entries"], look["index_items"])
+    assert {name: done[name] for name in erase.TOTALS if name != "keys"} == {
+        name: look[name] for name in erase.TOTALS if name != "keys"
+    }
+    assert [rig.last["key_id"]] == [each["key_id"] for each in look["removed"]]
+
+
+@pytest.mark.parametrize("made", [10**15, 10**37])
+def test_a_time_that_no_calendar_has_is_not_told(made, page, capsys):
+    """T5: whoever can write the table says when an entry was made."""
+    told = report()
+    told["removed"][0]["created_ms"] = made
+
+    assert 0 == erase_with(Recorder(told), "--image", page, "--yes")
+    assert "9cad8744072ba47c  -  " in capsys.readouterr().out
+
+
 def erase_with(rig_or_reach, *argv, s3=None):
     args = arguments(erase, *argv)
     return erase.carry_out(args, erase.erase_command(args, s3), rig_or_reach)
@@ -376,6 +406,10 @@ class Functions:
         if self.error is not None:
             raise self.error
         self.invoked.append((arguments["FunctionName"], json.loads(arguments["Payload"])))
+        if isinstance(self.answer, bytes):
+            return {"StatusCode": 200, "Payload": io.BytesIO(self.answer)}
+        if self.answer == "the event":
+            return {"StatusCode": 200, "Payload": io.BytesIO(arguments["Payload"])}
         return {"StatusCode": 200, "Payload": io.BytesIO(json.dumps(self.answer).encode())} | (
             {"FunctionError": "Unhandled"} if "errorType" in (self.answer or {}) else {}
         )
@@ -475,17 +509,38 @@ def test_the_erase_function_is_asked_with_digests_only(page):
     } == payload
 
 
-@pytest.mark.parametrize("name", ["erase", "invalidate", "mode"])
-def test_a_function_that_is_no_erase_function_is_told_as_such(name, page, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (
+            answer("Nothing to read"),
+            "is no erase function; the cache was not asked. Name one that is called hookcache-erase-",
+        ),
+        ("the event", "is no erase function; the cache was not asked. Name one that is called hookcache-erase-"),
+        (b"Nothing to read", "failed (no report); its log says why, or run again with --direct"),
+        (b"", "failed (no report); its log says why, or run again with --direct"),
+    ],
+    ids=["an answer", "its event", "no JSON", "nothing"],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["erase", "--key-id", "9cad8744072ba47c", "--yes"],
+        ["invalidate", "--context", "OCR", "--yes"],
+        ["invalidate", "--generation", "2", "--yes"],
+        ["mode", "off"],
+        ["mode", "--show"],
+    ],
+    ids=" ".join,
+)
+def test_a_function_that_is_no_erase_function_is_told_as_such(command, told, said, monkeypatch, capsys):
     """A hook takes any event, an order too, and gives it to its backend: what comes back is an answer and no report."""
-    client = Functions(answer=answer("Nothing to read"))
+    client = Functions(answer=told)
     monkeypatch.setattr("hookcache_ops.reach._lambda_client", lambda: client)
-    what = {"erase": ["--image", page, "--yes"], "invalidate": ["--context", "OCR", "--yes"], "mode": ["off"]}[name]
 
-    assert 2 == main([name, *what, "--through", "GENAIIDP-cache-ocr"])
+    assert 2 == main([*command, "--through", "GENAIIDP-cache-ocr"])
     (line,) = capsys.readouterr().err.splitlines()
-    assert "GENAIIDP-cache-ocr is no erase function" in line
-    assert "hookcache-erase-" in line
+    assert f"GENAIIDP-cache-ocr {said}" in line
 
 
 def test_an_erase_function_that_fails_is_told_by_its_error_type():

@@ -332,6 +332,23 @@ def test_what_was_erased_long_ago_does_not_come_back_either(old, new, tmp_path):
     assert imported(tmp_path / "old.export", old, new) == {"erased": 6}
 
 
+def test_what_is_erased_there_just_before_it_is_written_is_told_as_erased(make_rig, new, tmp_path):
+    """P13: the mark of the erase stands in its way, and the figures say so."""
+    rig = make_rig(HOOKCACHE_NAMESPACE="old")
+    rig.call(ocr_event(rig.image(b"page")))
+    exported(rig, tmp_path / "old.export")
+    with operator_of(new) as operator:
+
+        def erase_first(operation, asked):
+            if operation == "put_item" and asked["Item"]["kind"]["S"] == "ENTRY":
+                new.dynamodb.before = lambda *_: None
+                operator({"command": "erase", "images": [hashlib.sha256(b"page").hexdigest()]})
+
+        new.dynamodb.before = erase_first
+
+        assert {"erased": 1} == imported(tmp_path / "old.export", rig, new)
+
+
 @pytest.mark.parametrize("cut_into", ["import", "erase"])
 def test_an_erase_beside_an_import_is_final_whenever_it_comes(make_rig, tmp_path, cut_into):
     """P13: after a rotation; one of the two runs whole before each step of the other in turn, and after it."""

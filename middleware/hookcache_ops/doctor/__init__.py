@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -142,12 +141,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 nothing to correct, 1 findings, 2 it could not be examined."""
-    try:
-        examination = examine(_patient(args, Asker(Clients())))
-    except NotExamined as trouble:
-        print(f"hookcache doctor: {trouble}", file=sys.stderr)
-        return 2
+    """
+    0 nothing to correct, 1 findings.
+
+    Raises:
+        NotExamined: it could not be examined.
+    """
+    examination = examine(_patient(args, Asker(Clients())))
     print(json.dumps(examination.to_json(), indent=2) if args.json else _text(examination))
     return 0 if examination.sound else 1
 
@@ -160,7 +160,7 @@ def _patient(args: argparse.Namespace, ask: Asker) -> Patient:
     rows = None if args.prices is None else _price_rows(args.prices)
     function, parameters = (args.function, {}) if args.function else _of_stack(ask, args.stack)
     bucket = args.working_bucket or parameters.get("IDPWorkingBucket", "")
-    return Patient(ask, function, bucket, rows, args.host_timeout, parameters)
+    return Patient(ask, function, bucket, rows, args.host_timeout, parameters, args.prices or "")
 
 
 def _price_rows(path: str) -> Mapping[str, Mapping[str, Decimal]]:

@@ -174,7 +174,7 @@ def backend(patient: Patient) -> Iterator[Finding]:
             f"{named} does not start with {HOST_PREFIX}: the host itself could not call it",
             "none is needed; with the wrapper taken out, the host's steps would fail",
         )
-    if patient.environment.get(f"{PREFIX}IDENTITY", "auto") == "auto":
+    if (patient.environment.get(f"{PREFIX}IDENTITY") or "auto") == "auto":  # an empty text is none
         try:
             identity_of(found)
         except KeyError as missing:

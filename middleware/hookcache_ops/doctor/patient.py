@@ -22,6 +22,7 @@ from botocore.parsers import ResponseParserError
 from hookcache.errors import ConfigurationError
 from hookcache.log import LEVEL
 from hookcache.settings import PREFIX, Settings
+from hookcache_ops.bad_input import BadInput
 from hookcache_ops.cures import cure
 from hookcache_ops.doctor.finding import Unseen
 
@@ -38,7 +39,7 @@ _ABSENT = {
 _FUNCTION = re.compile(r"(?:.*:function:)?(?P<name>[A-Za-z0-9_-]+)(?::(?P<qualifier>[^:]+))?\Z")
 
 
-class NotExamined(Exception):
+class NotExamined(BadInput):
     """There is nothing to examine; the text says what to do."""
 
 
@@ -124,6 +125,7 @@ class Patient:
         function: name or ARN, with a qualifier or without.
         working_bucket: the host's, where known.
         price_rows: the host's price table, where given.
+        price_file: the file that it was read from.
         host_seconds: how long the host waits for an answer.
         parameters: those of its stack, where that was named.
 
@@ -139,10 +141,11 @@ class Patient:
         price_rows: Mapping[str, Mapping[str, Any]] | None = None,
         host_seconds: float = 840,
         parameters: Mapping[str, str] = MappingProxyType({}),
+        price_file: str = "",
     ) -> None:
         self.ask, self.function, self.working_bucket = ask, function, working_bucket
         self.price_rows, self.host_seconds = price_rows, host_seconds
-        self.parameters = parameters
+        self.parameters, self.price_file = parameters, price_file
 
     @cached_property
     def configuration(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from decimal import Decimal
 from functools import partial
+from shlex import quote
 
 from hookcache.errors import ConfigurationError
 from hookcache.prices import FREE_UNITS, PriceTable, table_from
@@ -82,8 +83,8 @@ def _own_table(patient: Patient) -> Generator[Finding, None, PriceTable | None]:
 def _of_the_host(patient: Patient, rows: Rows) -> Iterator[Finding]:
     name, exact = patient.name, f"lambda_hook/{patient.name}"
     charged_as, own = (patient.settings.price_as, patient.settings.prices) if patient.settings is not None else ("", "")
-    table = f" --prices {own}" if own.startswith(("s3://", "ssm:")) else ""
-    remedy = f"add it: hookcache prices --function {name} --price-as {charged_as or 'ROW'}{table} prints it"
+    table = own if own.startswith(("s3://", "ssm:")) else patient.price_file
+    remedy = f"add it: hookcache prices --function {name} --price-as {charged_as or 'ROW'}{table and f' --prices {quote(table)}'} prints it"
     if patient.price_rows is None:
         remedy += "; if the host has another table, examine that with --prices"
     if exact not in rows:
