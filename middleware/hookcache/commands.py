@@ -27,7 +27,7 @@ from hookcache.clients import Clients
 from hookcache.clock import Clock, Deadline, SystemClock
 from hookcache.control import BackendIdentity, Control
 from hookcache.erasable import ErasableItems
-from hookcache.eraser import SETTLE_SECONDS, Eraser, Found, Removed
+from hookcache.eraser import SETTLE_SECONDS, Eraser, Found, Tally
 from hookcache.errors import HookCacheError, TierUnavailable
 from hookcache.key import Keyer, Secrets
 from hookcache.lease import SKEW_MS, LeaseBook
@@ -39,10 +39,8 @@ from hookcache.sealer import Sealer
 from hookcache.secret import every_version
 from hookcache.settings import Settings
 from hookcache.spending import Spending
-from hookcache.value import members, value
+from hookcache.value import value
 
-LISTED = 1_000
-"""A report names so many keys at most; its totals count all."""
 RESERVE_SECONDS = 10.0 + SETTLE_SECONDS
 """An erase stops so long before its invocation ends, and says that it is not finished."""
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 5.0, 10.0, 5
@@ -189,7 +187,7 @@ class Commands:
     def _erase(self, command: Erase, deadline: Deadline) -> dict[str, Any]:
         if not (command.images or command.forms or command.key_ids):
             raise CommandRefused("nothing to erase was named; give images, forms or key_ids")
-        removed, missed = _Tally(), dict.fromkeys((*command.images, *command.forms, *command.key_ids))
+        removed, missed = Tally(), dict.fromkeys((*command.images, *command.forms, *command.key_ids))
         finished = True
         # The secret before comes first, and each is looked through in its turn: what an import takes over meanwhile is found.
         for reach in reversed([*self._reaches()]):
@@ -220,7 +218,7 @@ class Commands:
                 missed.pop(name, None)
         return found
 
-    def _erase_found(self, eraser: Eraser, found: Found, command: Erase, deadline: Deadline, removed: _Tally) -> bool:
+    def _erase_found(self, eraser: Eraser, found: Found, command: Erase, deadline: Deadline, removed: Tally) -> bool:
         """Erase what was found; False if time ran out first."""
         left = len(found)
         for some in eraser.erase(found, dry_run=command.dry_run):
@@ -252,29 +250,6 @@ class Commands:
                 Eraser(self._items, keyer, sealer, book, self._overflow, clock),
                 Control(self._items, where, secrets.tags, None, BackendIdentity(b""), clock),
             )
-
-
-class _Tally:
-    """The report of an erase while it grows."""
-
-    def __init__(self) -> None:
-        self._listed: list[Removed] = []
-        self._totals = dict.fromkeys(("entries", "bytes", "overflow_objects", "index_items", "fetches_stopped"), 0)
-        self.count = self.failed = 0
-
-    def add(self, removed: Removed) -> None:
-        self.count += 1
-        self.failed += bool(removed.error)
-        self._totals["entries"] += removed.entry == "removed"
-        self._totals["bytes"] += removed.stored_bytes
-        for name in ("overflow_objects", "index_items", "fetches_stopped"):
-            self._totals[name] += getattr(removed, name)
-        if len(self._listed) < LISTED:
-            self._listed.append(removed)
-
-    def report(self) -> dict[str, Any]:
-        listed = [members(removed) for removed in self._listed]
-        return {"keys": self.count, **self._totals, "failed": self.failed, "removed": listed}
 
 
 def _parsed(event: Any) -> Command:

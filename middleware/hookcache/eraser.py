@@ -29,14 +29,15 @@ from hookcache.lease import TOMBSTONE_SECONDS, LeaseBook, LeaseItem
 from hookcache.overflow import Overflow
 from hookcache.sealer import Sealer, body_of
 from hookcache.table import NEWER_FENCE_ONLY
-from hookcache.value import value
+from hookcache.value import members, value
 
 TRIES = 5
 """How often an entry with a larger fence sends an erase back to the lease before the operator is told."""
 SETTLE_SECONDS = 2.0
 """First looks are eventual reads, and DynamoDB's copies agree "usually within one second": so long an erase waits at its end."""
 PARALLEL = 8
-
+LISTED = 1_000
+"""A report names so many keys at most; its totals count all."""
 
 Found = dict[CacheKey, dict[bytes, str]]
 """What there is to erase: per key, the indexes that it was found under, each with the `ttl` that its item had."""
@@ -67,6 +68,29 @@ class Removed:
     index_items: int = 0
     fetches_stopped: int = 0
     error: str = ""
+
+
+class Tally:
+    """The report of an erase while it grows."""
+
+    def __init__(self) -> None:
+        self._listed: list[Removed] = []
+        self._totals = dict.fromkeys(("entries", "bytes", "overflow_objects", "index_items", "fetches_stopped"), 0)
+        self.count = self.failed = 0
+
+    def add(self, removed: Removed) -> None:
+        self.count += 1
+        self.failed += bool(removed.error)
+        self._totals["entries"] += removed.entry == "removed"
+        self._totals["bytes"] += removed.stored_bytes
+        for name in ("overflow_objects", "index_items", "fetches_stopped"):
+            self._totals[name] += getattr(removed, name)
+        if len(self._listed) < LISTED:
+            self._listed.append(removed)
+
+    def report(self) -> dict[str, Any]:
+        listed = [members(removed) for removed in self._listed]
+        return {"keys": self.count, **self._totals, "failed": self.failed, "removed": listed}
 
 
 class Eraser:

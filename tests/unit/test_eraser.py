@@ -652,7 +652,7 @@ def test_a_report_is_there_before_its_invocation_ends(rig, operator, monkeypatch
 
 def test_a_report_names_some_keys_and_counts_all(rig, operator, monkeypatch):
     """3.7, P46: a report of ten thousand keys would fit into no reply."""
-    monkeypatch.setattr(commands, "LISTED", 2)
+    monkeypatch.setattr(eraser, "LISTED", 2)
     for number in range(3):
         rig.call(ocr_event(rig.image(PAGE), text=f"Prompt {number}."))
     report = erase(operator, PAGE)
