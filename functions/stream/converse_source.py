@@ -17,7 +17,6 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
 from converse_events import Assembled, Unassembled, jsonable
@@ -25,6 +24,7 @@ from converse_events import Assembled, Unassembled, jsonable
 from hookcache.backend import Answer
 from hookcache.clock import Deadline
 from hookcache.errors import BackendMalformed, DeadlineTooClose, HookCacheError, backend_failed
+from hookcache.value import value
 
 _OVER = object()
 PROSE_LETTERS = 300
@@ -37,7 +37,7 @@ _REMEDIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Failure:
     """What the reading thread met; `asked`: the model's service had been asked by then."""
 
