@@ -201,9 +201,8 @@ def _together(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, An
         then = _first_seen(first, then)
     summed = {name: first[name] + then[name] for name in TOTALS}
     finished = first["finished"] and then["finished"]
-    erased = {
-        removed["key_id"] for removed in first["removed"]
-    }  # a key's own id may stand in a later part than its page
+    # A key's own id may stand in a later part than its page.
+    erased = {removed["key_id"] for removed in first["removed"]}
     lists = {"nothing_of": [*first["nothing_of"], *(each for each in then["nothing_of"] if each.lower() not in erased)]}
     lists["removed"] = [*first["removed"], *then["removed"]][:LISTED]
     return {**then, **summed, "finished": finished, **lists}

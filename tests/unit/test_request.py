@@ -65,6 +65,17 @@ def test_an_event_that_cannot_be_held_is_not_keyed(kind):
     assert caught.value.reason is Reason.EVENT_SHAPE
 
 
+def test_an_event_too_deep_to_be_held_is_told_as_too_deep():
+    """B6: as one that can be spelt is; and it is no crash."""
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(Unkeyable) as caught:
+        held({**ocr_event(), "deep": deep})
+
+    assert caught.value.reason is Reason.EVENT_SIZE
+
+
 @pytest.mark.parametrize("event", [None, [], "text", 7, True, {}], ids=repr)
 def test_an_event_that_is_no_request_is_not_keyed(event):
     """B1: `{}`, `null`, a list, a string."""
