@@ -240,7 +240,7 @@ class Bench:
         count = len(parsed["_aws"]["CloudWatchMetrics"][0]["Metrics"])
         others = len(parsed) - 1 - count
         steps: dict[str, Step] = {
-            "ours": lambda: meter._close(receipt),
+            "ours": lambda: meter.close(receipt),
             "plain": lambda: emit(metrics, asked, CONTEXT, "hit", started),
             "limit": lambda: json.dumps(parsed),
         }

@@ -34,17 +34,9 @@ from hookcache.request import HookRequest, held, parse
 from hookcache.table import Found, TableTier
 from hookcache.trace import components, without_images
 from hookcache.usage import Metered, same_answer
-from hookcache.value import replace, value
+from hookcache.value import replace
 
 _MODES: Mapping[str, Mode] = {mode.value: mode for mode in Mode}
-
-
-@value
-class Recalled:
-    """A stored answer that may be served, or None; `from_memory` tells the tier."""
-
-    entry: Entry | None
-    from_memory: bool = False
 
 
 class Cache:
@@ -136,24 +128,25 @@ class Cache:
         key = self._keyer.key_of_digest(*made_of)
         return key, self._keyer.shown(key)
 
-    def recall(self, lookup: Lookup, receipt: Receipt, *, again: bool = False) -> Recalled:
+    def recall(self, lookup: Lookup, receipt: Receipt, *, again: bool = False) -> Entry | None:
         """
-        Memory, then table. Says in `lookup` why nothing was found, and whether the table failed.
+        A stored answer that may be served: memory, then table. `lookup` says which, why nothing was found, whether the table failed.
 
         Args:
             again: a second look, past the memory tier and with a consistent read, once a fetch may have landed (P24).
         """
         if not lookup.mode.looks_up or lookup.wishes.refresh:
-            return Recalled(None)
+            return None
         if not again:
             known = self._memory.get(lookup.key)
             if known is not None:
                 if isinstance(self._judge(known, lookup), Fresh):
-                    return Recalled(known, from_memory=True)
+                    lookup.from_memory = True
+                    return known
                 self._memory.drop(lookup.key)
         return self._recall_from_table(lookup, receipt, consistent=again)
 
-    def _recall_from_table(self, lookup: Lookup, receipt: Receipt, *, consistent: bool) -> Recalled:
+    def _recall_from_table(self, lookup: Lookup, receipt: Receipt, *, consistent: bool) -> Entry | None:
         asked_ms = self._clock.now_ms()
         try:
             looked = self._table.get(lookup.key, consistent=consistent)
@@ -162,22 +155,23 @@ class Cache:
             lookup.miss = Reason.THROTTLED
             if not isinstance(unavailable, Throttled):
                 lookup.miss = lookup.trouble = Reason.TABLE_DOWN
-            return Recalled(None)
-        lookup.stale = None  # what an earlier look found may have been erased since (P13)
+            return None
+        # What an earlier look found may have been erased since (P13).
+        lookup.stale, lookup.from_memory = None, False
         if not isinstance(looked, Found):
             receipt.corrupt_entries += looked.reason is Reason.CORRUPT and not consistent  # counted at the first look
             lookup.miss = looked.reason
-            return Recalled(None)
+            return None
         entry = _bounded(looked.entry, lookup.rules)
         match self._judge(entry, lookup):
             case Fresh():
                 self._memory.put(entry, asked_ms)
-                return Recalled(entry)
+                return entry
             case Stale(reason):
                 lookup.miss, lookup.stale = reason, entry
             case Unusable(reason):
                 lookup.miss = reason
-        return Recalled(None)
+        return None
 
     def may_serve(self, lookup: Lookup, entry: Entry) -> bool:
         """May another caller's answer be served to this one, who may want a younger one (P51) or know of an order (P44)?"""

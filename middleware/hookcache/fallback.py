@@ -54,4 +54,4 @@ def _look_again(cache: Cache, lookup: Lookup, receipt: Receipt) -> Entry | None:
         return None
     if now.generation != before.orders.generation or lookup.standing.identity != before.identity:
         return None  # equal requests have another key by now
-    return cache.recall(lookup, receipt, again=True).entry or lookup.stale
+    return cache.recall(lookup, receipt, again=True) or lookup.stale

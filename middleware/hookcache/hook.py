@@ -43,20 +43,21 @@ from hookcache.receipt import Receipt
 from hookcache.request import metered_context
 from hookcache.truth import Finding, TruthCheck
 from hookcache.usage import Metered, metered, with_usage_of, without_charge
-from hookcache.value import value
 
 KEEP_SECONDS = 10.0  # more than storing can take when S3 and table both hang; with less left it is bounded from outside
 
 
-@value
 class Call:
     """One invocation: what came, what is left of its time, and its receipt."""
 
-    event: Any
-    context: Any
-    rules: Rules
-    deadline: Deadline
-    receipt: Receipt
+    __slots__ = ("context", "deadline", "event", "receipt", "rules")
+
+    def __init__(self, event: Any, context: Any, rules: Rules, receipt: Receipt) -> None:
+        self.event = event
+        self.context = context
+        self.rules = rules
+        self.deadline = Deadline(context)
+        self.receipt = receipt
 
     def seconds_to_prepare(self) -> float:
         """Half of what is left; the other half is the backend's, or, behind it, that of keeping the answer."""
@@ -101,8 +102,9 @@ class CachingHook:
     def __call__(self, event: Any, context: Any) -> Any:
         """The answer to `event`: the backend's, or the one it gave to an equal request before."""
         step = metered_context(event)
-        with self._meter.invocation(step, context) as receipt:  # step 10, whatever happens below
-            call = Call(event, context, self._rules[step], Deadline(context), receipt)
+        receipt = self._meter.open(step, context)
+        try:
+            call = Call(event, context, self._rules[step], receipt)
             percall.refuse_loop(context, self._mark)
             prepared = self._prepare(call)  # steps 1-3
             if isinstance(prepared, Bypass):
@@ -110,6 +112,11 @@ class CachingHook:
             cache, lookup = prepared
             known = self._recall(call, cache, lookup)  # steps 4-5
             return self._fetch(call, cache, lookup) if known is None else known  # steps 6-9
+        except BaseException as error:
+            receipt.failed(error)
+            raise
+        finally:
+            self._meter.close(receipt)  # step 10
 
     def _prepare(self, call: Call) -> tuple[Cache, Lookup] | Bypass:
         """Steps 1-3: what to look up, or why nothing is."""
@@ -134,19 +141,19 @@ class CachingHook:
     def _recall(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader | None = None) -> Any | None:
         """Steps 4-5: the stored answer, if one may be served; a leader looks past the memory tier, consistently."""
         try:
-            recalled = cache.recall(lookup, call.receipt, again=leader is not None)
-            if recalled.entry is None:
+            entry = cache.recall(lookup, call.receipt, again=leader is not None)
+            if entry is None:
                 return None
             if leader is not None:
-                leader.land(recalled.entry)
+                leader.land(entry)
             if not lookup.mode.serves:
-                call.receipt.would_hit, lookup.unserved = True, recalled.entry
+                call.receipt.would_hit, lookup.unserved = True, entry
                 return None
-            outcome = Outcome.HIT_MEMORY if recalled.from_memory else Outcome.HIT_TABLE
+            outcome = Outcome.HIT_MEMORY if lookup.from_memory else Outcome.HIT_TABLE
             # Not where the caller hears the backend speak: what it hears would be the check's answer and not the kept one.
             alone = leader is None and getattr(call.context, "outlet", None) is None
             answer = self._check if alone and self._truth.wanted(lookup) else self._replay
-            return answer(call, lookup, recalled.entry, outcome)
+            return answer(call, lookup, entry, outcome)
         except Exception as trouble:  # P18
             call.receipt.error_type, lookup.trouble = type(trouble).__name__, Reason.INTERNAL
             return None
@@ -188,7 +195,7 @@ class CachingHook:
                 lookup.key,
                 OwnerId(f"{call.receipt.request_id}/{os.urandom(16).hex()}"),
                 call.deadline,
-                lambda: cache.recall(lookup, call.receipt, again=True).entry,
+                lambda: cache.recall(lookup, call.receipt, again=True),
                 manner=lookup.manner,
                 negative=lookup.rules.negative_errors,
                 unleased=lookup.unleased,

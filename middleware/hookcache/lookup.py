@@ -23,13 +23,15 @@ class Lookup:
     One request on its way through the tiers. `origin` is the digests of its canonical form and of each image.
 
     `trouble` is set when the table failed on the way: nothing is then leased or stored (P54). `miss` is what the look-up
-    found out (P58), `stale` an entry that it found past its freshness (P45), `unserved` one that `observe` did not serve.
+    found out (P58), `stale` an entry that it found past its freshness (P45), `unserved` one that `observe` did not serve;
+    `from_memory` tells that the answer found last came from memory.
     """
 
     trouble: Reason | None = None
     miss: Reason = Reason.NOT_LOOKED_UP
     stale: Entry | None = None
     unserved: Entry | None = None
+    from_memory: bool = False
 
     def __init__(
         self,

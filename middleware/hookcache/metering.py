@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from types import TracebackType
 
 from hookcache.clock import Clock, whole_micros
 from hookcache.emf import is_disabled
@@ -56,12 +55,8 @@ class Meter:
         self._line_bytes = TYPICAL_LINE_BYTES
         self._lock = threading.Lock()
 
-    def invocation(self, step: str, context: Any) -> Invocation:
-        """
-        The receipt of one invocation of `step` (the host's context word), for a `with` block.
-
-        Promises: P31 (one receipt, whatever happened), P34 (a metering failure never touches the answer).
-        """
+    def open(self, step: str, context: Any) -> Receipt:
+        """The receipt of one invocation of `step` (the host's context word), which begins now."""
         cold_start = not self._environment and self._begin()
         request_id = getattr(context, "aws_request_id", None)
         receipt = Receipt(
@@ -71,7 +66,20 @@ class Meter:
             cold_start=cold_start,
         )
         receipt.environment = self._environment
-        return Invocation(receipt, self._clock, self._close)
+        receipt.began = self._clock.elapsed()
+        return receipt
+
+    def close(self, receipt: Receipt) -> None:
+        """
+        Write the receipt of an invocation that ends now. Never raises.
+
+        Promise: P34 (a metering failure never touches the answer).
+        """
+        try:
+            receipt.total_ms = whole_micros(self._clock.elapsed() - receipt.began)
+            self._tell(receipt)
+        except Exception as trouble:
+            _last_word(trouble)
 
     def _begin(self) -> bool:
         """
@@ -85,7 +93,7 @@ class Meter:
             self._environment = os.urandom(4).hex()
             return True
 
-    def _close(self, receipt: Receipt) -> None:
+    def _tell(self, receipt: Receipt) -> None:
         units = self._spending.take()
         units["lambda_requests"] = 1
         units["lambda_gb_seconds"] = round(self._memory_gb * receipt.total_ms * 1e6) / 1e9
@@ -103,30 +111,6 @@ class Meter:
         return self._recorder.line(self._clock.now_ms(), receipt)
 
 
-class Invocation:
-    """A receipt that is open while the `with` block runs, and is closed when that ends, however it ends."""
-
-    __slots__ = ("_clock", "_close", "_receipt", "_started")
-
-    def __init__(self, receipt: Receipt, clock: Clock, close: Callable[[Receipt], None]) -> None:
-        self._receipt, self._clock, self._close = receipt, clock, close
-
-    def __enter__(self) -> Receipt:
-        self._started = self._clock.elapsed()
-        return self._receipt
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            self._receipt.failed(error)
-        try:
-            self._receipt.total_ms = whole_micros(self._clock.elapsed() - self._started)
-            self._close(self._receipt)
-        except Exception as trouble:  # P34: nothing here may reach the caller
-            _last_word(trouble)
-
-
 _FUNCTION_ARN = re.compile(r"arn:[^:]+:lambda:[^:]*:[^:]*:function:([^:]+)")
 
 
@@ -136,10 +120,11 @@ def function_name(context: Any, otherwise: str = "") -> str:
 
     Source: the host's metering key since it names functions alone; AWS Lambda Developer Guide, "Python context object".
     """
-    for told in (getattr(context, "invoked_function_arn", None), getattr(context, "function_name", None), otherwise):
+    for name in ("invoked_function_arn", "function_name"):
+        told = getattr(context, name, None)
         if isinstance(told, str) and told:
             return _bare(told)
-    return "unknown"
+    return _bare(otherwise) if otherwise else "unknown"
 
 
 @lru_cache(maxsize=16)  # one function has few names, and is called by them all day

@@ -14,6 +14,8 @@ from hookcache.clock import EpochMillis
 from hookcache.value import replace, value
 
 ALL_CONTEXTS = "*"
+NEVER = EpochMillis(0)
+"""Before all answers: nothing was invalidated."""
 FORM = 1
 """Version of the text. A reader passes over members that it does not know; a change of meaning raises the version."""
 
@@ -37,11 +39,11 @@ class Orders:
 
     def not_before(self, context: str) -> EpochMillis:
         """Answers made before this are invalid for `context`."""
-        return _latest(self.not_before_ms, context)
+        return _latest(self.not_before_ms, context) if self.not_before_ms else NEVER
 
     def stale_before(self, context: str) -> EpochMillis:
         """Answers made before this are stale for `context`."""
-        return _latest(self.stale_before_ms, context)
+        return _latest(self.stale_before_ms, context) if self.stale_before_ms else NEVER
 
     def mode(self, context: str) -> str | None:
         return self.modes.get(context) or self.modes.get(ALL_CONTEXTS)
@@ -101,7 +103,7 @@ class Orders:
 
 
 def _latest(times: Mapping[str, int], context: str) -> EpochMillis:
-    return EpochMillis(max(times.get(ALL_CONTEXTS, 0), times.get(context, 0)) if times else 0)
+    return EpochMillis(max(times.get(ALL_CONTEXTS, 0), times.get(context, 0)))
 
 
 def _times(members: Mapping[str, int]) -> dict[str, int]:

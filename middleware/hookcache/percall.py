@@ -97,8 +97,10 @@ def says_more(context: Any) -> bool:
 
     Source: AWS Lambda Developer Guide, "Python context object", and the runtime's `LambdaContext`, which has `tenant_id`.
     """
+    if getattr(context, "tenant_id", None):
+        return True
     identity = getattr(context, "identity", None)
-    if getattr(context, "tenant_id", None) or getattr(identity, "cognito_identity_id", None):
+    if identity is not None and getattr(identity, "cognito_identity_id", None):
         return True
     client_context = getattr(context, "client_context", None)
     if client_context is None:

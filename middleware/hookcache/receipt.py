@@ -24,7 +24,8 @@ class Receipt:
 
     `units_spent` are the backend's units of the call made here, `units_saved` those of the answer served instead of one,
     `units_charged` those that such an answer returned to the host all the same, where the operator chose that (P32);
-    `saved_cost` and `cost` are in the currency of the prices, `unpriced` counts the units without one. Times are milliseconds.
+    `saved_cost` and `cost` are in the currency of the prices, `unpriced` counts the units without one. Times are milliseconds,
+    but for `began`, in seconds of the clock's elapsed time.
     `environment` is a random word for the execution environment: requests with one word shared one memory tier.
 
     No dataclass: one is made per invocation, and what nothing happened to is the class's own, which cannot change.
@@ -64,6 +65,7 @@ class Receipt:
     usage_removed: int = 0
     control_ignored: int = 0
     environment: str = ""
+    began: float = 0.0
 
     def __init__(self, context: str, function: str, request_id: str, *, cold_start: bool = False) -> None:
         self.context = context

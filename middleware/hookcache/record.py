@@ -79,9 +79,7 @@ class Recorder:
             receipt.cold_start,
             unpriced,
         )
-        units, values = self._spelt_units(
-            receipt.units_spent, receipt.units_saved, receipt.unpriced, receipt.cost, receipt.saved_cost
-        )
+        units, values = self._spelt_units(receipt.units_saved, receipt.unpriced, receipt.saved_cost)
         age = "null" if receipt.age_seconds is None else repr(receipt.age_seconds)
         return (
             f'{{"_aws":{{"Timestamp":{timestamp_ms},{beginning}{word(receipt.request_id)}{mode}{word(receipt.key_id)},'
@@ -115,18 +113,20 @@ class Recorder:
         end = f',"cold_start":{"true" if cold_start else "false"},"environment":{word(environment)},{_COUNTS[outcome]}'
         return beginning, f',"mode":{word(mode)},"key_id":', f',"backend_version":{word(version)},', end
 
-    def _spelt_units(self, *told: Any) -> tuple[str, str]:
+    def _spelt_units(
+        self, saved: Mapping[str, float], unpriced: Mapping[str, float], spared: Decimal
+    ) -> tuple[str, str]:
         """
         Members and metrics of the units and their costs: worked out by the first hit of an entry for all.
 
         They are known again by identity, which is theirs for as long as they are held here; nobody changes them.
         """
-        place = tuple(map(id, told))
+        place = (id(saved), id(unpriced), id(spared))
         known = self._units.get(place)
         if known is None:
             if len(self._units) >= MOST_KNOWN:
                 self._units.clear()
-            known = self._units[place] = (_spell_units(*told), told)
+            known = self._units[place] = (_spell_units(saved, unpriced, spared), (saved, unpriced, spared))
         return known[0]
 
 
@@ -134,6 +134,8 @@ _ODD = frozenset(
     {
         "asked_backend",
         "backend_ms",
+        "units_spent",
+        "cost",
         "refusal",
         "table_errors",
         "image_errors",
@@ -168,7 +170,10 @@ def _units(units: Mapping[str, float]) -> str:
 def _own_units(units: Mapping[str, float]) -> str:
     """The JSON of our own units, whose names are words of ours."""
     if tuple(units) == _LEAST_OWN_UNITS:  # a memory hit's
-        return _LEAST_OWN % tuple(units.values())
+        return (
+            f'{{"lambda_requests":{units["lambda_requests"]!r},"lambda_gb_seconds":{units["lambda_gb_seconds"]!r},'
+            f'"log_bytes":{units["log_bytes"]!r}}}'
+        )
     return "{" + ",".join([f'"{name}":{count!r}' for name, count in units.items()]) + "}"
 
 
@@ -176,16 +181,10 @@ def _bounded(value: float | Decimal) -> float:
     return min(float(value), MOST)
 
 
-def _spell_units(
-    spent: Mapping[str, float],
-    saved: Mapping[str, float],
-    unpriced: Mapping[str, float],
-    cost: Decimal,
-    spared: Decimal,
-) -> tuple[str, str]:
-    members = f'"units_spent":{_units(spent)},"units_saved":{_units(saved)},"unpriced_units":{_units(unpriced)},'
-    counts = [_bounded(units.get(unit, 0)) for unit in _UNIT_METRICS.values() for units in (spent, saved)]
-    return members, _UNITS_AND_MONEY % (*counts, _bounded(cost), _bounded(spared))
+def _spell_units(saved: Mapping[str, float], unpriced: Mapping[str, float], spared: Decimal) -> tuple[str, str]:
+    members = f'"units_spent":{{}},"units_saved":{_units(saved)},"unpriced_units":{_units(unpriced)},'
+    counts = [_bounded(saved.get(unit, 0)) for unit in _UNIT_METRICS.values()]
+    return members, _UNITS_AND_MONEY % (*counts, _bounded(spared))
 
 
 def _metrics(receipt: Receipt) -> Iterator[tuple[str, str, float]]:
@@ -258,10 +257,9 @@ _COUNTS = {
     for outcome, counted in _COUNTED_AS.items()
 }
 _UNITS_AND_MONEY = (
-    "".join([f'"{name}":[%r],"Saved{name}":[%r],' for name in _UNIT_METRICS]) + '"Cost":[%r],"SavedCost":[%r],'
+    "".join([f'"{name}":[0.0],"Saved{name}":[%r],' for name in _UNIT_METRICS]) + '"Cost":[0.0],"SavedCost":[%r],'
 )
 _USUAL_SHAPE = tuple((name, unit) for name, unit, _ in _metrics(Receipt("", "", "")))
 _UNPRICED_SHAPE = (*_USUAL_SHAPE, ("Unpriced", _COUNT))
 _UNPRICED = ',"Unpriced":[1.0]}'
 _LEAST_OWN_UNITS = ("lambda_requests", "lambda_gb_seconds", "log_bytes")
-_LEAST_OWN = "{" + ",".join([f'"{name}":%r' for name in _LEAST_OWN_UNITS]) + "}"

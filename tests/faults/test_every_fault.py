@@ -161,8 +161,7 @@ def test_control_without_the_guards_a_fault_is_a_failure(make_rig):
 
     class Open(OpenHearted):
         def _recall(self, call: Any, cache: Any, lookup: Any, leader: Any = None) -> Any:
-            recalled = cache.recall(lookup, call.receipt, again=leader is not None)
-            return recalled.entry
+            return cache.recall(lookup, call.receipt, again=leader is not None)
 
     environment = weakened(rig, items=bare, hook=Open)
     with pytest.raises(RuntimeError):

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from fakes import event_of, ocr_event
 from hookcache import metering
-from hookcache.receipt import Receipt
 from hookcache_ops.local import engines
 from hookcache_ops.local.aws import TABLE, LocalAws
 from hookcache_ops.local.lambda_service import Function
@@ -277,17 +275,10 @@ class TestMeteringThatFails:
     def test_control_outside_its_guard_the_request_fails(self, make_rig, monkeypatch):
         """F34, Control: the same closed stream without the guard."""
         rig = make_rig(**PINNED)
-        monkeypatch.setattr(metering.Meter, "invocation", _unguarded)
+        monkeypatch.setattr(metering.Meter, "close", metering.Meter._tell)
         rig.charged_hits = True
         with pytest.raises(ValueError, match="closed file"):
             self.broken(rig, monkeypatch, both=False)
         monkeypatch.undo()
         rig.invocations -= 1
         rig.errors.clear()
-
-
-@contextmanager
-def _unguarded(meter, step, context):
-    receipt = Receipt(step, "f", context.aws_request_id)
-    yield receipt
-    meter._close(receipt)

@@ -337,9 +337,10 @@ def test_progress_is_shown_on_long_reads(monkeypatch, tmp_path):
 def test_the_line_that_the_runtime_writes_is_read(capsys, tmp_path):
     """P31: writer and reader are held together by the line itself, not by a sample of it."""
     meter = Meter(SystemClock(), Spending(), Prices(), {"AWS_LAMBDA_FUNCTION_NAME": "GENAIIDP-cache-x"})
-    with meter.invocation("OCR", None) as receipt:
-        receipt.end(Outcome.HIT_TABLE)
-        receipt.units_saved, receipt.saved_cost = {"pages": 2}, Decimal("0.008")
+    receipt = meter.open("OCR", None)
+    receipt.end(Outcome.HIT_TABLE)
+    receipt.units_saved, receipt.saved_cost = {"pages": 2}, Decimal("0.008")
+    meter.close(receipt)
     file = tmp_path / "log"
     file.write_text(capsys.readouterr().out)
 

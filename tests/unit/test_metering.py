@@ -11,11 +11,14 @@ import pytest
 import hookcache.metering
 from fakes import summarization_event
 from hookcache.errors import BackendThrottled, backend_failed
+from hookcache.hook import CachingHook
 from hookcache.metering import Meter, function_name
 from hookcache.outcome import Outcome, Reason
+from hookcache.policy import Rules
 from hookcache.prices import Prices
 from hookcache.receipt import Receipt
 from hookcache.spending import Spending
+from hookcache.truth import TruthCheck
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:GENAIIDP-cache-x"
 
@@ -46,6 +49,12 @@ def meter(clock, **environ):
     return Meter(clock, Spending(), Prices(), environ)
 
 
+def one_receipt(meter, told=lambda _: None):
+    receipt = meter.open("OCR", None)
+    told(receipt)
+    meter.close(receipt)
+
+
 def receipts(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
@@ -65,24 +74,25 @@ def receipts(capsys):
 def test_whatever_is_raised_closes_the_receipt_and_goes_on(clock, capsys, error, reason):
     """P31: exactly one receipt, `failed`, with its reason; no credit for what was not served."""
 
-    def fail():
-        with meter(clock).invocation("OCR", None) as receipt:
-            receipt.end(Outcome.HIT_MEMORY)
-            receipt.units_saved = {"pages": 1}
+    class Failing(CachingHook):
+        def _prepare(self, call):
+            call.receipt.end(Outcome.HIT_MEMORY)
+            call.receipt.units_saved = {"pages": 1}
             raise error
 
-    with pytest.raises(type(error)):
-        fail()
+    hook = Failing(None, None, {"OCR": Rules()}, Prices(), meter(clock), TruthCheck(clock), clock)
+    with pytest.raises(type(error)) as caught:
+        hook({"context": "OCR"}, None)
     (written,) = receipts(capsys)
 
+    assert caught.value is error
     assert ("failed", reason.value, {}) == (written["outcome"], written["reason"], written["units_saved"])
 
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_every_outcome_counts_once(clock, capsys, outcome):
     """P31: the equation that dashboards rely on."""
-    with meter(clock).invocation("OCR", None) as receipt:
-        receipt.end(outcome)
+    one_receipt(meter(clock), lambda receipt: receipt.end(outcome))
     (written,) = receipts(capsys)
     counts = [written[name][0] for name in ("MemoryHits", "TableHits", "Collapsed", "Misses", "Bypasses", "Failures")]
 
@@ -92,8 +102,7 @@ def test_every_outcome_counts_once(clock, capsys, outcome):
 def test_namespace_and_service_are_powertools_own_settings(clock, capsys):
     """P35: no convention of our own where there is one."""
     chosen = meter(clock, POWERTOOLS_METRICS_NAMESPACE="Mine", POWERTOOLS_SERVICE_NAME="pages")
-    with chosen.invocation("OCR", None):
-        pass
+    one_receipt(chosen)
     (written,) = receipts(capsys)
 
     assert ("Mine", "pages") == (written["_aws"]["CloudWatchMetrics"][0]["Namespace"], written["Service"])
@@ -103,8 +112,7 @@ def test_namespace_and_service_are_powertools_own_settings(clock, capsys):
 def test_receipts_are_switched_off_by_the_meters_own_environment(own, process, written, clock, capsys, monkeypatch):
     """P31: an operator's shell, where `hookcache warm` meters for itself, is another environment than the function's."""
     monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", process)
-    with meter(clock, POWERTOOLS_METRICS_DISABLED=own).invocation("OCR", None):
-        pass
+    one_receipt(meter(clock, POWERTOOLS_METRICS_DISABLED=own))
 
     assert written == len(receipts(capsys))
 
@@ -113,11 +121,11 @@ def test_health_metrics_are_written_only_where_they_count(clock, capsys):
     """P35: every custom metric costs money."""
     health = {"TableErrors", "ImageErrors", "Refusals", "LeaseLost", "CorruptEntries", "Unpriced"}
     one = meter(clock)
-    with one.invocation("OCR", None):
-        pass
-    with one.invocation("OCR", None) as receipt:
-        receipt.table_errors = receipt.image_errors = receipt.lease_lost = receipt.corrupt_entries = 1
-        receipt.refusal, receipt.unpriced = Reason.TRUNCATED, {"pages": 1}
+    one_receipt(one)
+    receipt = one.open("OCR", None)
+    receipt.table_errors = receipt.image_errors = receipt.lease_lost = receipt.corrupt_entries = 1
+    receipt.refusal, receipt.unpriced = Reason.TRUNCATED, {"pages": 1}
+    one.close(receipt)
     quiet, loud = receipts(capsys)
 
     assert set() == health & quiet.keys()
@@ -128,8 +136,7 @@ def test_only_the_first_invocation_of_an_environment_is_cold(clock, capsys):
     """P56: cold starts have a price of their own."""
     one = meter(clock)
     for _ in range(2):
-        with one.invocation("OCR", None):
-            pass
+        one_receipt(one)
 
     assert [True, False] == [written["cold_start"] for written in receipts(capsys)]
 
@@ -140,12 +147,11 @@ def test_of_two_invocations_that_come_first_at_once_one_is_cold(clock, capsys, m
 
     def interrupted(*told: str, **more: bool) -> Receipt:
         monkeypatch.setattr(hookcache.metering, "Receipt", receipt_of)
-        with one.invocation("OCR", None):
-            return receipt_of(*told, **more)
+        one_receipt(one)
+        return receipt_of(*told, **more)
 
     monkeypatch.setattr(hookcache.metering, "Receipt", interrupted)
-    with one.invocation("OCR", None):
-        pass
+    one_receipt(one)
 
     assert [False, True] == [written["cold_start"] for written in receipts(capsys)]
 
@@ -158,14 +164,12 @@ def test_an_environment_has_one_name_whoever_waited_to_give_it_another(clock, ca
     @contextlib.contextmanager
     def waiting():
         monkeypatch.setattr(one, "_lock", lock)
-        with one.invocation("OCR", None):
-            pass
+        one_receipt(one)
         with lock:
             yield
 
     monkeypatch.setattr(one, "_lock", waiting())
-    with one.invocation("OCR", None):
-        pass
+    one_receipt(one)
     first, second = receipts(capsys)
 
     assert (True, False) == (first["cold_start"], second["cold_start"])
@@ -186,8 +190,7 @@ def test_environments_restored_from_one_snapshot_have_names_of_their_own(clock, 
     snapshot = kind(clock, Spending(), Prices(), {})
     restored = copy.copy(snapshot), copy.copy(snapshot)
     for one in (*restored, *restored):
-        with one.invocation("OCR", None):
-            pass
+        one_receipt(one)
     said = [written["environment"] for written in receipts(capsys)]
 
     assert said[:2] == said[2:]

@@ -118,7 +118,7 @@ def _verdict(event: Mapping[str, Any], assembly: Assembly, settings: Settings) -
     if isinstance(lookup, Bypass):
         return Verdict("bypass", lookup.reason.value, step, mode, components=receipt.components)
     lookup.mode = Mode.READ_ONLY
-    entry = cache.recall(lookup, receipt).entry
+    entry = cache.recall(lookup, receipt)
     told: dict[str, Any] = {"step": step, "mode": mode, "key_id": receipt.key_id, "components": receipt.components}
     if entry is None:
         others = _others(assembly, settings, lookup.origin[0], bytes(lookup.key))
