@@ -98,9 +98,10 @@ class Cache:
         if decision is not None or standing.identity is None:
             receipt.components = without_images(self._keyer, request) if rules.trace else None
             return decision or Bypass(Reason.BACKEND_UNKNOWN)
-        request = with_references(request, rules.resolve_references)
+        if rules.resolve_references:
+            request = with_references(request, rules.resolve_references)
         account = account_of(context) if request.images else None
-        if known is not None and self._holds(known, request, account, receipt):
+        if known is not None and (not request.images or self._unchanged(known, request, account, receipt)):
             digests, origin = known.digests, known.origin
         else:
             digests = self._images.digest(request.images, account, seconds()) if request.images else ()
@@ -116,13 +117,10 @@ class Cache:
         now = self._clock.now_ms()
         return Lookup(request, rules, mode, wishes, standing, account, digests, origin, key, now, spelt)
 
-    def _holds(self, known: Replay, request: HookRequest, account: str | None, receipt: Receipt) -> bool:
-        """Is what is remembered still so? Images are written once by the host, and yet somebody may write one again."""
-        if request.images:
-            if not self._images.unchanged(request.images, known.digests, account):
-                return False
-            receipt.replay = True
-        return True
+    def _unchanged(self, known: Replay, request: HookRequest, account: str | None, receipt: Receipt) -> bool:
+        """Are the images what is remembered of them? They are written once by the host, and yet somebody may write one again."""
+        receipt.replay = self._images.unchanged(request.images, known.digests, account)
+        return receipt.replay
 
     def _make_key(self, *made_of: Any) -> tuple[CacheKey, str]:
         key = self._keyer.key_of_digest(*made_of)

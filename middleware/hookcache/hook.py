@@ -33,35 +33,17 @@ from hookcache.fallback import stale_answer
 from hookcache.hints import Any
 from hookcache.leader import Alone, Landed, Leader, Shared
 from hookcache.lease import OwnerId
-from hookcache.lookup import Lookup
+from hookcache.lookup import Call, Lookup
 from hookcache.metering import Meter
 from hookcache.outcome import Outcome, Reason
 from hookcache.policy import Bypass, Mode, Refuse, Rules
 from hookcache.postable import postable
 from hookcache.prices import Prices
-from hookcache.receipt import Receipt
 from hookcache.request import metered_context
 from hookcache.truth import Finding, TruthCheck
 from hookcache.usage import Metered, metered, with_usage_of, without_charge
 
 KEEP_SECONDS = 10.0  # more than storing can take when S3 and table both hang; with less left it is bounded from outside
-
-
-class Call:
-    """One invocation: what came, what is left of its time, and its receipt."""
-
-    __slots__ = ("context", "deadline", "event", "receipt", "rules")
-
-    def __init__(self, event: Any, context: Any, rules: Rules, receipt: Receipt) -> None:
-        self.event = event
-        self.context = context
-        self.rules = rules
-        self.deadline = Deadline(context)
-        self.receipt = receipt
-
-    def seconds_to_prepare(self) -> float:
-        """Half of what is left; the other half is the backend's, or, behind it, that of keeping the answer."""
-        return self.deadline.usable_seconds() / 2
 
 
 class CachingHook:
@@ -134,9 +116,9 @@ class CachingHook:
         except Exception as trouble:  # P18: our own fault must not fail the request
             call.receipt.error_type = type(trouble).__name__
             return Bypass(Reason.INTERNAL)
-        if isinstance(lookup, Lookup) and self._truth.distrusts(lookup):
-            return Bypass(Reason.DISTRUSTED)
-        return lookup if isinstance(lookup, Bypass) else (cache, lookup)
+        if isinstance(lookup, Bypass):
+            return lookup
+        return Bypass(Reason.DISTRUSTED) if self._truth.distrusts(lookup) else (cache, lookup)
 
     def _recall(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader | None = None) -> Any | None:
         """Steps 4-5: the stored answer, if one may be served; a leader looks past the memory tier, consistently."""
@@ -151,9 +133,9 @@ class CachingHook:
                 return None
             outcome = Outcome.HIT_MEMORY if lookup.from_memory else Outcome.HIT_TABLE
             # Not where the caller hears the backend speak: what it hears would be the check's answer and not the kept one.
-            alone = leader is None and getattr(call.context, "outlet", None) is None
-            answer = self._check if alone and self._truth.wanted(lookup) else self._replay
-            return answer(call, lookup, entry, outcome)
+            if leader is None and self._truth.wanted(lookup) and getattr(call.context, "outlet", None) is None:
+                return self._check(call, lookup, entry, outcome)
+            return self._replay(call, lookup, entry, outcome)
         except Exception as trouble:  # P18
             call.receipt.error_type, lookup.trouble = type(trouble).__name__, Reason.INTERNAL
             return None

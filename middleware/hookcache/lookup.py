@@ -1,9 +1,9 @@
-"""A request on its way through the cache: what identifies it, and what was found out about it so far."""
+"""One invocation, and its request on the way through the cache: what identifies it, and what was found out about it so far."""
 
 from __future__ import annotations
 
 from hookcache.backend import Answer
-from hookcache.clock import EpochMillis
+from hookcache.clock import Deadline, EpochMillis
 from hookcache.control import Standing
 from hookcache.entry import Entry
 from hookcache.flight import Manner
@@ -14,8 +14,21 @@ from hookcache.memo import Spelling, event_of
 from hookcache.outcome import Outcome, Reason
 from hookcache.percall import CallControl
 from hookcache.policy import Admit, Mode, Refuse, Rules, admit
+from hookcache.receipt import Receipt
 from hookcache.request import HookRequest
 from hookcache.usage import Metered
+
+
+class Call:
+    """One invocation: what came, what is left of its time, and its receipt."""
+
+    def __init__(self, event: Any, context: Any, rules: Rules, receipt: Receipt) -> None:
+        self.event, self.context, self.rules = event, context, rules
+        self.deadline, self.receipt = Deadline(context), receipt
+
+    def seconds_to_prepare(self) -> float:
+        """Half of what is left; the other half is the backend's, or, behind it, that of keeping the answer."""
+        return self.deadline.usable_seconds() / 2
 
 
 class Lookup:
