@@ -289,10 +289,10 @@ class TestOnTheInterpreter:
         notes = stage.aws.client("dynamodb").scan(TableName=FAILURES)["Items"]
         (note,) = [note for note in notes if note["document"] == {"S": "lost"}]
 
-        assert execution.output == [{"number": 0, "error": "UnreadableImageError"}]
+        assert execution.output == [{"number": 0, "error": "NoImageError"}]
         assert (note["page"], note["error"], set(note)) == (
             {"N": "0"},
-            {"S": "UnreadableImageError"},
+            {"S": "NoImageError"},
             {"document", "page", "error", "time"},
         )
 
@@ -304,7 +304,7 @@ class TestOnTheInterpreter:
         execution, _ = stage.run("map-pages", {"document": "", "pages": [lost]})
 
         assert execution.status == "SUCCEEDED"
-        assert execution.output == [{"number": 0, "error": "UnreadableImageError"}]
+        assert execution.output == [{"number": 0, "error": "NoImageError"}]
 
 
 @pytest.mark.prove
