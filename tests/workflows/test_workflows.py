@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import pytest
 import yaml
 
 from hookcache_ops.cli import main
+from hookcache_ops.demo_screen import Screen
 from hookcache_ops.local.router import Router
 from hookcache_ops.local.step_functions import SUBSTITUTION
-from hookcache_ops.workflow import NAMES, Row, down, given, trouble_of, twice
+from hookcache_ops.workflow import NAMES, Failure, Row, _show, down, given, trouble_of, twice
 from hookcache_ops.workflow_stage import FAILURES, READER, WorkflowStage
 from missing import missing, required
 
@@ -330,6 +332,17 @@ def test_all_workflows_on_real_pages(capsys, tmp_path):
         )
 
 
+GOOD = Row(
+    workflow="x",
+    status=("SUCCEEDED", "SUCCEEDED"),
+    error=("", ""),
+    seconds=(1.0, 0.1),
+    after_first=0.5,
+    backend_calls=(1, 0),
+    same_output=True,
+)
+
+
 class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "remedy"),
@@ -350,18 +363,25 @@ class TestCommand:
         [
             ({}, ""),
             ({"backend_calls": (1, 1)}, "the second run reached a backend 1 times"),
-            ({"status": ("SUCCEEDED", "FAILED")}, "the runs ended SUCCEEDED and FAILED"),
+            (
+                {"status": ("SUCCEEDED", "FAILED"), "error": ("", "NoEngineError")},
+                "the runs ended SUCCEEDED and FAILED NoEngineError",
+            ),
             ({"same_output": False}, "the second run returned something else"),
         ],
     )
     def test_what_is_wrong_is_said(self, changed, trouble):
-        good = {
-            "workflow": "x",
-            "status": ("SUCCEEDED", "SUCCEEDED"),
-            "seconds": (1.0, 0.1),
-            "after_first": 0.5,
-            "backend_calls": (1, 0),
-            "same_output": True,
-        }
+        assert trouble_of(replace(GOOD, **changed)) == trouble
 
-        assert trouble_of(Row(**(good | changed))) == trouble
+    @pytest.mark.parametrize(("status", "told"), [("SUCCEEDED", True), ("FAILED", False)], ids=["control", "failed"])
+    def test_runs_that_failed_have_no_figures(self, status, told, capsys):
+        """No page was read and nothing was sooner, though a run that ends at once is over in less than a millisecond."""
+        seconds = {"prompt-chain": 0.4, "parallel-prompts": 0.2 if told else 0.0, "map-pages": 0.1}
+        rows = [
+            replace(GOOD, workflow=name, after_first=took, status=(status, status)) for name, took in seconds.items()
+        ]
+        _show(Screen(quiet=False), rows, Failure("FAILED", "ReaderUnavailable", 2, "GaveUp"), 3)
+        shown = capsys.readouterr().out
+
+        assert ("2.0 times sooner" in shown, "read 3 pages" in shown) == (told, told)
+        assert "tried again 2 times, then FAILED in state GaveUp with ReaderUnavailable" in shown
