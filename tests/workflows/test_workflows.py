@@ -21,8 +21,9 @@ from hookcache_ops.cli import main
 from hookcache_ops.demo_screen import Screen
 from hookcache_ops.local.router import Router
 from hookcache_ops.local.step_functions import SUBSTITUTION
+from hookcache_ops.pages import PageImage
 from hookcache_ops.workflow import NAMES, Failure, Row, _show, down, given, trouble_of, twice
-from hookcache_ops.workflow_stage import FAILURES, READER, WorkflowStage
+from hookcache_ops.workflow_stage import BACKENDS, FAILURES, OCR, READER, WorkflowStage
 from missing import missing, required
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -231,6 +232,30 @@ class TestPatience:
         assert stage.patience_seconds(many) - stage.patience_seconds(few) == 490.0
 
 
+LETTER = "Dear reader,\n20 March 2026\n3,860.00\nYours sincerely"
+PLAIN = """
+import boto3
+
+def lambda_handler(event, _context):
+    _, image = event["messages"][0]["content"]
+    assert image["image"]["format"] == "jpeg"
+    bucket, _, key = image["image"]["source"]["s3Location"]["uri"].removeprefix("s3://").partition("/")
+    text = boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+    return {"output": {"message": {"role": "assistant", "content": [{"text": text}]}}, "stopReason": "end_turn"}
+"""
+"""Reads pages that are the text itself."""
+
+
+@pytest.fixture
+def plain_pages(stage, tmp_path) -> Iterator[Any]:
+    """Uploads texts as pages, which a reader of such pages stands ready for."""
+    (tmp_path / "app.py").write_text(PLAIN)
+    stage.begin(tmp_path.name)
+    stage.aws.functions.update_code(f"GENAIIDP-{OCR}", tmp_path)
+    yield lambda *texts: stage.upload([PageImage("d", 1, 1, 1, text.encode()) for text in texts])
+    stage.aws.functions.update_code(f"GENAIIDP-{OCR}", BACKENDS[OCR])
+
+
 class TestOnTheInterpreter:
     def test_the_second_run_reaches_no_backend(self, stage):
         """The first run fetches; the second is answered by the wrapper, and returns the same."""
@@ -269,6 +294,23 @@ class TestOnTheInterpreter:
         stage.aws.functions.update_code(f"GENAIIDP-{READER}", FOLDER / "reader")
 
         assert [("SUCCEEDED", 1), ("SUCCEEDED", 0)] == [(execution.status, calls) for execution, calls in runs]
+
+    def test_each_prompt_gets_what_it_asks_about(self, stage, plain_pages):
+        """Chained or at once: class, values and summary are those of the page that was read; a chain's hold what came before."""
+        page = plain_pages(LETTER)[0]
+        chain, parallel = (stage.run(name, {"page": page})[0] for name in ("prompt-chain", "parallel-prompts"))
+        told = {"class": {"class": "letter"}, "values": {"amounts": ["3,860.00"], "dates": ["20 March 2026"]}}
+        lines = " / ".join(line for line in LETTER.splitlines() if line != "3,860.00")
+
+        assert parallel.output == {**told, "summary": lines}
+        assert chain.output == {**told, "summary": f"{json.dumps(told['values'])} / {lines}"}
+
+    def test_all_pages_are_read_in_their_order(self, stage, plain_pages):
+        pages = plain_pages("one", "two", "three")
+        execution, calls = stage.run("map-pages", {"document": "d", "pages": pages})
+
+        assert execution.output == [{"number": n, "text": text} for n, text in enumerate(("one", "two", "three"))]
+        assert calls == 3
 
     @pytest.mark.prove
     def test_a_backend_that_is_throttled_for_a_while_fails_no_run(self, stage):
