@@ -30,7 +30,7 @@ class OneLine:
     def read(self, image: bytes) -> Page:
         if not image:
             raise ValueError("0 bytes")
-        return Page(750, 100, (Piece("Account 12345", 97.123, 75, 20, 375, 40),))
+        return Page(751, 100, (Piece("Account 12345", 97.123, 75, 20, 375, 40),))
 
 
 def function(engine: Any, bucket: Bucket, **environment: str) -> Any:
@@ -97,7 +97,7 @@ class TestAnswer:
     def test_tokens_follow_the_stated_rule(self):
         """Pixels / 750 plus characters / 4 in, characters / 4 out, each rounded up."""
         answer = function(OneLine(), Bucket(a=b"x"))(event("12345", image("a"), system=["678"]), Left())
-        assert answer["usage"] == {"pages": 1, "inputTokens": 100 + 2, "outputTokens": 4, "totalTokens": 106}
+        assert answer["usage"] == {"pages": 1, "inputTokens": 101 + 2, "outputTokens": 4, "totalTokens": 107}
 
     def test_every_image_is_a_page(self):
         """Pages keep their order, their blocks have ids of their own."""
@@ -118,9 +118,18 @@ class TestAnswer:
         assert text_of(answer) == "Tea  9.50\nsecond"
 
     def test_boxes_are_shares_of_the_page_and_never_leave_it(self):
-        page = Page(100, 50, (Piece("x", 90, -5, 10, 120, 30),))
-        block = ocr_reply.reply(event(), [page], "test")["textractBlocks"]["Blocks"][1]
-        assert block["Geometry"]["BoundingBox"] == {"Left": 0.0, "Top": 0.2, "Width": 1.0, "Height": 0.4}
+        page = Page(100, 50, (Piece("x", 90, -5, 10, 120, 60),))
+        told = ocr_reply.reply(event(), [page], "an-engine-1.0")["textractBlocks"]
+        sheet, line = told["Blocks"]
+
+        assert sheet == {
+            "BlockType": "PAGE",
+            "Id": "ocr-0-0",
+            "Geometry": {"BoundingBox": {"Left": 0.0, "Top": 0.0, "Width": 1.0, "Height": 1.0}},
+            "Relationships": [{"Type": "CHILD", "Ids": ["ocr-0-1"]}],
+        }
+        assert line["Geometry"]["BoundingBox"] == {"Left": 0.0, "Top": 0.2, "Width": 1.0, "Height": 0.8}
+        assert told["ModelId"] == "an-engine-1.0"
 
 
 class TestUnreadable:
@@ -269,6 +278,14 @@ class TestChoice:
         program(tmp_path, "exit 1")
         monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
         assert choose_engine("auto", 1).name == "tesseract-5.3.0"
+
+    def test_the_engine_that_is_named_is_taken_though_another_is_there(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(ocr_engines.importlib.util, "find_spec", lambda name: "found")
+        monkeypatch.setattr(ocr_engines, "RapidOcr", lambda threads: OneLine())
+        program(tmp_path, "exit 1")
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        chosen = [choose_engine(wanted, 1).name for wanted in ("auto", "rapidocr", "tesseract")]
+        assert chosen == ["one-line", "one-line", "tesseract-5.3.0"]
 
     @pytest.mark.parametrize("wanted", ["auto", "rapidocr", "tesseract"])
     def test_no_engine_is_an_error_with_the_remedy(self, monkeypatch, tmp_path, wanted):
