@@ -22,7 +22,7 @@ from hookcache_ops.demo_screen import Screen
 from hookcache_ops.local.router import Router
 from hookcache_ops.local.step_functions import SUBSTITUTION
 from hookcache_ops.pages import PageImage
-from hookcache_ops.workflow import NAMES, Failure, Row, _show, down, given, trouble_of, twice
+from hookcache_ops.workflow import NAMES, PROMPT, Failure, Row, _show, down, given, trouble_of, twice
 from hookcache_ops.workflow_stage import BACKENDS, FAILURES, OCR, READER, WorkflowStage
 from missing import missing, required
 
@@ -283,6 +283,7 @@ class TestOnTheInterpreter:
         second, calls = stage.run("cached-task", given(stage, "cached-task", ()))
 
         assert (first.status, second.status, calls) == ("FAILED", "SUCCEEDED", 1)
+        assert second.output == {"text": " / ".join(PROMPT.splitlines()[1:])}
 
     def test_an_answer_without_usage_is_an_answer(self, stage, tmp_path):
         """P33: a backend may count nothing, and a usage that is no object is taken out: at AWS no Catch takes such an end."""
