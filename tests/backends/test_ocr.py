@@ -251,13 +251,16 @@ class TestTesseract:
         """Tab-separated words become pieces with their outer box and mean confidence; blanks are no words."""
         table = "\n".join([TSV, *("\t".join(map(str, word)) for word in WORDS)])
         (tmp_path / "table").write_text(table)
-        engine = Tesseract(str(program(tmp_path, f"cat >{tmp_path}/got; cat {tmp_path}/table")), 1)
+        engine = Tesseract(
+            str(program(tmp_path, f"echo $@ >{tmp_path}/asked; cat >{tmp_path}/got; cat {tmp_path}/table")), 1
+        )
         page = engine.read(b"image")
 
         account = Piece('Account "12345', 94.0, 90, 60, 240, 82)
         assert page == Page(951, 1231, (account, Piece("Balance", 88.0, 90, 120, 160, 140)))
         assert engine.name == "tesseract-5.3.0"
         assert (tmp_path / "got").read_bytes() == b"image"
+        assert (tmp_path / "asked").read_text() == "stdin stdout tsv\n"
 
     @pytest.mark.parametrize("script", ["exit 1", "true"], ids=["fails", "silent"])
     def test_what_it_cannot_read_is_no_image(self, tmp_path, script):
