@@ -111,7 +111,7 @@ class Tesseract:
         self._program = program
         self._environment = {**os.environ, "OMP_THREAD_LIMIT": str(threads)}
         told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
-        self.name = "-".join((told.stdout or told.stderr).split()[:2]) or TESSERACT
+        self.name = "-".join((told.stdout or told.stderr).split()[:2])
 
     def read(self, image: bytes) -> Page:
         done = subprocess.run(  # noqa: S603 - the program found on PATH, no shell
