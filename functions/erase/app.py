@@ -18,6 +18,7 @@ def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
     """The report on one command."""
     report = _commands(event, context)
     counts = {name: len(told) if isinstance(told, list) else told for name, told in report.items() if name != "removed"}
-    message = "command not done" if "error" in report else "command done"
+    undone = "error" in report or report.get("failed") or not report.get("finished", True)
+    message = "command not done" if undone else "command done"
     print(json.dumps({"message": message, **counts}))
     return report

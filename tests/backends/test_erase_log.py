@@ -9,7 +9,15 @@ from aws_backends import ENVIRONMENT, Left
 from scripted_service import load_function
 
 SETTINGS = {"HOOKCACHE_TABLE": "table", "HOOKCACHE_SECRET": "a secret that is long enough for a test"}
-FOUND = {"command": "erase", "keys": 1, "entries": 1, "removed": [{"key_id": "0123456789abcdef"}], "nothing_of": []}
+FOUND = {
+    "command": "erase",
+    "finished": True,
+    "nothing_of": [],
+    "keys": 1,
+    "entries": 1,
+    "failed": 0,
+    "removed": [{"key_id": "0123456789abcdef"}],
+}
 PART = FOUND | {"nothing_of": ["0" * 64, "f" * 64]}
 
 
@@ -20,12 +28,14 @@ PART = FOUND | {"nothing_of": ["0" * 64, "f" * 64]}
         ({"command": "forget"}, "command not done", {}),
         (FOUND, "command done", {"nothing_of": 0}),
         (PART, "command done", {"nothing_of": 2}),
+        (FOUND | {"finished": False}, "command not done", {"nothing_of": 0}),
+        (FOUND | {"failed": 1}, "command not done", {"nothing_of": 0}),
     ],
-    ids=["nothing named", "no such command", "control: done", "done in part"],
+    ids=["nothing named", "no such command", "control: done", "the others not found", "out of time", "one failed"],
 )
 def test_the_log_says_done_of_what_was_done_alone(event, message, counts, capsys):
     """
-    Whoever looks up an erasure in the log must not find one that was refused. Counts are kept, keys and digests are not (P37): a
+    Whoever looks up an erasure in the log must not find one that was refused, or that left something. Counts are kept, keys and digests are not (P37): a
     plain digest confirms what was guessed to be in the page or the request.
     """
     app = load_function("erase", **ENVIRONMENT, **SETTINGS)
