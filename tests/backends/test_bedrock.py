@@ -673,10 +673,18 @@ class TestInvoke:
             ('{"p": "$USER"}', "SYSTEM"),
             ('{"s": "$SYSTEM", "i": "$IMAGES"}', "USER"),
             ('{"s": "$SYSTEM", "p": "$USER"}', None),
+            ('{"p": "$PROMPT", "u": "$USER"}', None),
             ('{"p": "$PROMPT"}', None),
             ('{"i": "$IMAGES"}', None),
         ],
-        ids=["no system", "no user", "control: apart", "control: in one", "control: reads no text"],
+        ids=[
+            "no system",
+            "no user",
+            "control: apart",
+            "control: user twice",
+            "control: in one",
+            "control: reads no text",
+        ],
     )
     def test_a_template_without_place_for_some_texts_refuses_them(self, template, refused_for):
         """Nothing is left out in silence: a model that never saw its instructions answers, and the answer would be kept."""

@@ -274,6 +274,7 @@ BAD = {
     "an empty end told": (Says(completion(finish="")), "BadAnswerError"),
     "a number for an end": (Says(completion(finish=1)), "BadAnswerError"),
     "no choices": (Says({"choices": []}), "BadAnswerError"),
+    "no message": (Says({"choices": [{"finish_reason": "stop"}]}), "BadAnswerError"),
     "choices by name": (Says({"choices": {"first": {}}}), "BadAnswerError"),
     "no object": (Says(["text"]), "BadAnswerError"),
     "no JSON": (Says(b"<html>gateway</html>"), "BadAnswerError"),

@@ -238,7 +238,7 @@ import boto3
 
 def lambda_handler(event, _context):
     _, image = event["messages"][0]["content"]
-    assert image["image"]["format"] == "jpeg"
+    assert (event["context"], image["image"]["format"]) == ("OCR", "jpeg")
     bucket, _, key = image["image"]["source"]["s3Location"]["uri"].removeprefix("s3://").partition("/")
     text = boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
     return {"output": {"message": {"role": "assistant", "content": [{"text": text}]}}, "stopReason": "end_turn"}
@@ -393,6 +393,7 @@ class TestCommand:
             (["no-such"], r"no workflow is called no-such; choose from cached-task, prompt-chain"),
             (["--seconds", "-1"], r"--seconds must be from 0 to 60"),
             (["--document", "missing.pdf"], r"missing\.pdf"),
+            (["-o", "/dev/null/x"], r"name another folder with --output"),
         ],
     )
     def test_bad_input_is_one_line_and_status_2(self, arguments, remedy, capsys):
