@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 import yaml
 
+from hookcache_ops import workflow
 from hookcache_ops.cli import main
 from hookcache_ops.demo_screen import Screen
 from hookcache_ops.local.router import Router
-from hookcache_ops.local.step_functions import SUBSTITUTION
+from hookcache_ops.local.step_functions import SUBSTITUTION, Execution
 from hookcache_ops.pages import PageImage
 from hookcache_ops.workflow import NAMES, PROMPT, Failure, Row, _show, down, given, trouble_of, twice
 from hookcache_ops.workflow_stage import BACKENDS, FAILURES, OCR, READER, WorkflowStage
@@ -429,3 +430,65 @@ class TestCommand:
 
         assert ("2.0 times sooner" in shown, "read 3 pages" in shown) == (told, told)
         assert "tried again 2 times, then FAILED in state GaveUp with ReaderUnavailable" in shown
+
+
+class PlayedStage:
+    """A stage whose runs end as a test says: cached-task, run twice and then with its backend down."""
+
+    engine = "no engine"
+
+    def __init__(self, calls_again: int, down: str) -> None:
+        ended = Execution("SUCCEEDED", {"text": "x"}, "", ("Ask",), 0, 0.5, 0.1)
+        failed = Execution("FAILED", None, "ReaderUnavailable", ("Ask", down), 2, 3.0, 0.1)
+        self.runs = iter([(ended, 1), (ended, calls_again), (failed, 3)])
+
+    def __enter__(self) -> PlayedStage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+    def begin(self, _namespace: str) -> None:
+        """There are no settings."""
+
+    def break_reader(self, *, down: bool) -> None:
+        """There is no reader."""
+
+    def run(self, _workflow: str, _given: Any) -> tuple[Execution, int]:
+        try:
+            return next(self.runs)
+        except StopIteration:
+            raise TimeoutError("it did not end within 40 s") from None
+
+
+class TestStatus:
+    @pytest.mark.parametrize(
+        ("calls_again", "down", "status", "told"),
+        [
+            (0, "GaveUp", 0, ""),
+            (2, "GaveUp", 1, "cached-task: the second run reached a backend 2 times"),
+            (0, "Ask", 1, "did not retry and end in its catch state"),
+        ],
+        ids=["control", "not cached", "not caught"],
+    )
+    def test_what_went_wrong_is_told_and_ends_with_status_1(
+        self, calls_again, down, status, told, monkeypatch, capsys, tmp_path
+    ):
+        """And `--json` prints the figures and nothing else, into a folder that need not be there."""
+        monkeypatch.setattr(workflow, "WorkflowStage", lambda _folder, _seconds: PlayedStage(calls_again, down))
+        assert main(["workflow", "cached-task", "--json", "-o", str(tmp_path / "a" / "b")]) == status
+        captured = capsys.readouterr()
+        figures = json.loads(captured.out)
+
+        assert figures["workflows"][0]["backend_calls"] == [1, calls_again]
+        assert (told in captured.err, bool(captured.err), len(figures["trouble"])) == (True, bool(status), status)
+
+    def test_a_run_that_does_not_end_is_one_line_and_status_1(self, monkeypatch, capsys, tmp_path):
+        stage = PlayedStage(0, "GaveUp")
+        stage.runs = iter([])
+        monkeypatch.setattr(workflow, "WorkflowStage", lambda _folder, _seconds: stage)
+        assert main(["workflow", "cached-task", "--json", "-o", str(tmp_path)]) == 1
+        captured = capsys.readouterr()
+
+        assert captured.out == ""
+        assert captured.err == f"hookcache workflow: it did not end within 40 s; see the logs in {tmp_path}\n"
