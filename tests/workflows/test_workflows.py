@@ -12,7 +12,8 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -417,6 +418,12 @@ class TestCommand:
     )
     def test_what_is_wrong_is_said(self, changed, trouble):
         assert trouble_of(replace(GOOD, **changed)) == trouble
+
+    def test_all_pages_go_to_the_workflow_that_reads_all(self):
+        stage: Any = SimpleNamespace(upload=list)
+
+        assert given(stage, "map-pages", cast("Any", "ab")) == {"document": "sample", "pages": ["a", "b"]}
+        assert given(stage, "prompt-chain", cast("Any", "ab")) == {"page": "a"}
 
     @pytest.mark.parametrize(("status", "told"), [("SUCCEEDED", True), ("FAILED", False)], ids=["control", "failed"])
     def test_runs_that_failed_have_no_figures(self, status, told, capsys):
