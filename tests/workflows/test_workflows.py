@@ -308,6 +308,16 @@ class TestOnTheInterpreter:
         assert parallel.output == {**told, "summary": lines}
         assert chain.output == {**told, "summary": f"{json.dumps(told['values'])} / {lines}"}
 
+    @pytest.mark.parametrize("name", ["prompt-chain", "parallel-prompts"])
+    def test_a_prompt_that_fails_ends_its_workflow_under_its_own_name(self, stage, plain_pages, name):
+        """P17: and in the catch state, not in one that looks for answers which are not there."""
+        page = plain_pages(LETTER)[0]
+        stage.break_reader(down=True)
+        execution, _ = stage.run(name, {"page": page})
+        stage.break_reader(down=False)
+
+        assert (execution.error, execution.states[-1]) == ("ReaderUnavailable", "GaveUp")
+
     def test_all_pages_are_read_in_their_order(self, stage, plain_pages):
         pages = plain_pages("one", "two", "three")
         execution, calls = stage.run("map-pages", {"document": "d", "pages": pages})
