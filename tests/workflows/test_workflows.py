@@ -56,6 +56,19 @@ def unguarded(machine: dict[str, Any], *, caught: bool = False) -> list[str]:
     return found
 
 
+def astray(machine: dict[str, Any]) -> list[str]:
+    """States whose catch leads to one that does not tell the error, or does not put the error where that one reads it."""
+    found = []
+    for name, state in machine["States"].items():
+        for inner in (*state.get("Branches", ()), *([state["ItemProcessor"]] if "ItemProcessor" in state else ())):
+            found += astray(inner)
+        for catcher in state.get("Catch", ()):
+            told = "$.failure.Error" in json.dumps(machine["States"][catcher["Next"]])
+            there = catcher["ResultPath"] == "$.failure" or "$.failure.Error" in json.dumps(state)
+            found += [] if told and there else [name]
+    return found
+
+
 THROTTLES = frozenset(
     {
         *("BackendThrottled", "Lambda.TooManyRequestsException", "ServiceThrottledError"),
@@ -122,6 +135,19 @@ class TestDefinitions:
         machine = json.loads(file.read_text())
 
         assert unguarded(machine) == []
+
+    @pytest.mark.parametrize("file", DEFINITIONS, ids=lambda file: file.name)
+    def test_what_is_caught_is_told_under_its_own_name(self, file):
+        """Else the execution ends in `States.Runtime`, which says nothing of the backend."""
+        assert astray(json.loads(file.read_text())) == []
+
+    @pytest.mark.parametrize("wrong", [{"Next": "Collect"}, {"ResultPath": "$.other"}], ids=str)
+    def test_a_catch_that_leads_astray_is_found(self, wrong):
+        """Negative control of the test above."""
+        machine = json.loads((FOLDER / "prompt-chain.asl.json").read_text())
+        machine["States"]["Summarise"]["Catch"][0] |= wrong
+
+        assert astray(machine) == ["Summarise"]
 
     def test_a_task_without_retry_is_found(self):
         """Negative control of the test above."""
@@ -447,6 +473,7 @@ class TestCommand:
 
         assert ("2.0 times sooner" in shown, "read 3 pages" in shown) == (told, told)
         assert "tried again 2 times, then FAILED in state GaveUp with ReaderUnavailable" in shown
+        assert "prompt-chain │ 1.00 s │ 1 │ 0.10 s │ 0 │ the same" in re.sub(" +", " ", shown)
 
 
 class PlayedStage:
