@@ -70,10 +70,14 @@ def main(arguments: list[str]) -> int:
         print("usage: python functions/pack.py FOLDER ZIP, FOLDER being what `make build` made", file=sys.stderr)
         return 2
     folder, target = map(Path, arguments)
-    size_bytes = pack(folder, target)
-    digest = hashlib.sha256(target.read_bytes()).hexdigest()
-    bill = json.dumps(materials(folder, target.name, digest), indent=1)
-    target.with_suffix(".cdx.json").write_text(bill + "\n", encoding="utf-8")
+    try:
+        size_bytes = pack(folder, target)
+        digest = hashlib.sha256(target.read_bytes()).hexdigest()
+        bill = json.dumps(materials(folder, target.name, digest), indent=1)
+        target.with_suffix(".cdx.json").write_text(bill + "\n", encoding="utf-8")
+    except OSError as error:
+        print(f"{target}: {error.strerror}; name a file that can be written", file=sys.stderr)
+        return 2
     print(
         f"{target}  {target.stat().st_size / 2**20:.1f} MB zipped, {size_bytes / 2**20:.1f} MB unzipped, sha256 {digest[:16]}"
     )

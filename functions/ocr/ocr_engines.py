@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 RAPIDOCR = "rapidocr"
 TESSERACT = "tesseract"
+ENGINES = ("auto", RAPIDOCR, TESSERACT)
 REMEDY = "pip install rapidocr-onnxruntime (Python 3.12 or older), or install the system's tesseract-ocr package"
 TESSERACT_SECONDS = 240.0  # of one page; below the timeout that hooks are deployed with
 
@@ -60,19 +61,17 @@ class OcrEngine(Protocol):
 
 def choose_engine(wanted: str, threads: int) -> OcrEngine:
     """
-    The engine named `wanted`, or the first one installed where it is empty.
+    The engine named `wanted`, one of `ENGINES`; with `auto` the first one installed.
 
     Raises:
         NoEngineError: it is not installed, or none is; the message names the remedy.
     """
-    if wanted not in ("", RAPIDOCR, TESSERACT):
-        raise NoEngineError(f"OCR_ENGINE must be {RAPIDOCR} or {TESSERACT}, or left out")
     if wanted != TESSERACT and importlib.util.find_spec("rapidocr_onnxruntime"):
         return RapidOcr(threads)
     program = shutil.which("tesseract")
     if wanted != RAPIDOCR and program:
         return Tesseract(program, threads)
-    raise NoEngineError(f"{wanted or 'No OCR engine'} is {'not ' if wanted else ''}installed: {REMEDY}")
+    raise NoEngineError(f"nothing that OCR_ENGINE={wanted} allows is installed: {REMEDY}")
 
 
 class RapidOcr:
@@ -112,7 +111,7 @@ class Tesseract:
         self._program = program
         self._environment = {**os.environ, "OMP_THREAD_LIMIT": str(threads)}
         told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
-        self.name = "-".join((told.stdout or told.stderr).split()[:2]) or TESSERACT
+        self.name = "-".join((told.stdout or told.stderr).split()[:2])
 
     def read(self, image: bytes) -> Page:
         done = subprocess.run(  # noqa: S603 - the program found on PATH, no shell

@@ -58,8 +58,6 @@ def address(environment: Mapping[str, str], name: str, default: str = "", *, wit
     HTTPS wherever a key goes along; plain HTTP only without one (a server inside your VPC) or to this machine itself.
     """
     url = (environment.get(name, "").strip() or default).rstrip("/")
-    if not url:
-        raise SettingsError(f"{name} is not set")
     try:
         parts = urlsplit(url)
         plain = parts.scheme in {"https", "http"} and parts.hostname and parts.port != 0 and "@" not in parts.netloc

@@ -71,7 +71,6 @@ class _AskAgain(Exception):
     """Another try may help: `error` where there is none, seconds that the service asks for."""
 
     def __init__(self, error: BackendError, retry_after: float = 0.0) -> None:
-        super().__init__(str(error))
         self.error, self.retry_after = error, retry_after
 
 
@@ -93,7 +92,7 @@ class Service:
     request_seconds: float
     retries: Retries
     now: Callable[[], float]
-    pool: Any = field(default_factory=lambda: urllib3.PoolManager(retries=False))
+    pool: Any = field(default_factory=urllib3.PoolManager)
     idle: Idle = field(init=False)
 
     def __post_init__(self) -> None:
@@ -187,8 +186,6 @@ class Service:
         )
         try:
             return Reply(answer.status, answer.headers, _whole_body(answer))
-        except urllib3.exceptions.ReadTimeoutError:
-            raise
         except (urllib3.exceptions.HTTPError, OSError) as error:
             if method == "POST" and 200 <= answer.status < 300:
                 raise _BrokeOff(type(error).__name__) from None

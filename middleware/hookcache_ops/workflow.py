@@ -40,6 +40,7 @@ class Row:
     """
     One workflow's two runs.
 
+    error          the name of each run's, empty where it succeeded
     seconds        of each run; `after_first`: of run 1, without its first state, the reading of the page
     backend_calls  in each run
     same_output    whether run 2 returned what run 1 did
@@ -47,6 +48,7 @@ class Row:
 
     workflow: str
     status: tuple[str, str]
+    error: tuple[str, str]
     seconds: tuple[float, float]
     after_first: float
     backend_calls: tuple[int, int]
@@ -133,6 +135,7 @@ def twice(stage: WorkflowStage, workflow: str, pages: Sequence[PageImage]) -> Ro
     return Row(
         workflow=workflow,
         status=(first.status, second.status),
+        error=(first.error, second.error),
         seconds=(round(first.seconds, 3), round(second.seconds, 3)),
         after_first=round(first.after_first, 3),
         backend_calls=(calls, calls_again),
@@ -166,7 +169,8 @@ def given(stage: WorkflowStage, workflow: str, pages: Sequence[PageImage]) -> di
 def trouble_of(row: Row) -> str:
     """What is wrong with a row, or nothing."""
     if row.status != ("SUCCEEDED", "SUCCEEDED"):
-        return f"the runs ended {row.status[0]} and {row.status[1]}"
+        told = (f"{status} {error}".strip() for status, error in zip(row.status, row.error, strict=True))
+        return f"the runs ended {' and '.join(told)}"
     if row.backend_calls[1]:
         return f"the second run reached a backend {row.backend_calls[1]} times"
     return "" if row.same_output else "the second run returned something else"
@@ -186,7 +190,7 @@ def _show(screen: Screen, rows: Sequence[Row], failure: Failure, pages: int) -> 
             "the same" if row.same_output else "[bold red]differs",
         )
     screen.result.print(table)
-    seconds = {row.workflow: row.after_first for row in rows}
+    seconds = {row.workflow: row.after_first for row in rows if not trouble_of(row)}
     if {"prompt-chain", "parallel-prompts"} <= set(seconds):
         chain, parallel = seconds["prompt-chain"], seconds["parallel-prompts"]
         screen.result.print(

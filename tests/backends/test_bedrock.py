@@ -257,6 +257,19 @@ class TestImages:
         block = {"image": {"format": form, "source": {"s3Location": {"uri": uri}}}}
         assert sent(event(block))["messages"][0]["content"][0]["image"]["format"] == form
 
+    @pytest.mark.parametrize("owner", [{}, {"bucketOwner": "123456789012"}], ids=["none", "named"])
+    def test_a_bucket_owner_in_the_event_is_demanded_of_s3(self, owner):
+        """T8: a bucket that changed hands gives no page."""
+        bucket, page = Recorder({"Body": io.BytesIO(b"JPEG")}), image()
+        page["image"]["source"]["s3Location"] |= owner
+        clients = {"s3": bucket}
+        app.BedrockFunction({"TARGET_MODEL_ID": MODEL}, lambda kind, **told: clients.get(kind, Recorder(GOOD)))(
+            event("Read.", page), Left()
+        )
+        ((_, asked),) = bucket.asked
+
+        assert asked.get("ExpectedBucketOwner") == owner.get("bucketOwner")
+
     @pytest.mark.parametrize("name", ["page#2", "page?2", "page%20"])
     def test_the_object_that_was_named_is_read_and_no_other(self, name):
         """P4, B13: a wrapper digests the object of this very key; `#` and `?` are letters of it, and no parts of a URL."""
@@ -660,10 +673,18 @@ class TestInvoke:
             ('{"p": "$USER"}', "SYSTEM"),
             ('{"s": "$SYSTEM", "i": "$IMAGES"}', "USER"),
             ('{"s": "$SYSTEM", "p": "$USER"}', None),
+            ('{"p": "$PROMPT", "u": "$USER"}', None),
             ('{"p": "$PROMPT"}', None),
             ('{"i": "$IMAGES"}', None),
         ],
-        ids=["no system", "no user", "control: apart", "control: in one", "control: reads no text"],
+        ids=[
+            "no system",
+            "no user",
+            "control: apart",
+            "control: user twice",
+            "control: in one",
+            "control: reads no text",
+        ],
     )
     def test_a_template_without_place_for_some_texts_refuses_them(self, template, refused_for):
         """Nothing is left out in silence: a model that never saw its instructions answers, and the answer would be kept."""

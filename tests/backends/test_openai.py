@@ -274,6 +274,7 @@ BAD = {
     "an empty end told": (Says(completion(finish="")), "BadAnswerError"),
     "a number for an end": (Says(completion(finish=1)), "BadAnswerError"),
     "no choices": (Says({"choices": []}), "BadAnswerError"),
+    "no message": (Says({"choices": [{"finish_reason": "stop"}]}), "BadAnswerError"),
     "choices by name": (Says({"choices": {"first": {}}}), "BadAnswerError"),
     "no object": (Says(["text"]), "BadAnswerError"),
     "no JSON": (Says(b"<html>gateway</html>"), "BadAnswerError"),
@@ -373,10 +374,11 @@ class TestRetries:
         assert len(service.requests) == 1
 
     @pytest.mark.parametrize(
-        ("status", "remedy"), [(401, "key in the secret"), (403, "key in the secret"), (301, "moved"), (404, "URL")]
+        ("status", "remedy"), [(401, "key in the secret"), (403, "key in the secret"), (300, "moved"), (404, "URL")]
     )
     def test_a_refusal_says_what_to_look_at(self, rig, status, remedy):
-        with scripted(Says({}, status)) as service, pytest.raises(errors.ServiceRefusedError, match=remedy):
+        told = f"answered {status}: .*{remedy}"
+        with scripted(Says({}, status)) as service, pytest.raises(errors.ServiceRefusedError, match=told):
             function(rig, service)(ocr_event(rig.image(b"p")), None)
 
     def test_a_packed_answer_may_be_shorter_than_what_was_sent(self, rig):

@@ -13,11 +13,13 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
+URIS = {"Function": "CodeUri", "LayerVersion": "ContentUri", "StateMachine": "DefinitionUri"}
+
 for path in sys.argv[1:]:
     template = yaml_parse(Path(path).read_text(encoding="utf-8"))
     for resource in template["Resources"].values():
         if resource["Type"].startswith("AWS::Serverless::"):
-            uri = "ContentUri" if resource["Type"] == "AWS::Serverless::LayerVersion" else "CodeUri"
+            uri = URIS[resource["Type"].rpartition("::")[2]]
             resource["Properties"][uri] = "s3://artifacts/code.zip"
             resource.pop("Metadata", None)
     print(json.dumps(Translator({}, Parser()).translate(template, {})))

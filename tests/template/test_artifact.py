@@ -116,6 +116,22 @@ def test_the_functions_can_be_built_for_the_other_processor(artifact: Callable[.
     assert {X86_64} == {machine(library) for library in libraries}
 
 
+def test_a_folder_that_holds_a_build_is_no_place_for_another(tmp_path: Path) -> None:
+    """The runtime of the build before would have stayed in its place, and the new one have lain below it."""
+    (tmp_path / "hookcache").mkdir()
+    run = subprocess.run(
+        ["make", "--makefile", "functions/Makefile", "build-EraseFunction", f"ARTIFACTS_DIR={tmp_path}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.returncode != 0
+    assert f"{tmp_path} is not empty: empty it first\n" in run.stderr
+    assert [tmp_path / "hookcache"] == list(tmp_path.rglob("*"))
+
+
 def materials_of(folder: Path) -> list[str]:
     """The packages in the bill of materials that `make build` writes beside a zip."""
     spec = importlib.util.spec_from_file_location("pack", ROOT / "functions" / "pack.py")

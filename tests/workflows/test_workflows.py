@@ -10,17 +10,22 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
 
+from hookcache_ops import workflow
 from hookcache_ops.cli import main
+from hookcache_ops.demo_screen import Screen
 from hookcache_ops.local.router import Router
-from hookcache_ops.local.step_functions import SUBSTITUTION
-from hookcache_ops.workflow import NAMES, Row, down, given, trouble_of, twice
-from hookcache_ops.workflow_stage import FAILURES, READER, WorkflowStage
+from hookcache_ops.local.step_functions import SUBSTITUTION, Execution
+from hookcache_ops.pages import PageImage
+from hookcache_ops.workflow import NAMES, PROMPT, Failure, Row, _show, down, given, trouble_of, twice
+from hookcache_ops.workflow_stage import BACKENDS, FAILURES, OCR, READER, WorkflowStage
 from missing import missing, required
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +53,19 @@ def unguarded(machine: dict[str, Any], *, caught: bool = False) -> list[str]:
             found += unguarded(state["ItemProcessor"])
         if state["Type"] == "Task" and not (state.get("Retry") and own):
             found.append(state["Resource"])
+    return found
+
+
+def astray(machine: dict[str, Any]) -> list[str]:
+    """States whose catch leads to one that does not tell the error, or does not put the error where that one reads it."""
+    found = []
+    for name, state in machine["States"].items():
+        for inner in (*state.get("Branches", ()), *([state["ItemProcessor"]] if "ItemProcessor" in state else ())):
+            found += astray(inner)
+        for catcher in state.get("Catch", ()):
+            told = "$.failure.Error" in json.dumps(machine["States"][catcher["Next"]])
+            there = catcher["ResultPath"] == "$.failure" or "$.failure.Error" in json.dumps(state)
+            found += [] if told and there else [name]
     return found
 
 
@@ -117,6 +135,19 @@ class TestDefinitions:
         machine = json.loads(file.read_text())
 
         assert unguarded(machine) == []
+
+    @pytest.mark.parametrize("file", DEFINITIONS, ids=lambda file: file.name)
+    def test_what_is_caught_is_told_under_its_own_name(self, file):
+        """Else the execution ends in `States.Runtime`, which says nothing of the backend."""
+        assert astray(json.loads(file.read_text())) == []
+
+    @pytest.mark.parametrize("wrong", [{"Next": "Collect"}, {"ResultPath": "$.other"}], ids=str)
+    def test_a_catch_that_leads_astray_is_found(self, wrong):
+        """Negative control of the test above."""
+        machine = json.loads((FOLDER / "prompt-chain.asl.json").read_text())
+        machine["States"]["Summarise"]["Catch"][0] |= wrong
+
+        assert astray(machine) == ["Summarise"]
 
     def test_a_task_without_retry_is_found(self):
         """Negative control of the test above."""
@@ -229,6 +260,30 @@ class TestPatience:
         assert stage.patience_seconds(many) - stage.patience_seconds(few) == 490.0
 
 
+LETTER = "Dear reader,\n20 March 2026\n3,860.00\nYours sincerely"
+PLAIN = """
+import boto3
+
+def lambda_handler(event, _context):
+    _, image = event["messages"][0]["content"]
+    assert (event["context"], image["image"]["format"]) == ("OCR", "jpeg")
+    bucket, _, key = image["image"]["source"]["s3Location"]["uri"].removeprefix("s3://").partition("/")
+    text = boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+    return {"output": {"message": {"role": "assistant", "content": [{"text": text}]}}, "stopReason": "end_turn"}
+"""
+"""Reads pages that are the text itself."""
+
+
+@pytest.fixture
+def plain_pages(stage, tmp_path) -> Iterator[Any]:
+    """Uploads texts as pages, which a reader of such pages stands ready for."""
+    (tmp_path / "app.py").write_text(PLAIN)
+    stage.begin(tmp_path.name)
+    stage.aws.functions.update_code(f"GENAIIDP-{OCR}", tmp_path)
+    yield lambda *texts: stage.upload([PageImage("d", 1, 1, 1, text.encode()) for text in texts])
+    stage.aws.functions.update_code(f"GENAIIDP-{OCR}", BACKENDS[OCR])
+
+
 class TestOnTheInterpreter:
     def test_the_second_run_reaches_no_backend(self, stage):
         """The first run fetches; the second is answered by the wrapper, and returns the same."""
@@ -256,6 +311,7 @@ class TestOnTheInterpreter:
         second, calls = stage.run("cached-task", given(stage, "cached-task", ()))
 
         assert (first.status, second.status, calls) == ("FAILED", "SUCCEEDED", 1)
+        assert second.output == {"text": " / ".join(PROMPT.splitlines()[1:])}
 
     def test_an_answer_without_usage_is_an_answer(self, stage, tmp_path):
         """P33: a backend may count nothing, and a usage that is no object is taken out: at AWS no Catch takes such an end."""
@@ -267,6 +323,33 @@ class TestOnTheInterpreter:
         stage.aws.functions.update_code(f"GENAIIDP-{READER}", FOLDER / "reader")
 
         assert [("SUCCEEDED", 1), ("SUCCEEDED", 0)] == [(execution.status, calls) for execution, calls in runs]
+
+    def test_each_prompt_gets_what_it_asks_about(self, stage, plain_pages):
+        """Chained or at once: class, values and summary are those of the page that was read; a chain's hold what came before."""
+        page = plain_pages(LETTER)[0]
+        chain, parallel = (stage.run(name, {"page": page})[0] for name in ("prompt-chain", "parallel-prompts"))
+        told = {"class": {"class": "letter"}, "values": {"amounts": ["3,860.00"], "dates": ["20 March 2026"]}}
+        lines = " / ".join(line for line in LETTER.splitlines() if line != "3,860.00")
+
+        assert parallel.output == {**told, "summary": lines}
+        assert chain.output == {**told, "summary": f"{json.dumps(told['values'])} / {lines}"}
+
+    @pytest.mark.parametrize("name", ["prompt-chain", "parallel-prompts"])
+    def test_a_prompt_that_fails_ends_its_workflow_under_its_own_name(self, stage, plain_pages, name):
+        """P17: and in the catch state, not in one that looks for answers which are not there."""
+        page = plain_pages(LETTER)[0]
+        stage.break_reader(down=True)
+        execution, _ = stage.run(name, {"page": page})
+        stage.break_reader(down=False)
+
+        assert (execution.error, execution.states[-1]) == ("ReaderUnavailable", "GaveUp")
+
+    def test_all_pages_are_read_in_their_order(self, stage, plain_pages):
+        pages = plain_pages("one", "two", "three")
+        execution, calls = stage.run("map-pages", {"document": "d", "pages": pages})
+
+        assert execution.output == [{"number": n, "text": text} for n, text in enumerate(("one", "two", "three"))]
+        assert calls == 3
 
     @pytest.mark.prove
     def test_a_backend_that_is_throttled_for_a_while_fails_no_run(self, stage):
@@ -289,10 +372,10 @@ class TestOnTheInterpreter:
         notes = stage.aws.client("dynamodb").scan(TableName=FAILURES)["Items"]
         (note,) = [note for note in notes if note["document"] == {"S": "lost"}]
 
-        assert execution.output == [{"number": 0, "error": "UnreadableImageError"}]
+        assert execution.output == [{"number": 0, "error": "NoImageError"}]
         assert (note["page"], note["error"], set(note)) == (
             {"N": "0"},
-            {"S": "UnreadableImageError"},
+            {"S": "NoImageError"},
             {"document", "page", "error", "time"},
         )
 
@@ -304,7 +387,7 @@ class TestOnTheInterpreter:
         execution, _ = stage.run("map-pages", {"document": "", "pages": [lost]})
 
         assert execution.status == "SUCCEEDED"
-        assert execution.output == [{"number": 0, "error": "UnreadableImageError"}]
+        assert execution.output == [{"number": 0, "error": "NoImageError"}]
 
 
 @pytest.mark.prove
@@ -330,6 +413,17 @@ def test_all_workflows_on_real_pages(capsys, tmp_path):
         )
 
 
+GOOD = Row(
+    workflow="x",
+    status=("SUCCEEDED", "SUCCEEDED"),
+    error=("", ""),
+    seconds=(1.0, 0.1),
+    after_first=0.5,
+    backend_calls=(1, 0),
+    same_output=True,
+)
+
+
 class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "remedy"),
@@ -337,6 +431,7 @@ class TestCommand:
             (["no-such"], r"no workflow is called no-such; choose from cached-task, prompt-chain"),
             (["--seconds", "-1"], r"--seconds must be from 0 to 60"),
             (["--document", "missing.pdf"], r"missing\.pdf"),
+            (["-o", "/dev/null/x"], r"name another folder with --output"),
         ],
     )
     def test_bad_input_is_one_line_and_status_2(self, arguments, remedy, capsys):
@@ -350,18 +445,94 @@ class TestCommand:
         [
             ({}, ""),
             ({"backend_calls": (1, 1)}, "the second run reached a backend 1 times"),
-            ({"status": ("SUCCEEDED", "FAILED")}, "the runs ended SUCCEEDED and FAILED"),
+            (
+                {"status": ("SUCCEEDED", "FAILED"), "error": ("", "NoEngineError")},
+                "the runs ended SUCCEEDED and FAILED NoEngineError",
+            ),
             ({"same_output": False}, "the second run returned something else"),
         ],
     )
     def test_what_is_wrong_is_said(self, changed, trouble):
-        good = {
-            "workflow": "x",
-            "status": ("SUCCEEDED", "SUCCEEDED"),
-            "seconds": (1.0, 0.1),
-            "after_first": 0.5,
-            "backend_calls": (1, 0),
-            "same_output": True,
-        }
+        assert trouble_of(replace(GOOD, **changed)) == trouble
 
-        assert trouble_of(Row(**(good | changed))) == trouble
+    def test_all_pages_go_to_the_workflow_that_reads_all(self):
+        stage: Any = SimpleNamespace(upload=list)
+
+        assert given(stage, "map-pages", cast("Any", "ab")) == {"document": "sample", "pages": ["a", "b"]}
+        assert given(stage, "prompt-chain", cast("Any", "ab")) == {"page": "a"}
+
+    @pytest.mark.parametrize(("status", "told"), [("SUCCEEDED", True), ("FAILED", False)], ids=["control", "failed"])
+    def test_runs_that_failed_have_no_figures(self, status, told, capsys):
+        """No page was read and nothing was sooner, though a run that ends at once is over in less than a millisecond."""
+        seconds = {"prompt-chain": 0.4, "parallel-prompts": 0.2 if told else 0.0, "map-pages": 0.1}
+        rows = [
+            replace(GOOD, workflow=name, after_first=took, status=(status, status)) for name, took in seconds.items()
+        ]
+        _show(Screen(quiet=False), rows, Failure("FAILED", "ReaderUnavailable", 2, "GaveUp"), 3)
+        shown = capsys.readouterr().out
+
+        assert ("2.0 times sooner" in shown, "read 3 pages" in shown) == (told, told)
+        assert "tried again 2 times, then FAILED in state GaveUp with ReaderUnavailable" in shown
+        assert "prompt-chain │ 1.00 s │ 1 │ 0.10 s │ 0 │ the same" in re.sub(" +", " ", shown)
+
+
+class PlayedStage:
+    """A stage whose runs end as a test says: cached-task, run twice and then with its backend down."""
+
+    engine = "no engine"
+
+    def __init__(self, calls_again: int, down: str) -> None:
+        ended = Execution("SUCCEEDED", {"text": "x"}, "", ("Ask",), 0, 0.5, 0.1)
+        failed = Execution("FAILED", None, "ReaderUnavailable", ("Ask", down), 2, 3.0, 0.1)
+        self.runs = iter([(ended, 1), (ended, calls_again), (failed, 3)])
+
+    def __enter__(self) -> PlayedStage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+    def begin(self, _namespace: str) -> None:
+        """There are no settings."""
+
+    def break_reader(self, *, down: bool) -> None:
+        """There is no reader."""
+
+    def run(self, _workflow: str, _given: Any) -> tuple[Execution, int]:
+        try:
+            return next(self.runs)
+        except StopIteration:
+            raise TimeoutError("it did not end within 40 s") from None
+
+
+class TestStatus:
+    @pytest.mark.parametrize(
+        ("calls_again", "down", "status", "told"),
+        [
+            (0, "GaveUp", 0, ""),
+            (2, "GaveUp", 1, "cached-task: the second run reached a backend 2 times"),
+            (0, "Ask", 1, "did not retry and end in its catch state"),
+        ],
+        ids=["control", "not cached", "not caught"],
+    )
+    def test_what_went_wrong_is_told_and_ends_with_status_1(
+        self, calls_again, down, status, told, monkeypatch, capsys, tmp_path
+    ):
+        """And `--json` prints the figures and nothing else, into a folder that need not be there."""
+        monkeypatch.setattr(workflow, "WorkflowStage", lambda _folder, _seconds: PlayedStage(calls_again, down))
+        assert main(["workflow", "cached-task", "--json", "-o", str(tmp_path / "a" / "b")]) == status
+        captured = capsys.readouterr()
+        figures = json.loads(captured.out)
+
+        assert figures["workflows"][0]["backend_calls"] == [1, calls_again]
+        assert (told in captured.err, bool(captured.err), len(figures["trouble"])) == (True, bool(status), status)
+
+    def test_a_run_that_does_not_end_is_one_line_and_status_1(self, monkeypatch, capsys, tmp_path):
+        stage = PlayedStage(0, "GaveUp")
+        stage.runs = iter([])
+        monkeypatch.setattr(workflow, "WorkflowStage", lambda _folder, _seconds: stage)
+        assert main(["workflow", "cached-task", "--json", "-o", str(tmp_path)]) == 1
+        captured = capsys.readouterr()
+
+        assert captured.out == ""
+        assert captured.err == f"hookcache workflow: it did not end within 40 s; see the logs in {tmp_path}\n"

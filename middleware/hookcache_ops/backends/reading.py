@@ -82,4 +82,4 @@ def _ocr_modules() -> tuple[ModuleType, ModuleType]:
 
 @cache
 def _engine(engines: ModuleType) -> Any:
-    return engines.choose_engine("", 1)
+    return engines.choose_engine("auto", 1)

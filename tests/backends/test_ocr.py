@@ -1,58 +1,25 @@
 """functions/ocr: real OCR of page images as a LambdaHook backend."""
 
-import importlib.util
 import io
 import json
 import os
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from aws_backends import ENVIRONMENT, Bucket, Clients, Left, StuckBucket, denied, event, image
+from botocore.exceptions import EndpointConnectionError
 from PIL import Image
+from scripted_service import load_function
 
 from hookcache_ops.host import raw_text, text_of
 from hookcache_ops.pages import render
 
 PROJECT = Path(__file__).resolve().parents[2]
-FOLDER = PROJECT / "functions" / "ocr"
-sys.path.append(str(FOLDER))
-
-import ocr_engines  # noqa: E402 - found in the function's folder only
-import ocr_reply  # noqa: E402
-from ocr_engines import NoEngineError, Page, Piece, Tesseract, choose_engine  # noqa: E402
-
-sys.path.remove(str(FOLDER))  # every function has an `app`: nobody else may find this one
-
-
-def load_app() -> ModuleType:
-    """The function's module, under a name of its own."""
-    spec = importlib.util.spec_from_file_location("ocr_app", FOLDER / "app.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-app = load_app()
-
-
-class Bucket:
-    """S3 with some objects; errors among them are raised."""
-
-    def __init__(self, **objects: Any) -> None:
-        self.objects = objects
-        self.asked: list[dict[str, Any]] = []
-
-    def get_object(self, **given: Any) -> dict[str, Any]:
-        self.asked.append(given)
-        found = self.objects[given["Key"]]
-        if isinstance(found, Exception):
-            raise found
-        return {"Body": io.BytesIO(found)}
+app = load_function("ocr", **ENVIRONMENT)
+errors, ocr_engines, ocr_reply = app.module_backend_errors, app.module_ocr_engines, app.module_ocr_reply
+Page, Piece, Tesseract = ocr_engines.Page, ocr_engines.Piece, ocr_engines.Tesseract
+NoEngineError, choose_engine = ocr_engines.NoEngineError, ocr_engines.choose_engine
 
 
 class OneLine:
@@ -63,31 +30,13 @@ class OneLine:
     def read(self, image: bytes) -> Page:
         if not image:
             raise ValueError("0 bytes")
-        return Page(750, 100, (Piece("Account 12345", 97.123, 75, 20, 375, 40),))
+        return Page(751, 100, (Piece("Account 12345", 97.123, 75, 20, 375, 40),))
 
 
 def function(engine: Any, bucket: Bucket, **environment: str) -> Any:
-    made = app.OcrFunction(environment)
-    made._engine, made._s3 = engine, bucket
+    made = app.OcrFunction(environment, Clients("", bucket))
+    made._engine = engine
     return made
-
-
-def event(*keys: str, prompt: str = "Read all text.", system: str = "You read.", **location: str) -> dict[str, Any]:
-    images = [
-        {"image": {"format": "jpeg", "source": {"s3Location": {"uri": f"s3://working/{key}", **location}}}}
-        for key in keys
-    ]
-    return {
-        "modelId": "LambdaHook",
-        "messages": [{"role": "user", "content": [{"text": prompt}, *images]}],
-        "system": [{"text": system}],
-        "inferenceConfig": {"temperature": 0.0},
-        "context": "OCR",
-    }
-
-
-def denied() -> ClientError:
-    return ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "GetObject")
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +46,13 @@ def real(ocr) -> Any:
     blank = io.BytesIO()
     Image.new("RGB", (951, 1231), "white").save(blank, "JPEG", quality=95)
     bucket = Bucket(letter=page.jpeg, blank=blank.getvalue())
-    return function(choose_engine("", 1), bucket)
+    return function(choose_engine("auto", 1), bucket)
 
 
 @pytest.fixture(scope="module")
 def letter(real) -> Any:
     """What was read from the sample letter."""
-    return real(event("letter"), None)
+    return real(event(image("letter")), Left())
 
 
 class TestRealOcr:
@@ -134,11 +83,11 @@ class TestRealOcr:
 
     def test_the_same_image_gives_the_same_answer(self, real, letter):
         """Byte for byte, so that a stored answer is as good as a new one."""
-        assert json.dumps(letter) == json.dumps(real(event("letter"), None))
+        assert json.dumps(letter) == json.dumps(real(event(image("letter")), Left()))
 
     def test_a_blank_page_is_a_page_without_lines(self, real):
         """Blank is not unreadable: the page counts, its text is empty."""
-        answer = real(event("blank"), None)
+        answer = real(event(image("blank")), Left())
         assert text_of(answer) == ""
         assert [block["BlockType"] for block in raw_text(answer)["Blocks"]] == ["PAGE"]
         assert answer["usage"]["pages"] == 1
@@ -147,12 +96,12 @@ class TestRealOcr:
 class TestAnswer:
     def test_tokens_follow_the_stated_rule(self):
         """Pixels / 750 plus characters / 4 in, characters / 4 out, each rounded up."""
-        answer = function(OneLine(), Bucket(a=b"x"))(event("a", prompt="12345", system="678"), None)
-        assert answer["usage"] == {"pages": 1, "inputTokens": 100 + 2, "outputTokens": 4, "totalTokens": 106}
+        answer = function(OneLine(), Bucket(a=b"x"))(event("12345", image("a"), system=["678"]), Left())
+        assert answer["usage"] == {"pages": 1, "inputTokens": 101 + 2, "outputTokens": 4, "totalTokens": 107}
 
     def test_every_image_is_a_page(self):
         """Pages keep their order, their blocks have ids of their own."""
-        answer = function(OneLine(), Bucket(a=b"x", b=b"y"))(event("a", "b"), None)
+        answer = function(OneLine(), Bucket(a=b"x", b=b"y"))(event(image("a"), image("b")), Left())
         assert answer["usage"]["pages"] == 2
         assert answer["textractBlocks"]["DocumentMetadata"] == {"Pages": 2}
         ids = [block["Id"] for block in answer["textractBlocks"]["Blocks"]]
@@ -165,82 +114,103 @@ class TestAnswer:
             Piece("second", 99, 10, 140, 90, 160),
             Piece("Tea", 99, 10, 100, 60, 120),
         )
-        answer = ocr_reply.reply(event("a"), [Page(600, 200, pieces)], "test")
+        answer = ocr_reply.reply(event(), [Page(600, 200, pieces)], "test")
         assert text_of(answer) == "Tea  9.50\nsecond"
 
     def test_boxes_are_shares_of_the_page_and_never_leave_it(self):
-        page = Page(100, 50, (Piece("x", 90, -5, 10, 120, 30),))
-        block = ocr_reply.reply(event("a"), [page], "test")["textractBlocks"]["Blocks"][1]
-        assert block["Geometry"]["BoundingBox"] == {"Left": 0.0, "Top": 0.2, "Width": 1.0, "Height": 0.4}
+        page = Page(100, 50, (Piece("x", 90, -5, 10, 120, 60),))
+        told = ocr_reply.reply(event(), [page], "an-engine-1.0")["textractBlocks"]
+        sheet, line = told["Blocks"]
 
-    def test_a_bucket_owner_in_the_event_is_demanded_of_s3(self):
-        bucket = Bucket(a=b"x")
-        function(OneLine(), bucket)(event("a", bucketOwner="123456789012"), None)
-        assert bucket.asked == [{"Bucket": "working", "Key": "a", "ExpectedBucketOwner": "123456789012"}]
+        assert sheet == {
+            "BlockType": "PAGE",
+            "Id": "ocr-0-0",
+            "Geometry": {"BoundingBox": {"Left": 0.0, "Top": 0.0, "Width": 1.0, "Height": 1.0}},
+            "Relationships": [{"Type": "CHILD", "Ids": ["ocr-0-1"]}],
+        }
+        assert line["Geometry"]["BoundingBox"] == {"Left": 0.0, "Top": 0.2, "Width": 1.0, "Height": 0.8}
+        assert told["ModelId"] == "an-engine-1.0"
 
 
 class TestUnreadable:
     """What cannot be read raises; an empty text as success would be kept as a blank page."""
 
     @pytest.mark.parametrize(
-        ("trouble", "told"),
-        [(denied(), "AccessDenied"), (EndpointConnectionError(endpoint_url="http://s3"), "EndpointConnectionError")],
+        ("trouble", "error", "told"),
+        [
+            (denied(), "NoImageError", "AccessDenied.*s3:GetObject"),
+            (
+                EndpointConnectionError(endpoint_url="http://s3"),
+                "ServiceFailedError",
+                "EndpointConnectionError.*network",
+            ),
+        ],
+        ids=["denied", "out of reach"],
     )
-    def test_a_failure_of_s3_raises_with_the_rights_to_give(self, trouble, told):
-        """The message names the right that is missing and no bucket, key or URI."""
-        with pytest.raises(app.UnreadableImageError, match=told) as error:
-            function(OneLine(), Bucket(secret_name=trouble))(event("secret_name"), None)
-        assert "s3:GetObject" in str(error.value)
-        assert "secret_name" not in str(error.value)
+    def test_a_failure_of_s3_is_told_by_what_may_help(self, trouble, error, told):
+        """What passes has another name than what stays: no `negative_errors` may hold a page back for S3's bad minute."""
+        with pytest.raises(getattr(errors, error), match=told):
+            function(OneLine(), Bucket(a=trouble))(event(image("a")), Left())
 
-    @pytest.mark.parametrize("source", [{"bytes": "b'\\xff'"}, {}, None, {"s3Location": {"uri": "https://x/y"}}])
-    def test_an_image_without_its_place_in_s3_raises(self, source):
-        request = event("a")
-        request["messages"][0]["content"][1]["image"]["source"] = source
-        with pytest.raises(app.UnreadableImageError, match="working bucket"):
-            function(OneLine(), Bucket(a=b"x"))(request, None)
-
-    @pytest.mark.parametrize("name", ["page#2", "page?2", "page%20"])
-    def test_the_object_that_was_named_is_read_and_no_other(self, name):
-        """P4, B13: a wrapper digests the object of this very key; `#` and `?` are letters of it, and no parts of a URL."""
-        answer = function(OneLine(), Bucket(**{name: b"named", "page": b""}))(event(name), None)
-
-        assert answer["usage"]["pages"] == 1
+    def test_s3_that_does_not_answer_ends_in_time(self):
+        """F28: an error with its remedy, before Lambda ends the invocation with none."""
+        stuck = StuckBucket()
+        with pytest.raises(errors.OutOfTimeError, match="raise the function's timeout"):
+            function(OneLine(), stuck)(event(image("a")), Left(2.1))
+        stuck.let_go.set()
 
     @pytest.mark.parametrize(
-        "request_",
-        [{}, {"messages": []}, event(), None, {"messages": ["x"]}, {"messages": 1}, {"messages": [{"content": ["x"]}]}],
-        ids=["empty", "no message", "no image", "null", "text message", "number", "text block"],
+        "other",
+        [{"document": {"name": "annex"}}, {"image": "x"}, "x", None],
+        ids=["document", "no image", "text", "null"],
     )
+    def test_no_page_is_left_out_in_silence(self, other):
+        """The page beside it was read, and its text went to the host as that of both."""
+        request = event("Read.", image("a"))
+        request["messages"][0]["content"].append(other)
+        with pytest.raises(errors.BadRequestError):
+            function(OneLine(), Bucket(a=b"x"))(request, Left())
+
+    @pytest.mark.parametrize("request_", [None, {}, {"messages": [{"content": ["x"]}]}, event()], ids=str)
     def test_a_request_without_image_raises(self, request_):
-        with pytest.raises(app.UnreadableImageError, match="DOCUMENT_IMAGE"):
-            function(OneLine(), Bucket())(request_, None)
+        with pytest.raises((errors.BadRequestError, errors.NoImageError)):
+            function(OneLine(), Bucket())(request_, Left())
 
-    @pytest.mark.parametrize("image", [b"", b"no image at all"], ids=["empty", "text"])
-    def test_bytes_that_are_no_image_raise(self, image, ocr):
-        with pytest.raises(app.UnreadableImageError, match="cannot be decoded"):
-            function(choose_engine("", 1), Bucket(a=image))(event("a"), None)
+    @pytest.mark.parametrize("data", [b"no image at all", b"\xff\xd8\xff"], ids=["text", "cut"])
+    def test_bytes_that_are_no_image_raise(self, data, ocr):
+        with pytest.raises(errors.NoImageError, match="cannot be decoded"):
+            function(choose_engine("auto", 1), Bucket(a=data))(event(image("a")), Left())
 
     @pytest.mark.parametrize(
-        "setting", [{"OCR_DELAY_SECONDS": "soon"}, {"OCR_DELAY_SECONDS": "901"}, {"OCR_THREADS": "4"}], ids=str
+        "setting",
+        [{"OCR_DELAY_SECONDS": "soon"}, {"OCR_DELAY_SECONDS": "901"}, {"OCR_THREADS": "4"}, {"OCR_ENGINE": "abbyy"}],
+        ids=str,
     )
     def test_a_wrong_setting_stops_the_function_at_its_start(self, setting):
         """By name, and not once the first page was read."""
         (name,) = setting
-        with pytest.raises(ValueError, match=name):
+        with pytest.raises(errors.SettingsError, match=name):
             function(OneLine(), Bucket(), **setting)
 
+    def test_an_answer_waits_as_long_as_is_set(self, monkeypatch):
+        """For trials with a slow backend; without the setting there is no wait."""
+        waited = []
+        monkeypatch.setattr(app.time, "sleep", waited.append)
+        for told in ({}, {"OCR_DELAY_SECONDS": "2.5"}):
+            function(OneLine(), Bucket(a=b"x"), **told)(event(image("a")), Left())
+        assert waited == [0, 2.5]
+
     @pytest.mark.parametrize(
-        ("told", "threads"),
-        [({}, 1), ({"OCR_THREADS": "", "OCR_DELAY_SECONDS": ""}, 1), ({"OCR_THREADS": "2"}, 2)],
-        ids=["default", "empty", "two"],
+        ("told", "chosen"),
+        [({}, ("auto", 1)), ({"OCR_ENGINE": "tesseract", "OCR_THREADS": "2"}, ("tesseract", 2))],
+        ids=["default", "set"],
     )
-    def test_the_engine_gets_the_threads_that_are_set(self, told, threads, monkeypatch):
-        chosen = []
-        monkeypatch.setattr(app, "choose_engine", lambda wanted, count: chosen.append((wanted, count)) or OneLine())
-        made = function(None, Bucket(a=b"x"), OCR_ENGINE="tesseract", **told)
-        assert made(event("a"), None)["usage"]["pages"] == 1
-        assert chosen == [("tesseract", threads)]
+    def test_the_engine_is_chosen_once_as_it_is_set(self, told, chosen, monkeypatch):
+        seen = []
+        monkeypatch.setattr(app, "choose_engine", lambda *wanted: seen.append(wanted) or OneLine())
+        made = function(None, Bucket(a=b"x"), **told)
+        assert [made(event(image("a")), Left())["usage"]["pages"] for _ in range(2)] == [1, 1]
+        assert seen == [chosen]
 
 
 TSV = "\t".join(
@@ -281,13 +251,16 @@ class TestTesseract:
         """Tab-separated words become pieces with their outer box and mean confidence; blanks are no words."""
         table = "\n".join([TSV, *("\t".join(map(str, word)) for word in WORDS)])
         (tmp_path / "table").write_text(table)
-        engine = Tesseract(str(program(tmp_path, f"cat >{tmp_path}/got; cat {tmp_path}/table")), 1)
+        engine = Tesseract(
+            str(program(tmp_path, f"echo $@ >{tmp_path}/asked; cat >{tmp_path}/got; cat {tmp_path}/table")), 1
+        )
         page = engine.read(b"image")
 
         account = Piece('Account "12345', 94.0, 90, 60, 240, 82)
         assert page == Page(951, 1231, (account, Piece("Balance", 88.0, 90, 120, 160, 140)))
         assert engine.name == "tesseract-5.3.0"
         assert (tmp_path / "got").read_bytes() == b"image"
+        assert (tmp_path / "asked").read_text() == "stdin stdout tsv\n"
 
     @pytest.mark.parametrize("script", ["exit 1", "true"], ids=["fails", "silent"])
     def test_what_it_cannot_read_is_no_image(self, tmp_path, script):
@@ -307,15 +280,19 @@ class TestChoice:
         monkeypatch.setattr(ocr_engines.importlib.util, "find_spec", lambda name: None)
         program(tmp_path, "exit 1")
         monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-        assert choose_engine("", 1).name == "tesseract-5.3.0"
+        assert choose_engine("auto", 1).name == "tesseract-5.3.0"
 
-    @pytest.mark.parametrize("wanted", ["", "rapidocr", "tesseract"])
+    def test_the_engine_that_is_named_is_taken_though_another_is_there(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(ocr_engines.importlib.util, "find_spec", lambda name: "found")
+        monkeypatch.setattr(ocr_engines, "RapidOcr", lambda threads: OneLine())
+        program(tmp_path, "exit 1")
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        chosen = [choose_engine(wanted, 1).name for wanted in ("auto", "rapidocr", "tesseract")]
+        assert chosen == ["one-line", "one-line", "tesseract-5.3.0"]
+
+    @pytest.mark.parametrize("wanted", ["auto", "rapidocr", "tesseract"])
     def test_no_engine_is_an_error_with_the_remedy(self, monkeypatch, tmp_path, wanted):
         monkeypatch.setattr(ocr_engines.importlib.util, "find_spec", lambda name: None)
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(NoEngineError, match="tesseract-ocr package"):
             choose_engine(wanted, 1)
-
-    def test_an_unknown_engine_is_told_which_there_are(self):
-        with pytest.raises(NoEngineError, match="OCR_ENGINE must be rapidocr or tesseract"):
-            choose_engine("abbyy", 1)

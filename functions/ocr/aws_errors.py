@@ -1,0 +1,1 @@
+../parts/aws_errors.py

@@ -1,0 +1,1 @@
+../parts/backend_settings.py

@@ -1,0 +1,1 @@
+../parts/idle.py

@@ -1,0 +1,1 @@
+../parts/page_images.py

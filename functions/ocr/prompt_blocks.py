@@ -1,0 +1,1 @@
+../parts/prompt_blocks.py
