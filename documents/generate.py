@@ -59,16 +59,16 @@ class Sheet:
         draw = self.canvas.drawRightString if right else self.canvas.drawString
         draw(x, self.height - y, text)
 
-    def lines(self, x: float, y: float, lines: Sequence[str], *, step: float = 13, size: float = 9) -> float:
+    def lines(self, x: float, y: float, lines: Sequence[str], *, size: float = 9) -> float:
         """Several lines below each other; the position under the last one."""
         for line in lines:
             self.text(x, y, line, size=size)
-            y += step
+            y += 13
         return y
 
-    def paragraph(self, x: float, y: float, width: float, text: str, *, size: float = 9.5, step: float = 14) -> float:
+    def paragraph(self, x: float, y: float, width: float, text: str) -> float:
         """Text broken at spaces to fit `width`."""
-        line = ""
+        line, size, step = "", 9.5, 14
         for word in text.split():
             longer = f"{line} {word}".strip()
             if pdfmetrics.stringWidth(longer, TEXT, size) > width:
@@ -118,10 +118,10 @@ class Sheet:
             x = column.left + column.width if column.number else column.left
             self.text(x, y, column.heading, font=BOLD, size=8, color=white, right=column.number)
 
-    def table_row(self, y: float, columns: Sequence[Column], cells: Sequence[str], *, font: str = TEXT) -> None:
+    def table_row(self, y: float, columns: Sequence[Column], cells: Sequence[str]) -> None:
         for column, cell in zip(columns, cells, strict=True):
             x = column.left + column.width if column.number else column.left
-            self.text(x, y, cell, size=8.5, font=font, right=column.number)
+            self.text(x, y, cell, size=8.5, right=column.number)
 
     def signature(self, x: float, y: float, seed: int) -> None:
         """A scrawl, the same one for the same seed."""

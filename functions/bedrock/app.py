@@ -29,8 +29,8 @@ from typing import Any
 import boto3
 from anthropic_body import anthropic_answer, anthropic_body, guarded
 from aws_service import AwsService, s3_client
-from backend_errors import BadAnswerError, SettingsError
-from backend_settings import choice, flag, json_object, text, whole
+from backend_errors import BadAnswerError
+from backend_settings import choice, flag, guardrail, json_object, text, whole
 from body_template import answer_at, check_template, filled, paths_of
 from chat_answer import converse_answer as chat_answer
 from chat_request import chat_request
@@ -74,7 +74,7 @@ class BedrockFunction:
         deadline: Callable[[Any], Deadline] = Deadline.of,
     ) -> None:
         self._model = text(environment, "TARGET_MODEL_ID")
-        self._guardrail = _guardrail_of(environment)
+        self._guardrail = guardrail(environment)
         self._cache_points = flag(environment, "CACHE_POINTS", default=True)
         self._sampling = choice(environment, "SAMPLING", CHOICES)
         self._fields = json_object(environment, "MODEL_FIELDS")
@@ -153,13 +153,6 @@ class BedrockFunction:
             case "chat":
                 return chat_answer(told, blank_pages=self._blank_pages)
         return answer_at(self._paths, told, blank_pages=self._blank_pages)
-
-
-def _guardrail_of(environment: Mapping[str, str]) -> dict[str, str] | None:
-    identifier, version = (environment.get(name, "").strip() for name in ("GUARDRAIL_ID", "GUARDRAIL_VERSION"))
-    if bool(identifier) != bool(version):
-        raise SettingsError("GUARDRAIL_ID and GUARDRAIL_VERSION go together: set both, or neither")
-    return {"guardrailIdentifier": identifier, "guardrailVersion": version} if identifier else None
 
 
 lambda_handler = BedrockFunction(os.environ)

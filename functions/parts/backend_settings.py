@@ -70,6 +70,14 @@ def address(environment: Mapping[str, str], name: str, default: str = "", *, wit
     return url
 
 
+def guardrail(environment: Mapping[str, str]) -> dict[str, str] | None:
+    """Which guardrail goes along, under Bedrock's names; None where none is set."""
+    identifier, version = (environment.get(name, "").strip() for name in ("GUARDRAIL_ID", "GUARDRAIL_VERSION"))
+    if bool(identifier) != bool(version):
+        raise SettingsError("GUARDRAIL_ID and GUARDRAIL_VERSION go together: set both, or neither")
+    return {"guardrailIdentifier": identifier, "guardrailVersion": version} if identifier else None
+
+
 def json_object(environment: Mapping[str, str], name: str) -> dict[str, Any]:
     """A JSON object; empty where it is not set."""
     told = environment.get(name, "").strip() or "{}"

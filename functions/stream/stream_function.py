@@ -20,8 +20,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from backend_errors import BadRequestError, SettingsError
-from backend_settings import choice, flag, json_object, text
+from backend_errors import BadRequestError
+from backend_settings import choice, flag, guardrail, json_object, text
 from converse_events import Event, events_of, metadata_of
 from converse_source import ConverseStreamSource
 from sampling import CHOICES
@@ -169,7 +169,7 @@ def function(environ: Mapping[str, str]) -> StreamFunction:
         "model": text(environ, "TARGET_MODEL_ID"),
         "sampling": choice(environ, "SAMPLING", CHOICES),
         "cache_points": flag(environ, "CACHE_POINTS", default=True),
-        "guardrail": _guardrail_of(environ),
+        "guardrail": guardrail(environ),
         "fields": json_object(environ, "MODEL_FIELDS"),
     }
     assembly = Assembly(Settings.of(environ), environ)
@@ -185,10 +185,3 @@ def function(environ: Mapping[str, str]) -> StreamFunction:
     prose = choice(environ, "ERROR_DETAIL", ("type", "full")) == "full"
     source = ConverseStreamSource(bedrock(), request_of, prose=prose)
     return StreamFunction(assembly.hook(source, identity_of_package(ConverseStreamSource.invoke, environ)))
-
-
-def _guardrail_of(environ: Mapping[str, str]) -> Mapping[str, str] | None:
-    identifier, version = (environ.get(name, "").strip() for name in ("GUARDRAIL_ID", "GUARDRAIL_VERSION"))
-    if bool(identifier) != bool(version):
-        raise SettingsError("GUARDRAIL_ID and GUARDRAIL_VERSION go together: set both, or neither")
-    return {"guardrailIdentifier": identifier, "guardrailVersion": version} if identifier else None

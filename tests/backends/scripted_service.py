@@ -4,7 +4,6 @@ A service that says what a test tells it to, over a real socket; and functions o
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from unittest import mock
 
 from fakes import BackendRaised
 from hookcache_ops.backends.serving import Reply, Request, WireServer
+from loaded import loaded
 
 FUNCTIONS = Path(__file__).resolve().parents[2] / "functions"
 
@@ -32,11 +32,7 @@ def load_function(folder: str, **environment: str) -> ModuleType:
     sys.path.insert(0, str(place))
     try:
         with mock.patch.dict("os.environ", environment):
-            spec = importlib.util.spec_from_file_location("app", place / "app.py")
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+            module = loaded(place / "app.py", "app")
         return module
     finally:
         sys.path.remove(str(place))

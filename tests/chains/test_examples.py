@@ -1,6 +1,5 @@
 """The examples run by one command each, and the samples beside them are what the suites are run with."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from loaded import loaded
 from ops.sample_hooks import SETTINGS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -27,10 +27,7 @@ def run(example):
 
 @pytest.fixture(scope="module")
 def runner():
-    spec = importlib.util.spec_from_file_location("examples_run", EXAMPLES / "run.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(EXAMPLES / "run.py", "examples_run")
 
 
 @pytest.mark.parametrize("example", ["wrapper", "decorator", "layer"])

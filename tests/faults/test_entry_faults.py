@@ -27,10 +27,10 @@ def flip(data: bytes, offset: int) -> bytes:
     return data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :]
 
 
-def tampered(rig, change, name: str = "body"):
+def tampered(rig, change):
     """The one entry, with `change` done to the bytes of its body; then a look from a fresh environment."""
     (item,) = rig.entries
-    rig.dynamodb.plant(item | {name: {"B": change(item[name]["B"])}})
+    rig.dynamodb.plant(item | {"body": {"B": change(item["body"]["B"])}})
     return rig.call(EVENT, rig.cold_start())
 
 

@@ -210,7 +210,9 @@ class TestThrottling:
         """F4, Control: the SDK with its own retries asks a table that is too busy all the more."""
         over.call(ocr_event(text="another page"))
         eager = boto3.Session().client(
-            "dynamodb", endpoint_url=over.proxy.url, config=Config(retries={"mode": "standard", "max_attempts": 4})
+            "dynamodb",
+            endpoint_url=over.proxy.url,
+            config=Config(retries={"mode": "standard", "total_max_attempts": 3}),
         )
         over.clients.real._made["dynamodb"] = eager
         over.proxy.seen.clear()

@@ -104,10 +104,10 @@ def receipt(outcome: str = "miss", **changes: Any) -> dict[str, Any]:
     }
 
 
-def receipts(count: int, *, seed: int = 7, days: float = 30, pages: int | None = None) -> Iterator[dict[str, Any]]:
+def receipts(count: int, *, seed: int = 7, days: float = 30) -> Iterator[dict[str, Any]]:
     """`count` receipts in rough order of time over `days`, the same for the same arguments."""
     chance = random.Random(seed)
-    variety = pages or max(20, count // 3)
+    variety = max(20, count // 3)
     known: dict[tuple[str, int], tuple[int, dict[str, float]]] = {}
     step_ms = days * DAY_MS / count
     for number in range(count):

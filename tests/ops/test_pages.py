@@ -1,6 +1,5 @@
 """PDF pages as the host's images, and the sample documents."""
 
-import importlib.util
 import io
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from reportlab.lib import pdfencrypt
 from reportlab.pdfgen.canvas import Canvas
 
 from hookcache_ops.pages import FIT_HEIGHT, FIT_WIDTH, UnreadableDocumentError, page_count, render
+from loaded import loaded
 
 DOCUMENTS = Path(__file__).resolve().parents[2] / "documents"
 SAMPLES = {"statement.pdf": 3, "invoice.pdf": 2, "letter.pdf": 2}
@@ -104,13 +104,7 @@ class TestSamples:
 
     def test_the_generator_draws_what_is_committed(self, tmp_path):
         """Compared as pictures, since compressors differ between builds of Python."""
-        spec = importlib.util.spec_from_file_location("sample_documents", DOCUMENTS / "generate.py")
-        assert spec is not None
-        assert spec.loader is not None
-        generator = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(generator)
-
-        drawn = generator.generate(tmp_path)
+        drawn = loaded(DOCUMENTS / "generate.py", "sample_documents").generate(tmp_path)
         assert sorted(SAMPLES) == sorted(path.name for path in drawn)
         for path in drawn:
             assert list(render(DOCUMENTS / path.name)) == list(render(path)), f"run documents/generate.py: {path.name}"

@@ -45,9 +45,9 @@ def metric(name: str, many=MANY) -> float:
     return math.fsum(one.get(name, [0])[0] for one in many)
 
 
-def units(member: str, many=MANY) -> dict[str, float]:
+def units(member: str) -> dict[str, float]:
     found: dict[str, float] = {}
-    for one in many:
+    for one in MANY:
         for unit, amount in one[member].items():
             found[unit] = found.get(unit, 0) + amount
     return {unit: amount for unit, amount in sorted(found.items()) if amount}

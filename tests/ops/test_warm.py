@@ -31,7 +31,7 @@ from hookcache_ops import warm
 from hookcache_ops.cli import main
 from hookcache_ops.pairs import Pair, PairError, check_sources, read_pairs
 from hookcache_ops.prices_command import example_path
-from hookcache_ops.warm import Warmed, Warmer
+from hookcache_ops.warmer import Warmed, Warmer
 from operator_rig import OperatedRig, Slow, operator_of
 
 DAY_MS = 86_400_000

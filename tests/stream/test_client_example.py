@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +10,7 @@ import pytest
 from stream_stage import Stage, event_of
 
 from hookcache_ops.backends.converse_stream_server import Cut, Failed, text_events
+from loaded import loaded
 
 pytestmark = pytest.mark.xdist_group("stream")
 EXAMPLE = Path(__file__).parents[2] / "examples" / "stream" / "client.py"
@@ -21,12 +21,7 @@ USAGE = {"inputTokens": 3, "outputTokens": 2, "totalTokens": 5}
 def client(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     for name, value in stage.aws.environment().items():
         monkeypatch.setenv(name, value)
-    spec = importlib.util.spec_from_file_location("stream_client", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(EXAMPLE, "stream_client")
 
 
 def prompt() -> str:

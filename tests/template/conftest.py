@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from project import NATIVE, ROOT
+from running import output_of
 
 from missing import required
 
@@ -41,17 +41,20 @@ def quiet_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str
 
 
 @pytest.fixture(scope="session")
-def transformed(sam_environment: Path, quiet_environment: dict[str, str]) -> dict[str, Any]:
+def transform(sam_environment: Path, quiet_environment: dict[str, str]) -> Callable[..., list[dict[str, Any]]]:
+    """Templates as CloudFormation gets them, by SAM's own transformation."""
+    command = [sam_environment / "python", Path(__file__).with_name("sam_transform.py")]
+
+    def ask(*templates: Path) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in output_of(*command, *templates, env=quiet_environment).splitlines()]
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def transformed(transform: Callable[..., list[dict[str, Any]]]) -> dict[str, Any]:
     """template.yaml as CloudFormation gets it. Shared: copy before spoiling."""
-    run = subprocess.run(
-        [sam_environment / "python", Path(__file__).with_name("sam_transform.py"), ROOT / "template.yaml"],
-        env=quiet_environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    template: dict[str, Any] = json.loads(run.stdout)
+    (template,) = transform(ROOT / "template.yaml")
     return template
 
 
@@ -63,24 +66,25 @@ def uv() -> str:
 
 
 @pytest.fixture(scope="session")
-def deployable(
-    sam_environment: Path, quiet_environment: dict[str, str], uv: str, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """What `sam build` makes for Lambda: a folder per function."""
-    folder = tmp_path_factory.mktemp("sam-build")
-    run = subprocess.run(
-        [
-            *(sam_environment / "sam", "build", "--template", ROOT / "template.yaml", "--no-cached"),
+def sam_build(sam_environment: Path, quiet_environment: dict[str, str], uv: str) -> Callable[[Path, Path], Path]:
+    """`sam build` of a template, below a folder; returns where the artifacts lie."""
+
+    def build(template: Path, folder: Path) -> Path:
+        output_of(
+            *(sam_environment / "sam", "build", "--template", template, "--no-cached"),
             *("--build-dir", folder / "build", "--cache-dir", folder / "cache"),
-        ],
-        cwd=folder,
-        env=quiet_environment | {"UV": uv},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    return folder / "build"
+            cwd=folder,
+            env=quiet_environment | {"UV": uv},
+        )
+        return folder / "build"
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def deployable(sam_build: Callable[[Path, Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `sam build` makes for Lambda: a folder per function."""
+    return sam_build(ROOT / "template.yaml", tmp_path_factory.mktemp("sam-build"))
 
 
 @pytest.fixture(scope="session")
@@ -91,15 +95,11 @@ def artifact(
 
     def build(logical_id: str, **variables: str) -> Path:
         folder = tmp_path_factory.mktemp(logical_id)
-        run = subprocess.run(
-            ["make", "--makefile", "functions/Makefile", f"build-{logical_id}"],
+        output_of(
+            *("make", "--makefile", "functions/Makefile", f"build-{logical_id}"),
             cwd=ROOT,
             env=quiet_environment | {"UV": uv, "ARTIFACTS_DIR": str(folder)} | variables,
-            capture_output=True,
-            text=True,
-            check=False,
         )
-        assert run.returncode == 0, run.stderr
         return folder
 
     return build

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import subprocess
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from project import NATIVE, ROOT
+
+from loaded import loaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,12 +135,7 @@ def test_a_folder_that_holds_a_build_is_no_place_for_another(tmp_path: Path) -> 
 
 def materials_of(folder: Path) -> list[str]:
     """The packages in the bill of materials that `make build` writes beside a zip."""
-    spec = importlib.util.spec_from_file_location("pack", ROOT / "functions" / "pack.py")
-    assert spec is not None
-    assert spec.loader is not None
-    pack = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(pack)
-    bill = pack.materials(folder, "artifact.zip", "0" * 64)
+    bill = loaded(ROOT / "functions" / "pack.py", "pack").materials(folder, "artifact.zip", "0" * 64)
     assert ("CycloneDX", "1.5") == (bill["bomFormat"], bill["specVersion"])
     return [each["purl"] for each in bill["components"]]
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import stack_rules as rules
 from paper_stack import Stack
 from project import ROOT
+from running import output_of
 from stack_rights import granted
 
 if TYPE_CHECKING:
@@ -32,17 +30,9 @@ WRAPPER_SECONDS = 330  # the wrapper's default timeout: a backend's default must
 
 
 @pytest.fixture(scope="session")
-def backend_templates(sam_environment: Path, quiet_environment: dict[str, str]) -> dict[str, Template]:
+def backend_templates(transform: Callable[..., list[Template]]) -> dict[str, Template]:
     """Each backend's template as CloudFormation gets it. Shared: copy before spoiling."""
-    run = subprocess.run(
-        [sam_environment / "python", Path(__file__).with_name("sam_transform.py"), *TEMPLATES.values()],
-        env=quiet_environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    return dict(zip(TEMPLATES, map(json.loads, run.stdout.splitlines()), strict=True))
+    return dict(zip(TEMPLATES, transform(*TEMPLATES.values()), strict=True))
 
 
 def stacks(template: Template) -> Iterator[Stack]:
@@ -213,10 +203,7 @@ def test_it_validates_and_builds_with_real_files(name, sam_environment, quiet_en
         ["validate", "--lint", "--template", TEMPLATES[name]],
         ["build", "--template", TEMPLATES[name], "--build-dir", tmp_path, "--no-cached"],
     ):
-        run = subprocess.run(
-            [sam, *command], cwd=ROOT, env=quiet_environment, capture_output=True, text=True, check=False
-        )
-        assert run.returncode == 0, run.stdout + run.stderr
+        output_of(sam, *command, cwd=ROOT, env=quiet_environment)
     built = tmp_path / "BackendFunction"
     expected = {path.name: path.read_bytes() for path in TEMPLATES[name].parent.glob("*.py")}
     assert {path.name: path.read_bytes() for path in built.glob("*.py") if path.name in expected} == expected

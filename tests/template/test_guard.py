@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from paper_stack import Stack
 from project import ROOT
+from running import output_of
 
 from missing import missing
 
@@ -40,15 +41,8 @@ def judge(sam_environment: Path) -> Callable[[dict[str, Resources]], dict[str, d
 
     def ask(stacks: dict[str, Resources]) -> dict[str, dict[str, str]]:
         templates = {name: {"Resources": resources} for name, resources in stacks.items()}
-        run = subprocess.run(
-            [python, Path(__file__).with_name("guard_check.py"), RULES],
-            input=json.dumps(templates),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert run.returncode == 0, run.stderr
-        judged: dict[str, dict[str, str]] = json.loads(run.stdout)
+        command = [python, Path(__file__).with_name("guard_check.py"), RULES]
+        judged: dict[str, dict[str, str]] = json.loads(output_of(*command, input=json.dumps(templates)))
         return judged
 
     return ask

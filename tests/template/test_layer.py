@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from running import output_of
 
 from hookcache_ops.local.aws import LocalAws
 from hookcache_ops.local.function import Function
@@ -141,16 +142,11 @@ def test_the_layer_runs_on_each_python_that_it_serves(
     own = {"PATH": os.defpath, "HOME": str(tmp_path), "HOOKCACHE_HANDLER": "index.lambda_handler"}
     found, answers = [], []
     for _ in range(2):
-        run = subprocess.run(
-            [python, "-I", "-S", "-c", ALONE, deployable / "LayerX86/python", tmp_path],
+        *lines, told = output_of(
+            *(python, "-I", "-S", "-c", ALONE, deployable / "LayerX86/python", tmp_path),
             env=aws.environment() | aws.settings() | own | {"HOOKCACHE_NAMESPACE": f"python{version}"},
             input=json.dumps(event_of("page")),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert run.returncode == 0, run.stderr
-        *lines, told = run.stdout.splitlines()
+        ).splitlines()
         found.append(outcomes(lines))
         answers += [answer["output"]["message"]["content"] for answer in json.loads(told)]
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ import pytest
 import stack_rules as rules
 from paper_stack import Stack
 from project import ROOT
+from running import output_of
 from stack_rights import as_list, granted
 
 if TYPE_CHECKING:
@@ -44,17 +43,9 @@ ALL = {
 
 
 @pytest.fixture(scope="module")
-def stream_template(sam_environment: Path, quiet_environment: dict[str, str]) -> Template:
+def stream_template(transform: Callable[..., list[Template]]) -> Template:
     """The template as CloudFormation gets it. Shared: copy before spoiling."""
-    run = subprocess.run(
-        [sam_environment / "python", Path(__file__).with_name("sam_transform.py"), TEMPLATE],
-        env=quiet_environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert 0 == run.returncode, run.stderr
-    template: Template = json.loads(run.stdout)
+    (template,) = transform(TEMPLATE)
     return template
 
 
@@ -210,35 +201,13 @@ def test_half_a_guardrail_is_refused_before_anything_is_created(stream_template:
 @pytest.mark.prove
 def test_it_validates(sam_environment: Path, quiet_environment: dict[str, str]) -> None:
     """Issue D: `sam validate --lint`."""
-    run = subprocess.run(
-        [sam_environment / "sam", "validate", "--lint", "--template", TEMPLATE],
-        env=quiet_environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert 0 == run.returncode, run.stdout + run.stderr
+    output_of(sam_environment / "sam", "validate", "--lint", "--template", TEMPLATE, env=quiet_environment)
 
 
 @pytest.mark.prove
-def test_sam_builds_it_by_the_rule_of_all_functions(
-    sam_environment: Path, quiet_environment: dict[str, str], uv: str, tmp_path: Path
-) -> None:
+def test_sam_builds_it_by_the_rule_of_all_functions(sam_build: Callable[[Path, Path], Path], tmp_path: Path) -> None:
     """T15: links followed, the script executable, the locked packages; the template itself stays out."""
-    run = subprocess.run(
-        [
-            *(sam_environment / "sam", "build", "--template", TEMPLATE, "--no-cached"),
-            *("--build-dir", tmp_path / "build", "--cache-dir", tmp_path / "cache"),
-        ],
-        cwd=tmp_path,
-        env=quiet_environment | {"UV": uv},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert 0 == run.returncode, run.stderr
-    built = tmp_path / "build" / "StreamFunction"
+    built = sam_build(TEMPLATE, tmp_path) / "StreamFunction"
     own = [path for path in TEMPLATE.parent.iterdir() if path.suffix == ".py" or path.name == "stream_wrapper"]
 
     assert {path.name: path.read_bytes() for path in own} == {

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from project import NATIVE
 
 IMPORT = """
 import sys
@@ -18,7 +19,7 @@ print(numpy.__file__.startswith(sys.argv[1]), tritonclient.__file__.startswith(s
 @pytest.mark.prove
 def test_the_artifact_of_triton_starts_with_its_own_codec_and_without_hookcache(artifact):
     """P39: linked modules are files in it, its wheels come from its own lock, and nothing of the cache is in it."""
-    folder = artifact("BackendFunction", HOOKCACHE_BUILD_PLATFORM="native", HOOKCACHE_BUILD_PYTHON=sys.executable)
+    folder = artifact("BackendFunction", **NATIVE)
     told = subprocess.run(
         [sys.executable, "-c", IMPORT, folder],
         cwd=folder,

@@ -317,8 +317,8 @@ class Restless(MemoryItems):
         return Conflict(self.in_the_way(self.tries))
 
 
-def item_of(state, owner="other", fence=1, end=0):
-    return {"state": {"S": state}, "owner": {"S": owner}, "fence": {"N": str(fence)}, "end_ms": {"N": str(end)}}
+def item_of(state, owner="other", fence=1):
+    return {"state": {"S": state}, "owner": {"S": owner}, "fence": {"N": str(fence)}, "end_ms": {"N": "0"}}
 
 
 class TestGivingUp:

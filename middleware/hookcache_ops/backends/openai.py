@@ -5,16 +5,15 @@ from __future__ import annotations
 import base64
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from hookcache_ops.backends import Backend
-from hookcache_ops.backends.reading import UnreadableError, tell
+from hookcache_ops.backends.reading import CHARACTERS_PER_TOKEN, UnreadableError, chat_parts, tell, tokens_of
 from hookcache_ops.backends.serving import Reply, Request, WireServer
 from hookcache_ops.local.aws import LocalAws
 
 MODEL = "local-page-reader"
-CHARACTERS_PER_TOKEN = 4
 MOST_TOKENS = 16_384
 
 
@@ -39,8 +38,8 @@ class OpenAiServer(WireServer):
             return _error(404, "not_found")
         try:
             asked = request.json()
-            images = [_image_of(part) for part in _parts(asked) if part.get("type") == "image_url"]
-            texts = [part["text"] for part in _parts(asked) if part.get("type") == "text"]
+            images = [_image_of(part) for part in chat_parts(asked) if part.get("type") == "image_url"]
+            texts = [part["text"] for part in chat_parts(asked) if part.get("type") == "text"]
             told = self.tell(texts, images)
         except (ValueError, KeyError, TypeError, AttributeError, UnreadableError):
             return _error(400, "invalid_request")
@@ -48,7 +47,7 @@ class OpenAiServer(WireServer):
             return _error(404, "model_not_found")
         whole = told.text[: CHARACTERS_PER_TOKEN * int(asked.get("max_tokens") or MOST_TOKENS)]
         prompt = "\n".join(texts)
-        cached = _tokens(prompt) if prompt in self._seen else 0
+        cached = tokens_of(prompt) if prompt in self._seen else 0
         self._seen.add(prompt)
         finish = "stop" if whole == told.text else "length"
         return Reply.of_json(_completion(whole, finish, told.input_tokens, min(cached, told.input_tokens)))
@@ -70,12 +69,6 @@ class OpenAiServer(WireServer):
         raise ValueError(how)
 
 
-def _parts(asked: Any) -> Iterator[Mapping[str, Any]]:
-    for message in asked["messages"]:
-        content = message["content"]
-        yield from [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
 def _image_of(part: Mapping[str, Any]) -> bytes:
     kind, _, data = part["image_url"]["url"].partition(";base64,")
     if not kind.startswith("data:image/"):
@@ -83,12 +76,8 @@ def _image_of(part: Mapping[str, Any]) -> bytes:
     return base64.b64decode(data, validate=True)
 
 
-def _tokens(text: str) -> int:
-    return -(-len(text) // CHARACTERS_PER_TOKEN)
-
-
 def _completion(text: str, finish: str, spent: int, cached: int) -> dict[str, Any]:
-    told = _tokens(text)
+    told = tokens_of(text)
     return {
         "id": f"chatcmpl-{secrets.token_hex(8)}",
         "object": "chat.completion",

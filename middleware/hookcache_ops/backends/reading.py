@@ -13,7 +13,7 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -58,7 +58,18 @@ def tell(texts: Sequence[str], images: Sequence[bytes]) -> Told:
             raise UnreadableError(str(error)) from None
     answer = replies.reply({"messages": [{"content": [{"text": text} for text in texts]}]}, pages, "")
     text = _said(texts, answer["output"]["message"]["content"][0]["text"], len(pages))
-    return Told(text, answer["usage"]["inputTokens"], -(-len(text) // CHARACTERS_PER_TOKEN), len(pages))
+    return Told(text, answer["usage"]["inputTokens"], tokens_of(text), len(pages))
+
+
+def tokens_of(text: str) -> int:
+    return -(-len(text) // CHARACTERS_PER_TOKEN)
+
+
+def chat_parts(asked: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The parts of all messages of a chat completion; a text that stands alone is a part as well."""
+    for message in asked["messages"]:
+        content = message["content"]
+        yield from [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def _said(texts: Sequence[str], page: str, pages: int) -> str:

@@ -7,7 +7,8 @@ from hookcache_ops.backends.sagemaker_server import SageMakerServer
 from hookcache_ops.local.aws import LocalAws
 
 
-def _environment(server: Server | None, _aws: LocalAws) -> dict[str, str]:
+def environment(server: Server | None, _aws: LocalAws) -> dict[str, str]:
+    """What names the endpoint, for every function in front of one."""
     assert server is not None  # noqa: S101 - `serve` starts one
     return {
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": server.url,
@@ -16,4 +17,4 @@ def _environment(server: Server | None, _aws: LocalAws) -> dict[str, str]:
     }
 
 
-BACKEND = Backend(name="sagemaker", environment=_environment, serve=SageMakerServer)
+BACKEND = Backend(name="sagemaker", environment=environment, serve=SageMakerServer)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from hookcache_ops.backends.reading import Told, UnreadableError, tell
+from hookcache_ops.backends.reading import CHARACTERS_PER_TOKEN, Told, UnreadableError, chat_parts, tell, tokens_of
 from hookcache_ops.backends.serving import Reply, Request, WireServer
 
 ERRORS = {
@@ -89,7 +89,7 @@ class SageMakerServer(WireServer):
             return told, "", "stop"
         most = told.output_tokens // 2 if how == "max_tokens" else most
         if most is not None and told.output_tokens > most:
-            return told, told.text[: 4 * most], "length"
+            return told, told.text[: CHARACTERS_PER_TOKEN * most], "length"
         return told, told.text, "stop"
 
 
@@ -100,19 +100,13 @@ def model_error(status: int, message: str) -> Reply:
 
 
 def _chat_prompt(body: Mapping[str, Any]) -> tuple[list[str], list[bytes]]:
-    parts = list(_parts(body))
+    parts = list(chat_parts(body))
     texts = [part["text"] for part in parts if part["type"] == "text"]
     urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
     found = [_DATA_URL.fullmatch(url) for url in urls]
     if not all(found):
         raise ValueError("an image_url is no data URL")
     return texts, [_decoded(match[1]) for match in found if match]
-
-
-def _parts(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for message in body["messages"]:
-        content = message["content"]
-        yield from [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def _decoded(data: str) -> bytes:
@@ -124,7 +118,7 @@ def _decoded(data: str) -> bytes:
 
 def _chat(said: tuple[Told, str, str]) -> dict[str, Any]:
     told, text, finish = said
-    usage = {"prompt_tokens": told.input_tokens, "completion_tokens": -(-len(text) // 4)}
+    usage = {"prompt_tokens": told.input_tokens, "completion_tokens": tokens_of(text)}
     message = {"role": "assistant", "content": text}
     return {"choices": [{"index": 0, "message": message, "finish_reason": finish}], "usage": usage}
 
@@ -133,7 +127,7 @@ def _generated(said: tuple[Told, str, str]) -> list[dict[str, Any]]:
     told, text, finish = said
     details = {
         "finish_reason": "eos_token" if finish == "stop" else finish,
-        "generated_tokens": -(-len(text) // 4),
+        "generated_tokens": tokens_of(text),
         "input_tokens": told.input_tokens,
     }
     return [{"generated_text": text, "details": details}]

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from hookcache_ops.backends import Backend, Server
 from hookcache_ops.backends.reading import UnreadableError
+from hookcache_ops.backends.sagemaker import environment
 from hookcache_ops.backends.sagemaker_server import SageMakerServer, model_error
 from hookcache_ops.backends.serving import Reply, Request
 from hookcache_ops.backends.triton_wire import read_request, write_reply
@@ -60,15 +61,8 @@ def _reply(how: str, texts: list[bytes], sure: list[float], shape: tuple[int, ..
     return Reply(200, body[:-8] if how == "short" else body, {"Content-Type": content_type})
 
 
-def _environment(server: Server | None, _aws: LocalAws) -> dict[str, str]:
-    assert server is not None  # noqa: S101 - `serve` starts one
-    return {
-        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": server.url,
-        "SAGEMAKER_ENDPOINT_NAME": "page-reader",
-        "REQUEST_TIMEOUT": "230",  # OCR on a busy machine
-        "TRITON_CONFIDENCE": "confidence",
-        "LEAST_CONFIDENCE": "0.5",
-    }
+def _environment(server: Server | None, aws: LocalAws) -> dict[str, str]:
+    return {**environment(server, aws), "TRITON_CONFIDENCE": "confidence", "LEAST_CONFIDENCE": "0.5"}
 
 
 BACKEND = Backend(

@@ -47,9 +47,7 @@ class Point:
         }
 
 
-def curve(
-    deployed: Deployed, log: Log, sizes: Sequence[int], progress: Callable[[int], None] | None = None
-) -> list[Point]:
+def curve(deployed: Deployed, log: Log, sizes: Sequence[int], progress: Callable[[int], None]) -> list[Point]:
     """The points at `sizes`, ascending."""
     base, requests, rate = deployed.scenario, log.in_time, log.sample.rate
     asked = list(looked_up(base, log))
@@ -64,7 +62,7 @@ def curve(
             scenario = base.but(f"{size}", memory_bytes=size)
             replay = Replay(scenario, log.experience, rate, log.first_ms, deployed.changed, counts_only=True)
             replay.run(requests, progress)
-        elif progress is not None:
+        else:
             progress(len(requests))
         hits = Estimate(log.tally, log.sampled, replay.tally, rate).figure(
             lambda sums: sums.outcomes[Outcome.HIT_MEMORY.value]
