@@ -14,13 +14,14 @@ import importlib
 import io
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO, cast
 
 from hookcache import __version__
 from hookcache.errors import ConfigurationError
 from hookcache_ops.bad_input import BadInput
+from hookcache_ops.output import PlainStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -125,11 +126,25 @@ def _region_as_told() -> Iterator[None]:
             os.environ.update({} if before is None else {"AWS_DEFAULT_REGION": before})
 
 
+@contextmanager
+def _streams() -> Iterator[None]:
+    """Whatever a command may ask of its streams: they are there, take every character, and show it without obeying it."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the caller, as some schedulers do
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the process's life
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Terminals of other encodings, and halves of characters, which prompts and answers may hold.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    out, err = (cast("TextIO", PlainStream(stream)) for stream in (sys.stdout, sys.stderr))
+    with redirect_stdout(out), redirect_stderr(err):
+        yield
+
+
 @_region_as_told()
+@_streams()
 def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMANDS) -> int:
     """Run one command and return the exit status; `argv` without the program's name, default: that of the process."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _open_streams()
     try:
         parser, called = _parser(arguments, tuple(commands))
         args, unknown = parser.parse_known_args(arguments)
@@ -183,16 +198,6 @@ def _read_and_written(args: argparse.Namespace) -> str | None:
         (each for each in told if isinstance(each, str) and os.path.isfile(each) and os.path.samefile(each, output)),
         None,
     )
-
-
-def _open_streams() -> None:
-    """Whatever a command may ask of its streams: they are there, and take every character."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed by the caller, as some schedulers do
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the process's life
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # Terminals of other encodings, and halves of characters, which prompts and answers may hold.
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:

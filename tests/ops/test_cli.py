@@ -227,6 +227,26 @@ class TestRealCommands:
         ]
         assert (done.stderr, done.returncode) == (b"", 0)
 
+    def test_a_terminal_shows_sequences_and_does_not_obey_them(self, greet, capsys):
+        """T11, P36: what a foreign log, a file or AWS says, wherever a command prints or raises it; the streams are given back."""
+        title = "\x1b]0;title\x07"
+
+        def run(args: argparse.Namespace) -> int:
+            print(f"step {args.name}")
+            sys.stdout.writelines([f"{args.name}\n"])
+            print(f"note {args.name}", file=sys.stderr)
+            raise BadInput(f"{args.name}: give another")
+
+        greet.run = run
+        before = sys.stdout, sys.stderr
+        assert main(["greet", title], REGISTRY) == 2
+        shown = capsys.readouterr()
+
+        spelt = "\\u001b]0;title\\u0007"
+        assert shown.out == f"step {spelt}\n{spelt}\n"
+        assert shown.err == f"note {spelt}\nhookcache greet: {spelt}: give another\n"
+        assert before == (sys.stdout, sys.stderr)
+
     @pytest.mark.parametrize("closed", [0, 1, 2])
     def test_a_closed_stream_is_no_traceback(self, closed):
         """Schedulers start commands without standard input, or without any stream."""
