@@ -147,9 +147,7 @@ def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMAN
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         parser, called = _parser(arguments, tuple(commands))
-        args, unknown = parser.parse_known_args(arguments)
-        if unknown:
-            getattr(args, "parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")
+        args = _parsed(parser, arguments)
         if called is None:
             parser.print_help()
             return 0
@@ -184,6 +182,16 @@ def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMAN
         _drop_output()
         return BAD_INPUT
     return status
+
+
+def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments; files may stand behind options as well, where the parser takes them from one place only."""
+    args, unknown = parser.parse_known_args(arguments)
+    if hasattr(args, "sources") and not any(each.startswith("-") and each != "-" for each in unknown):
+        args.sources += unknown
+    elif unknown:
+        getattr(args, "parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args
 
 
 def _read_and_written(args: argparse.Namespace) -> str | None:

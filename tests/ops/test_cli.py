@@ -76,6 +76,34 @@ class TestCommands:
         assert (tmp_path / "log").read_text() == "receipts"
         assert bool(status) == ("name another file" in capsys.readouterr().err)
 
+    @pytest.mark.parametrize(
+        ("arguments", "read"),
+        [
+            (["a", "--since", "1d", "b"], ["a", "b"]),
+            (["--since", "1d", "a"], ["a"]),
+            (["a", "--since", "1d", "-"], ["a", "-"]),
+            (["a", "--sinse", "b"], None),
+        ],
+        ids=["around", "behind", "standard input", "control: no such option"],
+    )
+    def test_files_stand_where_they_are_put(self, monkeypatch, arguments, read):
+        """`report a.log --by step b.log` was told that it knows no argument b.log."""
+        module, given = ModuleType("reader_command"), []
+
+        def add_arguments(parser: argparse.ArgumentParser) -> None:
+            parser.add_argument("sources", nargs="*")
+            parser.add_argument("--since")
+
+        module.add_arguments, module.run = add_arguments, lambda args: given.append(args.sources) or 0
+        monkeypatch.setitem(sys.modules, "reader_command", module)
+        registry = (Command("read", "reader_command", "read"),)
+        if read is None:
+            with pytest.raises(SystemExit):
+                main(["read", *arguments], registry)
+        else:
+            assert main(["read", *arguments], registry) == 0
+            assert given == [read]
+
     def test_help_lists_every_command_and_imports_none(self, capsys):
         with pytest.raises(SystemExit) as ended:
             main(["--help"], REGISTRY)
