@@ -13,7 +13,9 @@ import argparse
 import importlib
 import io
 import os
+import signal
 import sys
+import threading
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO, cast
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 1
 BAD_INPUT = 2
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,24 @@ def _region_as_told() -> Iterator[None]:
 
 
 @contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a command by way of every `finally`, as Ctrl-C does: what is half written is taken away."""
+
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    here = threading.current_thread() is threading.main_thread()  # no other may change a handler
+    ours = [each for each in ENDINGS if here and signal.getsignal(each) is signal.SIG_DFL]  # not what nohup ignores
+    for each in ours:
+        signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each in ours:
+            signal.signal(each, signal.SIG_DFL)
+
+
+@contextmanager
 def _streams() -> Iterator[None]:
     """Whatever a command may ask of its streams: they are there, take every character, and show it without obeying it."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
@@ -141,6 +162,7 @@ def _streams() -> Iterator[None]:
 
 
 @_region_as_told()
+@_ended_in_order()
 @_streams()
 def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMANDS) -> int:
     """Run one command and return the exit status; `argv` without the program's name, default: that of the process."""

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -13,7 +14,7 @@ import pytest
 
 from hookcache.errors import ConfigurationError
 from hookcache_ops.bad_input import BadInput
-from hookcache_ops.cli import COMMANDS, Command, main
+from hookcache_ops.cli import COMMANDS, ENDINGS, Command, main
 from hookcache_ops.ledger.period import SourceError
 
 
@@ -274,6 +275,24 @@ class TestRealCommands:
         assert shown.out == f"step {spelt}\n{spelt}\n"
         assert shown.err == f"note {spelt}\nhookcache greet: {spelt}: give another\n"
         assert before == (sys.stdout, sys.stderr)
+
+    @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+    def test_a_command_that_is_ended_leaves_nothing_half_written(self, tmp_path, sent):
+        """`timeout`, a scheduler, a closed terminal: the file beside the page stayed, one for each attempt."""
+        code = f"from hookcache_ops.output import whole_file; import os, pathlib, time\n    with whole_file(pathlib.Path({str(tmp_path / 'page')!r})) as file: os.kill(os.getpid(), {int(sent)}); time.sleep(20)"
+        done = self.talk(code)
+
+        assert (done.stderr, done.returncode) == (b"", 128 + sent)
+        assert [] == list(tmp_path.iterdir())
+
+    def test_the_handlers_of_a_signal_are_given_back(self, greet):
+        before = [signal.getsignal(each) for each in ENDINGS]
+        during = []
+        greet.run = lambda _: during.extend(signal.getsignal(each) for each in ENDINGS) or 0
+        main(["greet", "world"], REGISTRY)
+
+        assert before == [signal.getsignal(each) for each in ENDINGS]
+        assert before != during
 
     @pytest.mark.parametrize("closed", [0, 1, 2])
     def test_a_closed_stream_is_no_traceback(self, closed):
