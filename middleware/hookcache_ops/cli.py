@@ -13,20 +13,24 @@ import argparse
 import importlib
 import io
 import os
+import signal
 import sys
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO, cast
 
 from hookcache import __version__
 from hookcache.errors import ConfigurationError
 from hookcache_ops.bad_input import BadInput
+from hookcache_ops.output import PlainStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 INTERRUPTED = 1
 BAD_INPUT = 2
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +129,47 @@ def _region_as_told() -> Iterator[None]:
             os.environ.update({} if before is None else {"AWS_DEFAULT_REGION": before})
 
 
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a command by way of every `finally`, as Ctrl-C does: what is half written is taken away."""
+
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    here = threading.current_thread() is threading.main_thread()  # no other may change a handler
+    ours = [each for each in ENDINGS if here and signal.getsignal(each) is signal.SIG_DFL]  # not what nohup ignores
+    for each in ours:
+        signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each in ours:
+            signal.signal(each, signal.SIG_DFL)
+
+
+@contextmanager
+def _streams() -> Iterator[None]:
+    """Whatever a command may ask of its streams: they are there, take every character, and show it without obeying it."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the caller, as some schedulers do
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the process's life
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Terminals of other encodings, and halves of characters, which prompts and answers may hold.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    out, err = (cast("TextIO", PlainStream(stream)) for stream in (sys.stdout, sys.stderr))
+    with redirect_stdout(out), redirect_stderr(err):
+        yield
+
+
 @_region_as_told()
+@_ended_in_order()
+@_streams()
 def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMANDS) -> int:
     """Run one command and return the exit status; `argv` without the program's name, default: that of the process."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _open_streams()
     try:
         parser, called = _parser(arguments, tuple(commands))
-        args, unknown = parser.parse_known_args(arguments)
-        if unknown:
-            getattr(args, "parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")
+        args = _parsed(parser, arguments)
         if called is None:
             parser.print_help()
             return 0
@@ -171,6 +206,16 @@ def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMAN
     return status
 
 
+def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments; files may stand behind options as well, where the parser takes them from one place only."""
+    args, unknown = parser.parse_known_args(arguments)
+    if hasattr(args, "sources") and not any(each.startswith("-") and each != "-" for each in unknown):
+        args.sources += unknown
+    elif unknown:
+        getattr(args, "parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args
+
+
 def _read_and_written(args: argparse.Namespace) -> str | None:
     """The file among the other arguments that `--output` names as well: a log would be gone for the report on it."""
     given = vars(args)
@@ -183,16 +228,6 @@ def _read_and_written(args: argparse.Namespace) -> str | None:
         (each for each in told if isinstance(each, str) and os.path.isfile(each) and os.path.samefile(each, output)),
         None,
     )
-
-
-def _open_streams() -> None:
-    """Whatever a command may ask of its streams: they are there, and take every character."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed by the caller, as some schedulers do
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for the process's life
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # Terminals of other encodings, and halves of characters, which prompts and answers may hold.
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:

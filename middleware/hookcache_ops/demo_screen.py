@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from hookcache_ops.output import beneath, plain
 
 T = TypeVar("T")
 TOKENS = frozenset({"inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"})
@@ -43,11 +46,11 @@ class Screen:
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, quiet=quiet, soft_wrap=True)
-        self.result = Console(soft_wrap=True, highlight=False)
+        self._console = Console(file=beneath(sys.stderr), quiet=quiet, soft_wrap=True)
+        self.result = Console(file=beneath(sys.stdout), soft_wrap=True, highlight=False)
 
     def say(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(plain(text), highlight=False, markup=False)
 
     @contextmanager
     def waiting(self, text: str) -> Iterator[None]:

@@ -251,10 +251,12 @@ def _show(counts: Mapping[str, int], args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(figures))
         return
-    told = ", ".join(
-        f"{count:,} {name.replace('_', ' ')}" for name, count in figures.items() if count or name == "imported"
+    endings = (
+        f"{counts.get(name, 0):,} {name.replace('_', ' ')}"
+        for name in ENDINGS
+        if counts.get(name) or name == "imported"
     )
-    print(told)
+    print(", ".join((counted(figures["entries"], "entry", "entries"), *endings)))
     if counts.get("replaced"):
         print(f"{counts['replaced']:,} have another answer at the old wrapper by now: export again and import that.")
     if counts.get(OTHERS):

@@ -120,9 +120,14 @@ def carry_out(args: argparse.Namespace, commands: Sequence[Mapping[str, Any]], r
         asked = reach.ask({"command": "show", **({"namespace": args.namespace} if args.namespace else {})})
         if "error" in asked:  # it would be refused: better known now
             return refused(asked, name)
-        print(json.dumps({"dry_run": True, "commands": commands}, indent=2) if args.json else told)
+        would = "\n".join(f"Would be ordered: {line}" for line in told.splitlines())
+        print(json.dumps({"dry_run": True, "commands": commands}, indent=2) if args.json else would)
         return 0
-    if not args.yes and not confirmed(told, f"On {reach.where}. Go on?", "Nothing was ordered."):
+    try:
+        if not args.yes and not confirmed(told, f"Order it {reach.where}?", "Nothing was ordered."):
+            return 1
+    except KeyboardInterrupt:
+        print(f"\nhookcache {name}: interrupted; nothing was ordered", file=sys.stderr)
         return 1
     report: dict[str, Any] = {}
     for number, command in enumerate(commands):

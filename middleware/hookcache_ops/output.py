@@ -1,23 +1,62 @@
-"""What commands write: a file, whole under its name or not at all, so that an earlier one stays when this one fails; progress; widths; counts."""
+"""
+What commands write: characters that a terminal shows and does not obey; a file, whole under its name or not at all, so that an
+earlier one stays when this one fails; progress; widths; counts.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import sys
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 from hookcache_ops.ledger.period import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 ERRORS = "backslashreplace"
 """Half a character, which answers may hold, is written as JSON escapes it."""
+_OBEYED = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, with which escape sequences begin, and those that turn the direction of writing; not tab and line end."""
+
+
+def plain(text: str) -> str:
+    """What a terminal would obey is spelt as JSON escapes it, so that JSON stays what it says: `\\u001b`. Promise: P36, T11."""
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class PlainStream:
+    """
+    A stream for text of any origin: a log may be anybody's, and so may the names and messages in it and in AWS's replies.
+
+    All that commands say goes through one (`cli.py` puts it before standard output and error, `whole_file` before files), but for
+    what draws on the terminal with sequences of its own: that takes the stream beneath, and text of its own only.
+    """
+
+    def __init__(self, beneath: TextIO | IO[str]) -> None:
+        self.beneath = beneath
+
+    def write(self, text: str) -> int:
+        self.beneath.write(plain(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.beneath, name)
+
+
+def beneath(stream: TextIO) -> TextIO:
+    """The stream that takes escape sequences: the one beneath, where this is a `PlainStream`."""
+    return cast("TextIO", stream.beneath) if isinstance(stream, PlainStream) else stream
 
 
 @contextmanager
@@ -35,13 +74,13 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
     try:
         if target.exists() and not target.is_file():  # to be replaced by a file would be the end of /dev/null
             with target.open("w", encoding="utf-8", errors=ERRORS) as file:
-                yield file
+                yield cast("IO[str]", PlainStream(file))
             return
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", errors=ERRORS, dir=target.parent, prefix=f".{target.name}.", delete=False
         ) as file:
             part = Path(file.name)
-            yield file
+            yield cast("IO[str]", PlainStream(file))
         part.chmod(_mode_of(target))
         part.replace(target)
     except BaseException as error:
@@ -54,7 +93,7 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
 
 def unwritten(error: OSError) -> str:
     """Why something cannot be written, and the remedy."""
-    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
     remedy = "make room there, or name another place" if full else "choose a folder that exists and may be written"
     return f"{error.strerror or error}; {remedy}"
 
@@ -66,7 +105,8 @@ def living_line(text: str = "") -> None:
     It is cut to the terminal: a line that wraps would stay there in part.
     """
     if sys.stderr.isatty():
-        print(f"\r\033[K{text[: _columns(sys.stderr) - 1]}", end="", file=sys.stderr, flush=True)
+        cut = plain(text)[: _columns(sys.stderr) - 1]
+        print(f"\r\033[K{cut}", end="", file=beneath(sys.stderr), flush=True)
 
 
 def terminal_width() -> int | None:
@@ -83,6 +123,15 @@ def _columns(stream: TextIO) -> int:
     with suppress(OSError, ValueError):  # no terminal; no file at all
         columns = columns or os.get_terminal_size(stream.fileno()).columns
     return max(40, columns or 80)
+
+
+def block(stream: TextIO) -> str:
+    """What bars are drawn with there: one whose encoding lacks the block would show its number for each."""
+    try:
+        "█░".encode(stream.encoding or "utf-8")
+    except (LookupError, UnicodeEncodeError):
+        return "#"
+    return "█"
 
 
 def counted(number: int, one: str, many: str = "") -> str:

@@ -174,7 +174,7 @@ def reach_of(args: argparse.Namespace, client: Any = None, environ: Mapping[str,
         eraser = None if args.direct else _eraser_of(client, args.function)
         if eraser is not None:
             return Through(client, eraser, f"through {eraser}")
-        return _direct(variables, f"the table of {args.function}")
+        return _direct(variables, f"the variables of {args.function}")
     except BotoCoreError as error:
         raise ReachError(_unasked(error)) from None
 
@@ -230,7 +230,7 @@ def _direct(variables: Mapping[str, str], whence: str) -> Direct:
         settings = Settings.of(_own(variables, whence))
     except ConfigurationError as error:
         raise ReachError(str(error)) from None
-    return Direct(Commands(settings), f"table {settings.table}, namespace {settings.namespace}")
+    return Direct(Commands(settings), f"in table {settings.table}, namespace {settings.namespace}")
 
 
 def _own(variables: Mapping[str, str], whence: str) -> dict[str, str]:

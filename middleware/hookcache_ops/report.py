@@ -16,7 +16,7 @@ from hookcache_ops.ledger.book import Ledger, fill
 from hookcache_ops.ledger.summary import BY, Report, summarise
 from hookcache_ops.output import terminal_width, whole_file
 from hookcache_ops.receipts import Reading, read_receipts
-from hookcache_ops.sources import add_source_arguments, period_of, progress_to_terminal, sources_of
+from hookcache_ops.sources import NO_RECEIPTS, add_source_arguments, period_of, progress_to_terminal, sources_of
 
 EXAMPLE = """examples:
   hookcache report function.log
@@ -42,8 +42,7 @@ def run(args: argparse.Namespace) -> int:
         _write(_format(report, args.format, args.output), args.output)
     if not report.totals["receipts"]:
         print(
-            "hookcache report: no receipts found; give the log of the wrapper function, or a longer period"
-            + (f"; {args.output} was not written" if args.output else ""),
+            f"hookcache report: {NO_RECEIPTS}" + (f"; {args.output} was not written" if args.output else ""),
             file=sys.stderr,
         )
         return 1

@@ -13,12 +13,13 @@ The review file has one JSON line per difference: which entry, when, and in whic
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist
@@ -27,9 +28,10 @@ from typing import IO, Any
 from rich.console import Console
 from rich.table import Table
 
-from hookcache_ops.output import whole_file
+from hookcache_ops.ledger.render import fitting
+from hookcache_ops.output import counted, terminal_width, whole_file
 from hookcache_ops.receipts import Reading, Receipt, read_receipts
-from hookcache_ops.sources import add_source_arguments, period_of, progress_to_terminal, sources_of
+from hookcache_ops.sources import NO_RECEIPTS, add_source_arguments, period_of, progress_to_terminal, sources_of
 from hookcache_ops.times import spelt
 
 EXAMPLE = """examples:
@@ -41,6 +43,12 @@ Checks are made where HOOKCACHE_POLICY sets check_share, such as {"OCR": {"check
 """
 RESULTS = ("agrees", "drift", "false_hit", "unanswered")
 CONFIDENCE = 0.95
+COLUMNS = (
+    *("context", "checks", "agree", "drift", "false hits", "no answer"),
+    *(f"false-hit rate\n({CONFIDENCE:.0%} sure)", "bypassed"),
+)
+SPARED = ("agree", "no answer", "drift", "checks", "bypassed", "false hits")
+"""What a terminal too narrow for all columns does without, first ones first; JSON has all."""
 REVIEWED = ("result", "fields", "differing", "paths", "values")
 
 
@@ -96,20 +104,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 no false hit, 1 false hits found, or no checks at all."""
-    period, progress = period_of(args), progress_to_terminal("review")
-    receipts = read_receipts(sources_of(args), Reading(), period=period, progress=progress)
-    with whole_file(Path(args.output)) if args.output else nullcontext() as file:
+    reading, period, progress = Reading(), period_of(args), progress_to_terminal("review")
+    receipts = read_receipts(sources_of(args), reading, period=period, progress=progress)
+    with suppress(_NoChecksError), whole_file(Path(args.output)) if args.output else nullcontext() as file:
         contexts = gathered(receipts, file)
+        if not any(checks.results for checks in contexts.values()):
+            raise _NoChecksError
     if args.json:
         print(json.dumps({name: checks.to_json() for name, checks in contexts.items()}, indent=2))
     elif contexts:
-        _show(contexts)
+        sys.stdout.write(_text(contexts, terminal_width()))
     if not any(checks.results for checks in contexts.values()):
-        print(
-            "hookcache review: no checks found; set check_share in HOOKCACHE_POLICY, and wait for hits", file=sys.stderr
-        )
+        none = "no checks found; set check_share in HOOKCACHE_POLICY, and wait for hits"
+        kept = f"; {args.output} was not written" if args.output else ""
+        print(f"hookcache review: {none if reading.receipts else NO_RECEIPTS}{kept}", file=sys.stderr)
         return 1
     return int(any(checks.results["false_hit"] for checks in contexts.values()))
+
+
+class _NoChecksError(Exception):
+    """There is nothing to write: a file of no checks would replace yesterday's."""
 
 
 def gathered(receipts: Iterator[Receipt], file: IO[str] | None) -> dict[str, Checks]:
@@ -142,25 +156,35 @@ def _line(receipt: Receipt, check: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _show(contexts: dict[str, Checks]) -> None:
-    table = Table(title="Truth check", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    rate = f"rate ({CONFIDENCE:.0%} sure)"
-    for title in ("context", "checks", "agree", "drift", "false hits", "no answer", rate, "bypassed"):
-        table.add_column(title, justify="left" if title == "context" else "right")
+def _text(contexts: dict[str, Checks], width: int | None) -> str:
+    """Plain characters, for a terminal of this width; without one, as for a file, nothing is broken over lines."""
+    out = io.StringIO()
+    console = Console(file=out, width=width or 1_000, highlight=False, markup=False, emoji=False)
+    console.print(fitting((_table(contexts, SPARED[:number]) for number in range(len(SPARED) + 1)), console))
+    for name, checks in contexts.items():
+        for path, found in checks.paths.most_common(3):
+            console.print(f"{name}: {path} differed {counted(found, 'time')}")
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
+
+
+def _table(contexts: dict[str, Checks], spared: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    kept = [title for title in COLUMNS if title not in spared]
+    for title in kept:
+        left = title == "context"
+        table.add_column(
+            title, justify="left" if left else "right", vertical="bottom", overflow="fold", no_wrap=not left
+        )
     for name, checks in contexts.items():
         low, high = interval(checks.results["false_hit"], checks.answered)
-        table.add_row(
+        found = (checks.results[result] for result in RESULTS)
+        rate = f"{low:.2%} to {high:.2%}" if checks.answered else "–"
+        cells = (
             name,
             f"{checks.results.total():,}",
-            f"{checks.results['agrees']:,}",
-            f"{checks.results['drift']:,}",
-            f"{checks.results['false_hit']:,}",
-            f"{checks.results['unanswered']:,}",
-            f"{low:.2%} to {high:.2%}",
+            *(f"{number:,}" for number in found),
+            rate,
             f"{checks.distrusted:,}",
         )
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-    console.print(table)
-    for name, checks in contexts.items():
-        for path, count in checks.paths.most_common(3):
-            console.print(f"{name}: {path} differed {count:,} times")
+        table.add_row(*(cell for title, cell in zip(COLUMNS, cells, strict=True) if title in kept))
+    return table

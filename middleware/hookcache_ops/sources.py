@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from hookcache_ops.receipts import Reading
 
 
+NO_RECEIPTS = "no receipts found; give the log of the wrapper function, or a longer period"
+
+
 def add_source_arguments(parser: argparse.ArgumentParser, more: str = "") -> None:
     """FILE... and the period; `more` is said of the sources besides."""
     parser.add_argument(

@@ -22,7 +22,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from hookcache.settings import Settings
 from hookcache_ops.bad_input import BadInput
 from hookcache_ops.ledger.render import money
-from hookcache_ops.output import counted
+from hookcache_ops.output import beneath, counted
 from hookcache_ops.pairs import Pair, check_sources, read_pairs
 from hookcache_ops.reach import variables_for
 from hookcache_ops.warmer import Warmed, Warmer
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _walk(warmer: Warmer, pairs: Iterable[Pair], warmed: Warmed, args: argparse.Namespace) -> None:
-    console = Console(stderr=True, quiet=args.json)
+    console = Console(file=beneath(sys.stderr), quiet=args.json)
     columns = (TextColumn("Warming: {task.completed:,} pairs"), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("", total=None)

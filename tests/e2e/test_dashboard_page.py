@@ -12,6 +12,7 @@ import pytest
 
 from hookcache_ops.cli import main
 from ops import receipt_samples as samples
+from ops import simulate_logs
 from ops.test_metrics_source import StubCloudWatch
 
 try:
@@ -45,6 +46,7 @@ WAYS = {
     "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True},
 }
 PATIENCE_MS = 100_000
+QUIET_CARDS = ("Tokens per Minute", "Pages per Minute", "Cost with and without the cache", "Latency of invocations")
 MANY = list(samples.receipts(4_000, seed=5, days=5))
 PAINTED = "plot => { const c = plot.querySelector('canvas'); const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; return d.some(v => v) }"
 
@@ -389,6 +391,57 @@ def test_the_browser_check_can_fail(browser):
     with pytest.raises(Error):
         page.evaluate("window.hookcache.totals()")
     page.close()
+
+
+@pytest.mark.parametrize("few", [60, 4_000], ids=["promise", "control: no gaps"])
+def test_a_value_with_none_beside_it_is_drawn(few, browser, tmp_path):
+    """A function that is called twice a day: its values stand alone, no line shows one, and most charts were empty."""
+    (tmp_path / "quiet.log").write_text("\n".join(samples.lines(samples.receipts(few, days=30))) + "\n")
+    main(["dashboard", str(tmp_path / "quiet.log"), "-o", str(tmp_path / "quiet.html")])
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto((tmp_path / "quiet.html").as_uri())
+    coloured = """plot => { const c = plot.querySelector('canvas'); const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        let n = 0; for (let i = 0; i < d.length; i += 4) n += d[i + 3] > 200 && Math.max(d[i], d[i + 1], d[i + 2]) - Math.min(d[i], d[i + 1], d[i + 2]) > 90; return n; }"""
+    painted = {title: card_of(page, title).locator(".plot").evaluate(coloured) for title in QUIET_CARDS}
+    page.close()
+
+    assert [] == [title for title, points in painted.items() if points < 300], painted
+
+
+@pytest.mark.parametrize("command", ["dashboard", "simulate", "report"])
+def test_paper_shows_the_whole_of_every_table(command, browser, tmp_path):
+    """Nobody scrolls it: `net savings`, the latencies, and every row from the eleventh on were not printed."""
+    log, target = tmp_path / "function.log", tmp_path / "page.html"
+    log.write_text("\n".join(samples.lines(MANY)) + "\n")
+    assert main([command, str(log), *(["--format", "html"] if command == "report" else []), "-o", str(target)]) == 0
+    page = browser.new_page(viewport={"width": 740, "height": 1_000})  # a sheet of Letter within Chromium's margins
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(target.as_uri())
+    page.emulate_media(media="print")
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.wide')].filter(e => e.checkVisibility() && (getComputedStyle(e).overflow !== 'visible' || e.querySelector('table').getBoundingClientRect().right > 740)).length"
+    )
+    tables = page.locator(".wide:visible").count()
+    page.close()
+
+    assert (0, True) == (cut, tables > 0)
+
+
+def test_a_long_word_is_broken_on_a_phone(browser, tmp_path):
+    """The setting that simulate recommends ran out of the page at its side."""
+    log, target = tmp_path / "function.log", tmp_path / "page.html"
+    log.write_text("\n".join(json.dumps(line) for line in simulate_logs.freshness(400)) + "\n")
+    assert main(["simulate", str(log), "-o", str(target)]) == 0
+    page = browser.new_page(viewport={"width": 320, "height": 800})
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(target.as_uri())
+    told = page.locator("#headline").inner_text()
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    page.close()
+
+    assert "HOOKCACHE_FRESH_SECONDS=" in told
+    assert wide <= 320
 
 
 def test_a_log_of_seconds_is_a_chart_too(browser, tmp_path):

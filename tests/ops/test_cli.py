@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -13,7 +14,7 @@ import pytest
 
 from hookcache.errors import ConfigurationError
 from hookcache_ops.bad_input import BadInput
-from hookcache_ops.cli import COMMANDS, Command, main
+from hookcache_ops.cli import COMMANDS, ENDINGS, Command, main
 from hookcache_ops.ledger.period import SourceError
 
 
@@ -75,6 +76,34 @@ class TestCommands:
         assert main(arguments, (Command("read", "reader_command", "read"),)) == status
         assert (tmp_path / "log").read_text() == "receipts"
         assert bool(status) == ("name another file" in capsys.readouterr().err)
+
+    @pytest.mark.parametrize(
+        ("arguments", "read"),
+        [
+            (["a", "--since", "1d", "b"], ["a", "b"]),
+            (["--since", "1d", "a"], ["a"]),
+            (["a", "--since", "1d", "-"], ["a", "-"]),
+            (["a", "--sinse", "b"], None),
+        ],
+        ids=["around", "behind", "standard input", "control: no such option"],
+    )
+    def test_files_stand_where_they_are_put(self, monkeypatch, arguments, read):
+        """`report a.log --by step b.log` was told that it knows no argument b.log."""
+        module, given = ModuleType("reader_command"), []
+
+        def add_arguments(parser: argparse.ArgumentParser) -> None:
+            parser.add_argument("sources", nargs="*")
+            parser.add_argument("--since")
+
+        module.add_arguments, module.run = add_arguments, lambda args: given.append(args.sources) or 0
+        monkeypatch.setitem(sys.modules, "reader_command", module)
+        registry = (Command("read", "reader_command", "read"),)
+        if read is None:
+            with pytest.raises(SystemExit):
+                main(["read", *arguments], registry)
+        else:
+            assert main(["read", *arguments], registry) == 0
+            assert given == [read]
 
     def test_help_lists_every_command_and_imports_none(self, capsys):
         with pytest.raises(SystemExit) as ended:
@@ -226,6 +255,44 @@ class TestRealCommands:
             "end",
         ]
         assert (done.stderr, done.returncode) == (b"", 0)
+
+    def test_a_terminal_shows_sequences_and_does_not_obey_them(self, greet, capsys):
+        """T11, P36: what a foreign log, a file or AWS says, wherever a command prints or raises it; the streams are given back."""
+        title = "\x1b]0;title\x07"
+
+        def run(args: argparse.Namespace) -> int:
+            print(f"step {args.name}")
+            sys.stdout.writelines([f"{args.name}\n"])
+            print(f"note {args.name}", file=sys.stderr)
+            raise BadInput(f"{args.name}: give another")
+
+        greet.run = run
+        before = sys.stdout, sys.stderr
+        assert main(["greet", title], REGISTRY) == 2
+        shown = capsys.readouterr()
+
+        spelt = "\\u001b]0;title\\u0007"
+        assert shown.out == f"step {spelt}\n{spelt}\n"
+        assert shown.err == f"note {spelt}\nhookcache greet: {spelt}: give another\n"
+        assert before == (sys.stdout, sys.stderr)
+
+    @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+    def test_a_command_that_is_ended_leaves_nothing_half_written(self, tmp_path, sent):
+        """`timeout`, a scheduler, a closed terminal: the file beside the page stayed, one for each attempt."""
+        code = f"from hookcache_ops.output import whole_file; import os, pathlib, time\n    with whole_file(pathlib.Path({str(tmp_path / 'page')!r})) as file: os.kill(os.getpid(), {int(sent)}); time.sleep(20)"
+        done = self.talk(code)
+
+        assert (done.stderr, done.returncode) == (b"", 128 + sent)
+        assert [] == list(tmp_path.iterdir())
+
+    def test_the_handlers_of_a_signal_are_given_back(self, greet):
+        before = [signal.getsignal(each) for each in ENDINGS]
+        during = []
+        greet.run = lambda _: during.extend(signal.getsignal(each) for each in ENDINGS) or 0
+        main(["greet", "world"], REGISTRY)
+
+        assert before == [signal.getsignal(each) for each in ENDINGS]
+        assert before != during
 
     @pytest.mark.parametrize("closed", [0, 1, 2])
     def test_a_closed_stream_is_no_traceback(self, closed):

@@ -227,6 +227,16 @@ def test_names_in_a_log_cannot_leave_the_data(capsys, tmp_path):
     assert page_data(target.read_text())["functions"] == ["</script><script>alert(1)//"]
 
 
+def test_names_in_a_log_do_not_turn_the_page_around(capsys, tmp_path):
+    """T11: the character that turns the direction of writing turned the names beside it in the page's title."""
+    file, target = tmp_path / "log", tmp_path / "page.html"
+    file.write_text(json.dumps(samples.receipt("miss", function="f\u202ernp", context="OCR\x1b")) + "\n")
+    run("dashboard", capsys, str(file), "-o", str(target))
+
+    assert page_data(target.read_text())["functions"] == ["f\\u202ernp"]
+    assert "\\u001b" not in json.dumps(page_data(target.read_text())).replace("\\\\u001b", "")
+
+
 def test_the_vendored_library_is_the_published_one():
     """assets/VENDORED.md names version, licence and digest; the file is untouched."""
     told = (ASSETS / "VENDORED.md").read_text()

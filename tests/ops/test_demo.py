@@ -1,5 +1,6 @@
 """The demo: three passes over the same pages, counted from receipts and from the backend's own log."""
 
+import contextlib
 import io
 import json
 from pathlib import Path
@@ -14,6 +15,7 @@ from hookcache_ops.backends import NAMES, named
 from hookcache_ops.cli import main
 from hookcache_ops.demo_screen import Screen
 from hookcache_ops.demo_stage import LocalStage
+from hookcache_ops.output import PlainStream
 from hookcache_ops.pages import PageImage
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -322,3 +324,20 @@ class TestBackends:
         assert shown["details"][1]["saved"] == shown["details"][0]["spent"]
         last = (tmp_path / "receipts.jsonl").read_text().splitlines()[-1]
         assert "unpriced_units" not in last or json.loads(last)["unpriced_units"] == {}
+
+
+def test_the_screen_draws_with_its_own_sequences_only(monkeypatch):
+    """T11: bars and bold letters reach the terminal through the streams that spell everybody else's sequences out."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    out, err = io.StringIO(), io.StringIO()
+    out.isatty = err.isatty = lambda: True
+    with contextlib.redirect_stdout(PlainStream(out)), contextlib.redirect_stderr(PlainStream(err)):
+        screen = Screen()
+        screen.result.print("[bold]table")
+        screen.say("page \x1b[2J")
+        assert ["a"] == list(screen.walk("Pass", ["a"]))
+
+    assert "\x1b[1mtable" in out.getvalue()
+    assert "page \\u001b[2J" in err.getvalue()
+    assert "\x1b[" in err.getvalue()

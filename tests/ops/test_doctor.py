@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from hookcache.settings import Settings
 from hookcache_ops import doctor
 from hookcache_ops.cli import main
-from hookcache_ops.doctor.finding import Severity, Unseen
+from hookcache_ops.doctor.finding import Finding, Severity, Unseen
 from hookcache_ops.doctor.orders import orders
 from hookcache_ops.doctor.patient import Asker, Clients
 from hookcache_ops.doctor.policies import Policies, Verdict
@@ -304,6 +304,18 @@ def test_the_text_says_that_nothing_has_to_be_done(stage: Stage, capsys: pytest.
         f"{WRAPPER}: backend {BACKEND}, mode on, namespace default, generation 0, identity auto",
         "Nothing to correct.",
     ]
+
+
+def test_a_terminal_gets_lines_of_its_width_and_a_file_whole_ones() -> None:
+    """Issue C: what the terminal breaks itself starts at its edge, among the severities."""
+    wrong = Finding("bucket", Severity.ERROR, "answers " * 20, "block " * 20)
+    found = doctor.Examination(WRAPPER, {"mode": "on"}, (wrong,), ("could not check it: " + "need a right " * 10,))
+    narrow, whole = doctor._text(found, 60).splitlines(), doctor._text(found).splitlines()
+
+    assert max(map(len, narrow)) <= 60
+    assert [line[:8].strip() for line in narrow if line[:8].strip()] == [WRAPPER[:8], "error", "1 to cor"]
+    assert " ".join(" ".join(narrow).split()) == " ".join(" ".join(whole).split())
+    assert len(whole) == 5
 
 
 # ------------------------------------------------------------------------------------------------ planted mistakes

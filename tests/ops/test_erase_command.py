@@ -440,15 +440,15 @@ def reached(client, *argv):
             ["--function", "GENAIIDP-cache-ocr"],
             ["GENAIIDP-cache-ocr"],
             Direct,
-            "table cache-of-ocr, namespace default",
+            "in table cache-of-ocr, namespace default",
         ),
         (
             ["--function", "GENAIIDP-cache-ocr", "--direct"],
             ["GENAIIDP-cache-ocr", "hookcache-erase-ocr"],
             Direct,
-            "table cache-of-ocr, namespace default",
+            "in table cache-of-ocr, namespace default",
         ),
-        (["--function", "own-hook"], ["own-hook"], Direct, "table cache-of-ocr, namespace default"),
+        (["--function", "own-hook"], ["own-hook"], Direct, "in table cache-of-ocr, namespace default"),
         (["--through", "hookcache-erase-ocr"], [], Through, "through hookcache-erase-ocr"),
     ],
 )

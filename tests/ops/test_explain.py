@@ -454,7 +454,7 @@ class TestCommand:
         (tmp_path / "log").write_text("START\nEND\n")
 
         assert main(["explain", str(tmp_path / "log")]) == 1
-        assert "no receipts found" in capsys.readouterr().err
+        assert "no receipts found; give the log of the wrapper function, or a longer period" in capsys.readouterr().err
 
 
 class TestBounds:

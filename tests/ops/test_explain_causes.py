@@ -417,6 +417,24 @@ def test_an_amount_at_prices_that_nobody_set_is_no_price(tmp_path):
     assert all(each["cost_unknown"] for each in as_json(losses, found, needed)["findings"][:-1])
 
 
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_headings_are_broken_to_the_terminal_and_commands_are_not(tmp_path, width):
+    """A command is there to be copied whole; a heading that the terminal breaks itself ends in the middle of a word."""
+    losses, found, needed = explained(three_losses(), tmp_path, memory_seconds=36_000)
+    told = as_text(losses, found, needed, [f"{'log' * 40}"], width=width).splitlines()
+
+    assert [line for line in told if len(line) > width] == [line for line in told if "hookcache explain" in line] != []
+    heading = next(number for number, line in enumerate(told) if line.startswith(" 1. "))
+    assert told[heading + 1].startswith(8 * " ") == (width < 120)
+    assert told[-1]
+
+
+def test_one_of_anything_is_told_as_one(tmp_path):
+    losses, found, needed = explained([traced(page(0)) | {"components": None}], tmp_path)
+
+    assert "1 miss without a trace, so" in as_text(losses, found, needed, ["log"])
+
+
 def test_control_an_amount_with_a_price_is_told_and_ranks(tmp_path):
     losses, found, needed = explained(three_losses(), tmp_path, memory_seconds=36_000)
     told = as_text(losses, found, needed, ["log"])

@@ -1,6 +1,8 @@
 """Invalidation through the CONTROL item: hard, soft and by generation, seen everywhere, and the command for it."""
 
+import io
 import json
+import sys
 from contextlib import nullcontext
 
 import pytest
@@ -315,7 +317,29 @@ def test_a_dry_run_orders_nothing(rig, operator, capsys):
     args = arguments(invalidate, "--all", "--dry-run")
     assert 0 == carried_out(args, operator)
 
-    assert "every step" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("Would be ordered: Answers for every step")
+    assert [] == rig.dynamodb.of_kind("CONTROL")
+
+
+@pytest.mark.parametrize(("typed", "told"), [("n", "Nothing was ordered."), ("", "interrupted; nothing was ordered")])
+def test_who_is_asked_and_does_not_say_yes_has_ordered_nothing(rig, operator, capsys, monkeypatch, typed, told):
+    """P44: a no, or Ctrl-C at the question, which is one sentence with the way that it takes."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+        def readline(self):
+            if not typed:
+                raise KeyboardInterrupt
+            return typed
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    assert 1 == carried_out(arguments(invalidate, "--all"), operator)
+
+    said = capsys.readouterr().err
+    assert f"Order it {reach_to(operator).where}? [y/N]" in said
+    assert said.endswith(f"{told}\n")
     assert [] == rig.dynamodb.of_kind("CONTROL")
 
 

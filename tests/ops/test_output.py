@@ -1,16 +1,21 @@
 """Files that commands write are whole or not there; what is no file is written into and left in its place."""
 
+import contextlib
+import errno
+import io
 import json
 import os
+import sys
 import termios
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from hookcache_ops.ledger.period import SourceError
 from hookcache_ops.local.log import FunctionLog
-from hookcache_ops.output import living_line, terminal_width, whole_file
+from hookcache_ops.output import PlainStream, block, living_line, plain, terminal_width, whole_file
 
 
 def test_an_earlier_file_stays_until_the_new_one_is_whole(tmp_path):
@@ -35,11 +40,9 @@ def test_what_is_cut_short_leaves_nothing_behind(tmp_path, trouble):
 
 
 def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path):
-    with (
-        pytest.raises(SourceError, match=r"page.html: No space.*; make room there"),
-        whole_file(tmp_path / "page.html"),
-    ):
-        raise OSError(28, "No space left on device")
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        with pytest.raises(SourceError, match=r"page.html: .*; make room there"), whole_file(tmp_path / "page.html"):
+            raise OSError(number, os.strerror(number))
     assert [] == list(tmp_path.iterdir())
 
 
@@ -95,6 +98,38 @@ def test_half_a_character_is_written_as_json_escapes_it(tmp_path):
     with whole_file(tmp_path / "page") as file:
         file.write('"cut \ud83d"')
     assert json.loads((tmp_path / "page").read_text(encoding="utf-8")) == "cut \ud83d"
+
+
+OBEYED = "\x1b[2J\x9b31m\x07\x08\r\x7f\u202e\u2066"
+SPELT = "\\u001b[2J\\u009b31m\\u0007\\u0008\\u000d\\u007f\\u202e\\u2066"
+
+
+def test_what_a_terminal_would_obey_is_spelt_out(tmp_path):
+    """T11, P36: a line end, a tab and every letter stay; JSON says the same as before, and of a file the same holds."""
+    assert plain(f"a\tb\nü–█ {OBEYED}") == f"a\tb\nü–█ {SPELT}"
+    assert json.loads(plain(json.dumps(OBEYED, ensure_ascii=False))) == OBEYED
+    with whole_file(tmp_path / "page") as file:
+        file.write(OBEYED)
+        file.writelines([OBEYED])
+    assert (tmp_path / "page").read_text() == 2 * SPELT
+
+
+def test_the_living_line_obeys_its_own_sequences_only(monkeypatch, capsys):
+    """T11: it names the source that is read, and the scenario that is replayed."""
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with contextlib.redirect_stderr(PlainStream(sys.stderr)):
+        living_line("log\x1b]0;title\x07")
+        print("\x1b", end="", file=sys.stderr)
+    assert capsys.readouterr().err == "\r\033[Klog\\u001b]0;title\\u0007\\u001b"
+
+
+@pytest.mark.parametrize(("encoding", "drawn"), [("utf-8", "█"), ("ascii", "#"), ("cp1252", "#"), ("none-such", "#")])
+def test_bars_are_drawn_with_what_the_stream_has(encoding, drawn):
+    """B15: of a block that it lacks it showed `\\u2588`, forty times a line."""
+    stream = io.TextIOWrapper(io.BytesIO())
+    assert block(SimpleNamespace(encoding=encoding)) == drawn
+    assert block(stream) in "█#"
 
 
 @pytest.mark.parametrize(("told", "width"), [((60, 24), 60), ((0, 0), 80), ((9, 24), 40)])

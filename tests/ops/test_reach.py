@@ -95,6 +95,13 @@ def test_a_shell_that_names_no_cache_is_told_what_to_give(command, capsys, files
     assert "this shell's HOOKCACHE_* variables name no table; give --function" in capsys.readouterr().err
 
 
+def test_a_function_that_names_no_cache_is_told_as_such(capsys, monkeypatch):
+    monkeypatch.setattr("hookcache_ops.reach._variables", lambda *_, **__: {})
+    monkeypatch.setattr("hookcache_ops.reach._lambda_client", object)
+    assert main(["mode", "--show", "--function", "own-hook", "--direct"]) == 2
+    assert "the variables of own-hook name no table; give --function" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["warm", "export", "import", "mode"])
 def test_a_right_that_is_missing_is_one_that_the_command_can_use(name, capsys, monkeypatch, files):
     """Only what has an erase function can be told to go through it."""

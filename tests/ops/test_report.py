@@ -414,9 +414,10 @@ def test_no_receipts_is_said_and_is_status_1(form, tmp_path, capsys):
     file = tmp_path / "empty.log"
     file.write_text("START RequestId: x\n")
 
-    status, _, err = run(capsys, str(file), "--format", form)
+    status, out, err = run(capsys, str(file), "--format", form)
 
     assert status == 1
+    assert form != "text" or ["No receipts in this period.", ""] == out.splitlines()[:-1]
     assert "no receipts found" in err
 
 

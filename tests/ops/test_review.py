@@ -46,12 +46,44 @@ def test_counts_and_review_file(log, tmp_path, capsys):
     assert "99.99" not in review.read_text()
 
 
-def test_the_table_fits_a_terminal(log, capsys):
-    main(["review", str(log)])
-    shown = capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("width", "missing"), [(40, {"false hits", "checks", "bypassed"}), (80, {"agree"}), (200, set()), (None, set())]
+)
+def test_a_narrow_terminal_gets_fewer_columns_and_no_cut_name(tmp_path, capsys, monkeypatch, width, missing):
+    """At 80 columns a step was `Classificat…`, in a pipe as well; the rate is what the table is for, and stays."""
+    monkeypatch.setattr("hookcache_ops.review.terminal_width", lambda: width)
+    line = receipt("hit_table", context="Classification", check={"result": "false_hit", "paths": ["total"]})
+    (tmp_path / "log").write_text(json.dumps(line) + "\n")
 
-    assert "OCR" in shown
-    assert "differed" in shown
+    assert 1 == main(["review", str(tmp_path / "log")])
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert set() == {name for name in missing if name in rest[0]}
+    assert width == 40 or {"checks", "drift", "false hits", "bypassed"} <= set(re.split("  +", rest[0]))
+    assert "false-hit rate" in first
+    assert rest[1].startswith("Classification  ")
+    assert all(len(each) <= (width or 200) for each in (first, *rest))
+
+
+@pytest.mark.parametrize(
+    ("lines", "kept", "told"),
+    [
+        ([], True, "no receipts found"),
+        ([receipt()], True, "no checks found"),
+        ([receipt("hit_table", check={"result": "agrees"})], False, ""),
+    ],
+    ids=["no receipts", "no checks", "control: a check"],
+)
+def test_a_review_of_no_checks_leaves_an_earlier_file(tmp_path, capsys, lines, kept, told):
+    """An empty review file says that nothing differed."""
+    log, review = tmp_path / "log", tmp_path / "review.jsonl"
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    review.write_text("yesterday's")
+
+    assert kept == bool(main(["review", str(log), "-o", str(review)]))
+    assert ("yesterday's" if kept else "") == review.read_text()
+    err = capsys.readouterr().err
+    assert told in err
+    assert kept == (f"{review} was not written" in err)
 
 
 def test_the_table_adds_up(tmp_path, capsys):
@@ -103,7 +135,7 @@ def test_a_name_is_shown_as_it_stands(tmp_path, capsys):
     assert 0 == main(["review", str(tmp_path / "log")])
     shown = capsys.readouterr().out
     assert steps == [step for step in steps if step in shown]
-    assert "[/b] total differed 1 times" in shown
+    assert "[/b] total differed 1 time" in shown.splitlines()[-1]
 
 
 def test_paths_that_are_no_list_are_as_none(log, capsys):

@@ -862,4 +862,7 @@ def test_a_log_without_receipts_is_status_1(tmp_path, capsys):
     (tmp_path / "log").write_text("START RequestId: 1\n")
 
     assert 1 == cli.main(["simulate", str(tmp_path / "log")])
-    assert "no receipts found" in capsys.readouterr().err
+    assert (
+        "no receipts found; give the log of the wrapper function, or a longer period; or JSON"
+        in capsys.readouterr().err
+    )

@@ -300,6 +300,7 @@ def test_what_was_replaced_is_told_with_the_remedy(capsys):
     importing._show({"replaced": 1}, argparse.Namespace(json=True))
     text, remedy, figures = capsys.readouterr().out.splitlines()
 
+    assert text == "1 entry, 0 imported, 1 replaced"
     assert ("1 replaced" in text, "export again" in remedy, json.loads(figures)["replaced"]) == (True, True, 1)
 
 

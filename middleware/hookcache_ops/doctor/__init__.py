@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -26,6 +27,7 @@ from hookcache_ops.doctor.orders import orders
 from hookcache_ops.doctor.patient import Asker, Clients, NotExamined, Patient
 from hookcache_ops.doctor.price_rows import prices
 from hookcache_ops.doctor.rights import rights
+from hookcache_ops.output import terminal_width
 
 EXAMPLE = """examples:
   hookcache doctor hookcache-chandra                        the stack's wrapper
@@ -148,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
         NotExamined: it could not be examined.
     """
     examination = examine(_patient(args, Asker(Clients())))
-    print(json.dumps(examination.to_json(), indent=2) if args.json else _text(examination))
+    print(json.dumps(examination.to_json(), indent=2) if args.json else _text(examination, terminal_width()))
     return 0 if examination.sound else 1
 
 
@@ -189,7 +191,8 @@ def _of_stack(ask: Asker, stack: str) -> tuple[str, dict[str, str]]:
     return outputs["FunctionName"], parameters
 
 
-def _text(examination: Examination) -> str:
+def _text(examination: Examination, width: int | None = None) -> str:
+    """For a terminal of this width; without one, as for a file, nothing is broken over lines."""
     lines = [f"{examination.function}"]
     if examination.facts:
         lines[0] += ": " + ", ".join(f"{name} {value}" for name, value in examination.facts.items() if value)
@@ -198,4 +201,6 @@ def _text(examination: Examination) -> str:
     lines += [f"        {each}" for each in examination.unseen]
     found = sum(finding.severity is not Severity.NOTE for finding in examination.findings)
     lines.append("Nothing to correct." if found == 0 else f"{found} to correct.")
+    if width is not None:
+        lines = [textwrap.fill(line, width, subsequent_indent=8 * " ", break_on_hyphens=False) for line in lines]
     return "\n".join(lines)

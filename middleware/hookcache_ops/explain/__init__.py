@@ -27,7 +27,7 @@ from hookcache_ops.explain.nearest import nearest
 from hookcache_ops.explain.traced import Trace, differences
 from hookcache_ops.output import terminal_width
 from hookcache_ops.receipts import Receipt
-from hookcache_ops.sources import add_source_arguments, period_of, progress_to_terminal, sources_of
+from hookcache_ops.sources import NO_RECEIPTS, add_source_arguments, period_of, progress_to_terminal, sources_of
 
 if TYPE_CHECKING:
     from hookcache_ops.explain.deployed import Verdict
@@ -187,7 +187,7 @@ def _log(args: argparse.Namespace, sources: Sequence[str]) -> int:
     for receipt in _read(args, sources):
         losses.add(receipt)
     if not losses.outcomes:
-        print("hookcache explain: no receipts found; give the log of the wrapper function", file=sys.stderr)
+        print(f"hookcache explain: {NO_RECEIPTS}", file=sys.stderr)
         return 1
     found, needed = findings(losses, args.memory_bytes)
     if args.json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shlex
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from hookcache_ops.explain.findings import OF_MEMORY, Finding
 from hookcache_ops.explain.losses import Losses, Tally
 from hookcache_ops.explain.traced import HOW
 from hookcache_ops.ledger.render import UNKNOWN, count, millis, money, percent
+from hookcache_ops.output import counted
 from hookcache_ops.receipts import HITS
 from hookcache_ops.times import spelt
 
@@ -78,7 +80,10 @@ def as_text(
     console = Console(file=out, width=width, highlight=False, emoji=False, markup=False)
     console.print("\n".join(_head(losses, found, needed)) + "\n")
     for number, each in enumerate(found[:SHOWN], 1):
-        console.print(f"{number:>2}. {headline(each)}", soft_wrap=True)
+        headed = textwrap.fill(
+            f"{number:>2}. {headline(each)}", width, subsequent_indent=8 * " ", break_on_hyphens=False
+        )
+        console.print(headed, soft_wrap=True)
         for line in [*pattern(each), *(told[number - 1] if number <= len(told) else ()), f"Remedy: {each.remedy}."]:
             console.print(Padding(Text(line), (0, 0, 0, 4)))
         if each.examples and each.groups and sources:
@@ -87,10 +92,10 @@ def as_text(
             console.print(f"    {shlex.join(command)}", soft_wrap=True)
         console.print()
     if len(found) > SHOWN:
-        console.print(f"{len(found) - SHOWN} lesser findings are in --json.")
+        console.print(f"--json has {counted(len(found) - SHOWN, 'lesser finding')} more.")
     for note in notes(losses):
         console.print(note)
-    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().rstrip().splitlines())
 
 
 def _head(losses: Losses, found: Sequence[Finding], needed: Tally) -> list[str]:
@@ -167,12 +172,12 @@ def notes(losses: Losses) -> list[str]:
     found = []
     if losses.untraced:
         found.append(
-            f"{count(losses.untraced)} misses have no trace, so what they differ in is unknown: set "
+            f"{counted(losses.untraced, 'miss', 'misses')} without a trace, so what differs is unknown: set "
             'HOOKCACHE_POLICY={"*": {"trace": true}}.'
         )
     if losses.asked.unpriced:
         found.append(
-            f"{count(losses.asked.unpriced)} calls have units without a price; the money above leaves them out"
+            f"{counted(losses.asked.unpriced, 'call')} with units that have no price; the money above leaves them out"
             " (HOOKCACHE_PRICES, HOOKCACHE_PRICE_AS)."
         )
     if losses.near.index.forgot:

@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console
     from rich.table import Table
@@ -196,15 +196,16 @@ def text(report: Report, width: int | None = None) -> str:
     told.add_column(overflow="fold")
     for label, value in facts(report):
         told.add_row(label, value)
-    console.print(Padding(told, (0, 0, 0, 2)))
     if report.groups:
+        console.print(Padding(told, (0, 0, 0, 2)))
         console.print()
         console.print(_table(report, console))
         for title, key in WORDS:
             if report.totals[key]:
                 words = ", ".join(f"{word} {count(number)}" for word, number in report.totals[key].items())
                 console.print(f"\n{title}: {words}")
-    console.print("\n" + "\n".join(notes(report)))
+        console.print()
+    console.print("\n".join(notes(report)))
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
@@ -240,11 +241,16 @@ def cells(amounts: dict[str, Any], columns: Sequence[tuple[str, str]] = COLUMNS)
 
 def _table(report: Report, console: Console) -> Table:
     """Rows and their total, with as many columns as fit."""
+    kept = ([column for column in COLUMNS if column[0] not in SPARED[:number]] for number in range(len(SPARED) + 1))
+    return fitting((_table_of(report, columns) for columns in kept), console)
+
+
+def fitting(tables: Iterable[Table], console: Console) -> Table:
+    """The first that is no wider than the console, else the last; the first one given has all columns."""
     from rich.measure import Measurement
 
     unbounded = console.options.update(max_width=1_000)
-    for number in range(len(SPARED) + 1):
-        table = _table_of(report, [column for column in COLUMNS if column[0] not in SPARED[:number]])
+    for table in tables:
         if Measurement.get(console, unbounded, table).maximum <= console.width:
             break
     return table

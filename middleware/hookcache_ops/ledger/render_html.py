@@ -48,9 +48,10 @@ _STYLE = """
 @media (prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#a3afbd;--line:#323b47;--paper:#14181e}}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 main{max-width:62rem;margin:0 auto;padding:1.5rem 1rem}h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem}
-.lead{font-size:1.15rem;margin:.5rem 0 1.5rem}dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.5rem;margin:0}
-dt{color:var(--soft)}dd{margin:0;font-variant-numeric:tabular-nums}.wide{overflow-x:auto}
+.lead{font-size:1.15rem;margin:.5rem 0 1.5rem;overflow-wrap:anywhere}dl{display:grid;grid-template-columns:max-content 1fr;gap:.25rem 1.5rem;margin:0}
+dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}.wide{overflow-x:auto}
 table{border-collapse:collapse;min-width:20rem;font-variant-numeric:tabular-nums}th,td{padding:.35rem .8rem .35rem 0;text-align:right;white-space:nowrap}
 th:first-child{text-align:left}tr{border-bottom:1px solid var(--line)}thead th{color:var(--soft);font-weight:500}tfoot th,tfoot td{font-weight:600}
 footer{margin-top:2rem;color:var(--soft);font-size:.9rem}@media (max-width:40rem){dl{grid-template-columns:1fr}dd{margin-bottom:.5rem}}
+@media print{.wide{overflow:visible;font-size:.75rem}.wide th,.wide td{padding-right:.6rem}}
 """

@@ -28,7 +28,7 @@ from hookcache_ops.simulate.sampling import SPAN, Sample
 from hookcache_ops.simulate.scenario import SIMULATED, Scenario, of_file, scenario_of
 from hookcache_ops.simulate.verdict import Verdict, compare
 from hookcache_ops.simulate.whatifs import asked_for, check_traced, distinct, usual
-from hookcache_ops.sources import add_source_arguments, period_of, progress_to_terminal, sources_of
+from hookcache_ops.sources import NO_RECEIPTS, add_source_arguments, period_of, progress_to_terminal, sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,11 +96,7 @@ def run(args: argparse.Namespace) -> int:
     told, wished = _scenario_file(args)
     log = _read(args, told)
     if not log.requests:
-        print(
-            "hookcache simulate: no receipts found; give the log of the wrapper function, or JSON lines with time "
-            "and event",
-            file=sys.stderr,
-        )
+        print(f"hookcache simulate: {NO_RECEIPTS}; or JSON lines with time and event", file=sys.stderr)
         return 1
     base = fitted(deployed(told, log.in_time if not log.payloads else ()), told, log)
     scenarios = _scenarios(base, log, args, wished)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from hookcache_ops.output import living_line
+from hookcache_ops.output import block, living_line
 
 WIDTH = 24
 
@@ -32,7 +32,8 @@ class ReplayProgress:
         self._shown = now
         share = min(1.0, self._done / self._whole)
         left = (now - self._begun) * (1 - share) / max(share, 1e-9)
-        bar = "█" * round(WIDTH * share) + "░" * (WIDTH - round(WIDTH * share))
+        full = block(sys.stderr)
+        bar = (full * round(WIDTH * share)).ljust(WIDTH, "░" if full == "█" else ".")
         text = f"hookcache simulate: {bar} {share:4.0%}, {left:,.0f} s left, {name}"
         self._drawn = True
         if self._terminal:

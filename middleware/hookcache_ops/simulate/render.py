@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
+import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
 from hookcache.outcome import Outcome
-from hookcache_ops.ledger.render import UNKNOWN, count, millis, money, percent
+from hookcache_ops.ledger.render import UNKNOWN, count, fitting, millis, money, percent
+from hookcache_ops.output import block
 from hookcache_ops.simulate.verdict import disagreement, figures
 from hookcache_ops.simulate.whatifs import UNTRACED, mebibytes, never_seen
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from hookcache_ops.simulate.deployed import Deployed
     from hookcache_ops.simulate.log import Log
     from hookcache_ops.simulate.sampling import Figure
-    from hookcache_ops.simulate.verdict import Verdict
+from hookcache_ops.simulate.verdict import Verdict
 
 SCHEMA = 1
 AGREES = 0.02
@@ -273,17 +274,17 @@ def text(verdict: Verdict, log: Log, points: Sequence[Point], base: Deployed, wi
 
 def _scenarios(lines: Sequence[tuple[str, list[str]]], console: Console) -> Table:
     """With as many columns as fit."""
-    unbounded = console.options.update(max_width=1_000)
-    for number in range(len(SPARED) + 1):
-        table = Table(box=None, pad_edge=False)
-        table.add_column("scenario", overflow="fold")
-        kept = [at for at, title in enumerate(COLUMNS) if title not in SPARED[:number]]
-        for at in kept:
-            table.add_column(COLUMNS[at], justify="right", no_wrap=True)
-        for name, cells in lines:
-            table.add_row(name, *(cells[at] for at in kept))
-        if Measurement.get(console, unbounded, table).maximum <= console.width:
-            break
+    return fitting((_without(lines, SPARED[:number]) for number in range(len(SPARED) + 1)), console)
+
+
+def _without(lines: Sequence[tuple[str, list[str]]], spared: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("scenario", overflow="fold")
+    kept = [at for at, title in enumerate(COLUMNS) if title not in spared]
+    for at in kept:
+        table.add_column(COLUMNS[at], justify="right", no_wrap=True)
+    for name, cells in lines:
+        table.add_row(name, *(cells[at] for at in kept))
     return table
 
 
@@ -293,7 +294,7 @@ def _curve_table(points: Sequence[Point], deployed: int, width: int) -> Table:
     for title in ("size", "miss ratio", *(("if none expired",) if bars > 0 else ()), ""):
         table.add_column(title, justify="left" if not title else "right", no_wrap=True)
     for point in points:
-        bar = "█" * round(bars * point.miss_ratio.value)
+        bar = block(sys.stdout) * round(bars * point.miss_ratio.value)
         unexpiring = (percent(point.unexpiring),) if bars > 0 else ()
         mark = "deployed" if point.size_bytes == deployed else ""
         table.add_row(mebibytes(point.size_bytes), _ratio(point.miss_ratio), *unexpiring, f"{bar} {mark}".strip())

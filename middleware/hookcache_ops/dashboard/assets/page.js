@@ -187,6 +187,12 @@
       }
     }
 
+    /* Values with none beside them: no line shows them, and a quiet function's charts would be empty. */
+    function alone(u, series, all) {
+      const values = u.data[series];
+      return all ? null : [...values.keys()].filter((i) => values[i] != null && values[i - 1] == null && values[i + 1] == null);
+    }
+
     function options(width) {
       const axis = { stroke: ink("--soft"), grid: { stroke: ink("--grid"), width: 1 }, ticks: { show: false }, font: "11px system-ui,sans-serif" };
       const format = formatOf(widget, { label: "" });
@@ -198,7 +204,7 @@
         dash: stacked ? [] : DASHES[i % DASHES.length],
         fill: stacked ? lineColor(line.color || "#2f6fde") : undefined,
         paths: stacked ? uPlot.paths.bars({ size: [0.86, 48] }) : undefined,
-        points: stacked ? { show: false } : { size: 5, fill: ink("--card"), ...(now.times.length <= 48 ? { show: true } : {}) },
+        points: stacked ? { show: false } : { size: 5, fill: ink("--card"), filter: alone, ...(now.times.length <= 48 ? { show: true } : {}) },
       }));
       return {
         width,
