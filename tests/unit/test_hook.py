@@ -4,6 +4,7 @@ import copy
 import json
 import threading
 from collections import OrderedDict
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -598,6 +599,23 @@ class TestAnEventThatItsOwnerChanges:
 
         assert "B of page B" == self.asked_while_changed(make_rig(), self.EVENTS["too long to be named"], back=back)
 
+    def test_nor_where_it_was_remembered(self, make_rig):
+        """An event's digests are remembered for longer than its answer is fresh here; the backend is asked what was remembered."""
+        rig = make_rig(**policy(**{"*": {"fresh_seconds": 60}}))
+        rig.call(summarization_event("question A"))
+        rig.clock.advance(100)
+        event = summarization_event("question A")
+
+        def change(operation, arguments):
+            if operation == "update_item" and arguments["Key"]["kind"]["S"] == "LEASE":
+                event["messages"][0]["content"][0]["text"] = "question B"
+
+        rig.dynamodb.before = change
+        rig.call(event)
+
+        assert [summarization_event("question A")] * 2 == rig.backend.calls
+        assert ["miss", "miss"] == rig.outcomes
+
     def test_one_that_changes_while_it_is_read_goes_past_the_cache(self, make_rig):
         """P18: and to the backend as it is then."""
 
@@ -801,6 +819,23 @@ class TestTable:
         assert [("DONE", "UNKEPT")] * 2 + [("REFUSED", "REFUSED")] * 2 + [("DONE", "UNKEPT")] == left
         assert ("DONE", False, 1) == (lease["state"]["S"], "note" in lease, len(rig.entries))
 
+    def test_nobody_queues_where_keeping_an_answer_fails_by_itself(self, rig):
+        """P20, P48: the answer goes out, and nobody waits for what cannot be kept."""
+
+        def fail(*_, **__):
+            raise MemoryError
+
+        rig.first.cache.keep = fail
+        told = rig.call(ocr_event())
+        (lease,) = rig.dynamodb.of_kind("LEASE")
+
+        assert ("end_turn", "store_failed", "MemoryError") == (
+            told["stopReason"],
+            rig.last["refusal"],
+            rig.last["error_type"],
+        )
+        assert ("REFUSED", "REFUSED") == (lease["state"]["S"], lease["note"]["S"])
+
     def test_a_lost_overflow_object_is_a_miss(self, rig):
         """P49, S45, F10: missing, cut or swapped; refilled by the next caller."""
         rig.backend.handler = lambda event: token_answer(random_text(900_000))
@@ -915,6 +950,19 @@ class TestFlights:
         assert [("bypass", "unleased"), ("miss", "absent")] == sorted(
             (receipt["outcome"], receipt["reason"]) for receipt in rig.receipts
         )
+
+    def test_a_leader_that_finds_the_answer_after_all_says_so(self, rig):
+        """P24: who waits for it takes that answer; a lease that was only let go would make each of them lead in turn."""
+        rig.call(ocr_event())
+        table = rig.second.cache._table
+        look = table.get
+        table.get = lambda key, *, consistent: look(key, consistent=True) if consistent else Missing(Reason.ABSENT)
+        rig.clock.advance(1)
+        rig.call(ocr_event(), rig.second)
+        (lease,) = rig.dynamodb.of_kind("LEASE")
+
+        assert (["miss", "hit_table"], 1, "DONE") == (rig.outcomes, len(rig.backend.calls), lease["state"]["S"])
+        assert rig.clock.now_ms() == int(lease["fence"]["N"])
 
     def test_a_dead_leader_is_succeeded(self, rig):
         """P26, S35, F16: after its lease, and with a larger fence."""
@@ -1136,6 +1184,22 @@ class TestModes:
         assert 2 == rig.backend.described
         assert written == int(before != after)
 
+    @pytest.mark.parametrize("elsewhere", [False, True], ids=["in one process", "in two"])
+    @pytest.mark.parametrize("mode", ["observe", "write_only"])
+    def test_who_takes_no_answer_waits_for_nobody(self, make_rig, mode, elsewhere):
+        """P50, P54: the backend is asked at once, beside the one who asks it already, and only that one's answer is kept."""
+        rig = make_rig(HOOKCACHE_MODE=mode)
+        leader = start(rig, ocr_event())
+        beside = threading.Thread(target=rig.call, args=(ocr_event(), rig.second if elsewhere else rig.first))
+        beside.start()
+        asked = rig.backend.waiting.acquire(timeout=20)
+        rig.backend.gate.set()
+        for caller in (leader, beside):
+            caller.join(60)
+
+        assert (True, []) == (asked, rig.clock.slept)
+        assert 2 == len(rig.backend.calls)
+
     def test_write_only_never_serves(self, make_rig):
         """P50: fills the cache for others."""
         rig = make_rig(HOOKCACHE_MODE="write_only")
@@ -1216,6 +1280,35 @@ class TestLittleTime:
 
         assert ("end_turn", "miss", "store_failed") == (told["stopReason"], rig.last["outcome"], rig.last["refusal"])
 
+    def test_half_of_what_is_left_is_the_backends(self, rig):
+        """P21, P42: images may take the other half, of 8 s here."""
+        given, read = [], rig.first.cache or rig.first.assembly.cache()
+        digest = read._images.digest
+
+        def digest_within(images, account, seconds):
+            given.append(seconds)
+            return digest(images, account, seconds)
+
+        read._images.digest = digest_within
+        rig.call(ocr_event(rig.image(b"page")), seconds=9)
+
+        assert [4.0] == given
+
+    def test_an_answer_waits_for_its_price_for_half_of_what_is_left(self, rig):
+        """P21, P34: the other half is for keeping it."""
+        waits = []
+
+        class Prices:
+            def total(self, units, seconds):
+                waits.append(seconds)
+                return Decimal(0), units
+
+        rig.first.hook._prices = Prices()
+        rig.backend.seconds = 298
+        rig.call(ocr_event())
+
+        assert [0.5] == waits
+
 
 class TestWishes:
     def test_refresh_reaches_the_backend_and_replaces_for_all(self, rig):
@@ -1251,6 +1344,35 @@ class TestWishes:
 
         assert ["miss", "refresh", "hit_table", "hit_memory"] == rig.outcomes
         assert ["old", "new"] == told
+
+    @pytest.mark.parametrize("elsewhere", [False, True], ids=["in one process", "in two"])
+    def test_who_refreshes_takes_no_answer_that_was_asked_for_before(self, rig, elsewhere):
+        """P51, P23: it waits until nobody else asks, then asks for itself, and its answer replaces the other."""
+        rig.backend.replies = [token_answer("asked before"), token_answer("refreshed")]
+        leader = start(rig, ocr_event())
+        told = []
+
+        def refresh():
+            told.append(rig.call(ocr_event(), rig.second if elsewhere else rig.first, wishes={"refresh": True}))
+
+        def let_the_leader_finish(_=0):
+            rig.backend.gate.set()
+            leader.join(60)
+
+        if elsewhere:
+            rig.clock.on_sleep = let_the_leader_finish
+            refresh()
+        else:
+            beside = threading.Thread(target=refresh)
+            beside.start()
+            (flight,) = rig.first.cache.flights._flights.values()
+            assert eventually(lambda: flight.over._cond._waiters)
+            let_the_leader_finish()
+            beside.join(60)
+
+        assert ["refreshed"] == list(map(text_of, told))
+        assert (["miss", "refresh"], 2) == (rig.outcomes, len(rig.backend.calls))
+        assert "refreshed" == text_of(rig.call(ocr_event(), rig.cold_start()))
 
     def test_bypass_leaves_the_cache_alone(self, rig):
         """P51: as asked."""
@@ -1318,6 +1440,61 @@ class TestReceipts:
         assert ("", 5.0) == (hit["reason"], hit["age_seconds"])
         assert miss["key_id"] == hit["key_id"]
         assert (1, 4) == (hit["images"], hit["image_bytes"])
+
+    def test_a_receipt_tells_which_backend_answered(self, rig):
+        """P31, P40: of a hit, the one that made what was kept."""
+        rig.backend.deploy(version="7")
+        for _ in range(2):
+            rig.call(ocr_event())
+        rig.call(ocr_event(), rig.second)
+        rig.call(ocr_event(), wishes={"bypass": True})
+
+        assert ["miss", "hit_memory", "hit_table", "bypass"] == rig.outcomes
+        assert ["7"] * 4 == [receipt["backend_version"] for receipt in rig.receipts]
+
+    @pytest.mark.parametrize("mode", ["on", "off", "observe", "read_only", "write_only"])
+    def test_a_receipt_tells_the_mode(self, make_rig, mode):
+        """P31, P50: as it was set, and as it was ordered meanwhile."""
+        rig = make_rig(HOOKCACHE_MODE=mode)
+        rig.call(ocr_event())
+        told = rig.last["mode"]
+        rig.first.cache.control.amend(lambda _: Orders(modes={"*": "write_only"}))
+        rig.clock.advance(61)
+        rig.call(ocr_event())
+
+        assert (mode, "off" if mode == "off" else "write_only") == (told, rig.last["mode"])
+
+    @pytest.mark.parametrize(
+        ("happens", "reason"),
+        [
+            (lambda rig: rig.clock.advance(500), "expired"),
+            (
+                lambda rig: rig.first.cache.control.amend(
+                    lambda orders: orders.invalidated("OCR", rig.clock.now_ms() + 1, soft=True)
+                ),
+                "invalidated",
+            ),
+        ],
+        ids=["expired", "invalidated"],
+    )
+    def test_a_stale_answers_receipt_says_why_it_was_no_longer_fresh(self, make_rig, happens, reason):
+        """P45, P58."""
+        rig = make_rig(**policy(OCR={"fresh_seconds": 400, "hard_seconds": 4_000, "stale_if_error": True}))
+        rig.call(ocr_event())
+        happens(rig)
+        rig.clock.advance(61)
+        rig.backend.replies = [BackendRaised("Overloaded", "no")]
+        rig.call(ocr_event())
+
+        assert ("stale", reason) == (rig.last["outcome"], rig.last["reason"])
+
+    def test_no_answer_is_younger_than_nothing(self, rig):
+        """P12, P31: within what clocks may differ, one that was made later by another clock is 0 seconds old."""
+        rig.call(ocr_event())
+        rig.clock.set_back(1)
+        rig.call(ocr_event(), rig.second)
+
+        assert ("hit_table", 0.0) == (rig.last["outcome"], rig.last["age_seconds"])
 
     @pytest.mark.parametrize(
         ("happens", "reason"),
