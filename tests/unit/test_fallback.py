@@ -58,6 +58,15 @@ def test_an_answer_that_was_erased_during_the_fetch_is_not_served_in_its_place(r
     assert ("failed", "backend_failed") == (rig.last["outcome"], rig.last["reason"])
 
 
+def test_who_only_observes_is_served_nothing_in_its_place(rig):
+    """P45, P50: the error reaches the caller, as without a cache."""
+    observer = rig.cold_start(HOOKCACHE_MODE="observe")
+
+    with pytest.raises(BackendFailed, match="no"):
+        rig.call(ocr_event(), observer)
+    assert ("failed", "backend_failed") == (rig.last["outcome"], rig.last["reason"])
+
+
 def test_a_followers_stale_answer_is_looked_for_again_as_well(rig):
     """P13, P45: who only shares a leader's failure holds an answer that is as old."""
     rig.backend.gate.clear()

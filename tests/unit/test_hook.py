@@ -3,7 +3,7 @@
 import copy
 import json
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import ClassVar
@@ -277,6 +277,28 @@ class TestLifetimes:
         rig.call(ocr_event())
 
         assert ["miss", "miss"] == rig.outcomes
+
+    @pytest.mark.parametrize("operation", ["get_item", "put_item"])
+    def test_a_copys_life_begins_when_the_table_is_asked(self, rig, operation):
+        """P11, P13, F32: frozen for 200 s under that request, the environment has 100 s of the five minutes left."""
+        reader, event = rig.second, ocr_event()
+        if operation == "get_item":
+            rig.call(event)
+
+        def freeze(name, arguments):
+            kind = arguments.get("Item", arguments.get("Key", {})).get("kind", {}).get("S")
+            if (name, kind) == (operation, "ENTRY"):
+                rig.dynamodb.before = lambda *_: None
+                rig.clock.freeze(200)
+
+        rig.dynamodb.before = freeze
+        told = []
+        for seconds in (0, 99, 2):
+            rig.clock.advance(seconds)
+            rig.call(event, reader)
+            told.append(rig.last["outcome"])
+
+        assert [{"get_item": "hit_table", "put_item": "miss"}[operation], "hit_memory", "hit_table"] == told
 
     def test_a_memory_copy_lives_five_minutes(self, rig):
         """P11, S32: then the table is asked, so that an erase elsewhere is seen."""
@@ -920,6 +942,22 @@ class TestFlights:
 
         assert 3 == len(rig.backend.calls)
         assert slept == len(rig.clock.slept)
+        assert {"absent": 2, "refusal_window": 1} == Counter(receipt["reason"] for receipt in rig.receipts)
+
+    def test_in_the_minute_after_a_refusal_nobody_waits_for_who_asks(self, rig):
+        """P48, P54: elsewhere as well: the lease that is held says so."""
+        rig.backend.handler = lambda event: answer("", "max_tokens")
+        rig.call(ocr_event())
+        leader = start(rig, ocr_event())
+        beside = threading.Thread(target=rig.call, args=(ocr_event(), rig.second))
+        beside.start()
+        asked = rig.backend.waiting.acquire(timeout=20)
+        rig.backend.gate.set()
+        for caller in (leader, beside):
+            caller.join(60)
+
+        assert (True, []) == (asked, rig.clock.slept)
+        assert Counter({"absent": 2, "refusal_window": 1}) == Counter(receipt["reason"] for receipt in rig.receipts)
 
     def test_a_follower_waits_no_longer_than_it_may(self, make_rig):
         """P27, S40: min(`WAIT`, remaining less a second), then a retryable error."""
@@ -1507,12 +1545,13 @@ class TestReceipts:
         ids=["expired", "corrupt", "schema", "absent"],
     )
     def test_a_miss_says_why(self, rig, happens, reason):
-        """P58, S60: what one look-up can know."""
+        """P58, S60: what one look-up can know. A damaged entry counts once, though a leader looks twice (P6)."""
         rig.call(ocr_event())
         happens(rig)
         rig.call(ocr_event(), rig.second)
 
         assert ("miss", reason) == (rig.last["outcome"], rig.last["reason"])
+        assert int(reason == "corrupt") == metric(rig.last, "CorruptEntries")
 
     @pytest.mark.parametrize(
         "called_by",
