@@ -321,6 +321,24 @@ class TestLifetimes:
         assert outcome == rig.last["outcome"]
         assert ("invalidated" if outcome == "miss" else "") == rig.last["reason"]
 
+    @pytest.mark.parametrize("soft", [False, True])
+    def test_an_invalidation_during_a_fetch_reaches_its_answer(self, rig, soft):
+        """P44: an answer is as old as its fetch: what it says may be from before."""
+
+        def reply(event):
+            rig.clock.advance(5)
+            rig.first.cache.control.amend(lambda orders: orders.invalidated("OCR", rig.clock.now_ms(), soft=soft))
+            rig.clock.advance(5)
+            rig.backend.handler = lambda event: token_answer("after")
+            return token_answer("before")
+
+        rig.backend.handler = reply
+        rig.call(ocr_event())
+        rig.clock.advance(61)
+
+        assert "after" == text_of(rig.call(ocr_event()))
+        assert ("miss", "invalidated") == (rig.last["outcome"], rig.last["reason"])
+
     def test_orders_give_a_new_generation(self, rig):
         """P44, F38: every earlier entry becomes unreachable, and comes back with the old word."""
         rig.call(ocr_event())
@@ -879,6 +897,15 @@ class TestTable:
 
         assert text == rig.call(ocr_event(), rig.second)["output"]["message"]["content"][0]["text"]
         assert "hit_table" == rig.last["outcome"]
+
+    def test_without_a_bucket_nobody_queues_for_what_is_too_large(self, make_rig):
+        """P48, P49: the next answer would be as large."""
+        rig = make_rig(HOOKCACHE_OVERFLOW_BUCKET=None)
+        rig.backend.handler = lambda event: token_answer(random_text(900_000))
+        rig.call(ocr_event())
+        (lease,) = rig.dynamodb.of_kind("LEASE")
+
+        assert ("answer_size", "REFUSED", []) == (rig.last["refusal"], lease["state"]["S"], rig.entries)
 
     def test_an_answer_over_the_limit_is_refused(self, rig):
         """P49, S43: 6.2 MB; the caller gets it all the same."""
