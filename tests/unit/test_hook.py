@@ -202,6 +202,18 @@ class TestIdentity:
 
         assert (["bypass", "miss", outcome], 2) == (rig.outcomes, rig.backend.described)
 
+    def test_what_another_resolved_is_good_for_the_rest_of_its_minute(self, rig):
+        """P40: learnt 50 s after it was asked for, it is asked for again 10 s later: a deployment is seen within a minute."""
+        rig.call(ocr_event())
+        rig.clock.advance(50)
+        rig.call(ocr_event(), rig.second)
+        rig.backend.deploy(code="code-2")
+        rig.clock.advance(11)
+        rig.call(ocr_event(), rig.second)
+
+        assert ["miss", "hit_table", "miss"] == rig.outcomes
+        assert 2 == rig.backend.described
+
     def test_a_pinned_identity_asks_nobody(self, make_rig):
         """P40: ARN and generation stand for the backend, on the operator's word."""
         rig = make_rig(HOOKCACHE_IDENTITY="pinned")
