@@ -480,6 +480,29 @@ class TestFailures:
 
         assert "miss" == rig.last["outcome"]
 
+    @pytest.mark.parametrize("detail", ["full", "type"])
+    @pytest.mark.parametrize(
+        ("replies", "kind", "reason", "state"),
+        [
+            ([refusal("TooManyRequestsException")] * 2, BackendThrottled, "backend_throttled", "FREE"),
+            ([read_timeout()], BackendFailed, "backend_timeout", "FAILED"),
+            ([b"<html>"], BackendMalformed, "backend_malformed", "FAILED"),
+            ([BackendRaised("Broken", CANARY)], BackendFailed, "backend_failed", "FAILED"),
+        ],
+        ids=["throttled", "timed out", "no JSON", "failed"],
+    )
+    def test_whose_failure_it_is_does_not_depend_on_the_words_kept_back(
+        self, make_rig, detail, replies, kind, reason, state
+    ):
+        """P17, P28, P36: `error_detail=type` changes no reason in the receipt, and not what others share of it."""
+        rig = make_rig(**policy(OCR={"error_detail": detail}))
+        rig.backend.replies = list(replies)
+        with pytest.raises(kind):
+            rig.call(ocr_event())
+        (lease,) = rig.dynamodb.of_kind("LEASE")
+
+        assert (reason, state) == (rig.last["reason"], lease["state"]["S"])
+
     def test_an_operator_may_keep_the_backends_words_back(self, make_rig):
         """P36: `error_detail: type` leaves the type only."""
         rig = make_rig(**policy(OCR={"error_detail": "type"}))
@@ -1564,6 +1587,7 @@ class TestReceipts:
         rig.call(ocr_event())
 
         assert ("stale", reason) == (rig.last["outcome"], rig.last["reason"])
+        assert (1, 0) == (metric(rig.last, "Misses"), metric(rig.last, "TableHits")), "P57: no hit"
 
     def test_no_answer_is_younger_than_nothing(self, rig):
         """P12, P31: within what clocks may differ, one that was made later by another clock is 0 seconds old."""
