@@ -1010,6 +1010,7 @@ class TestFlights:
         """P48, P54: elsewhere as well: the lease that is held says so."""
         rig.backend.handler = lambda event: answer("", "max_tokens")
         rig.call(ocr_event())
+        assert rig.backend.waiting.acquire(blocking=False), "this call's own"
         leader = start(rig, ocr_event())
         beside = threading.Thread(target=rig.call, args=(ocr_event(), rig.second))
         beside.start()
