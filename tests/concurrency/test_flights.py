@@ -9,6 +9,7 @@ import pytest
 from fakes import FakeClock
 from hookcache.clock import Deadline
 from hookcache.entry import Entry
+from hookcache.errors import BackendFailed, BackendMalformed, BackendThrottled, DeadlineTooClose
 from hookcache.flight import Flights, Manner, _Flight
 from hookcache.key import CacheKey
 from hookcache.leader import Alone, Landed, Leader, Left, Shared
@@ -87,6 +88,64 @@ def test_who_wants_its_own_answer_is_not_told_of_old_failures(flights, book, man
     if isinstance(boarded, Leader):
         with boarded:
             pass
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["in one process", "in two"])
+def test_who_wants_its_own_answer_shares_no_failure(flights, items, clock, elsewhere):
+    """P51, P17: it waited its turn, and then asks the backend itself."""
+    theirs = Flights(LeaseBook(items, clock, 30.0), clock, 45.0) if elsewhere else flights
+    leader = board(flights)
+
+    def fail(_=0):
+        leader.fail("Broken")
+        leader.__exit__(None, None, None)
+
+    clock.on_sleep = fail
+    beside = in_thread(lambda: board(theirs, "beside", manner=Manner.OWN))
+    if not elsewhere:
+        (flight,) = flights._flights.values()
+        assert eventually(lambda: flight.over._cond._waiters)
+        fail()
+    boarded = beside()
+
+    assert isinstance(boarded, Leader)
+    with boarded:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error_type", "note"),
+    [
+        *(("ThrottlingException", None), ("botocore.errorfactory.Gone", None), ("_", None), ("a" * 64, None)),
+        *((text, "BackendFailed") for text in ("a" * 65, "", "1a", "a b", "a\nb", "\u00e9", "no page of Ms. Canary")),
+    ],
+)
+def test_of_a_failure_others_learn_the_type_if_it_is_one(flights, book, error_type, note):
+    """P17, P36: a type is an identifier of at most 64 letters; anything else may be a content, and stays here."""
+    with board(flights) as leader:
+        leader.fail(error_type)
+
+    assert (note or error_type) == book.read(KEY, consistent=True).note
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "note"),
+    [
+        (BackendFailed("no", "Broken"), State.FAILED, "Broken"),
+        (BackendMalformed("no JSON"), State.FAILED, "BackendMalformed"),
+        (KeyError("page"), State.FAILED, "KeyError"),
+        (BackendThrottled("later"), State.FREE, ""),
+        (DeadlineTooClose("no time"), State.FREE, ""),
+    ],
+    ids=lambda each: type(each).__name__ if isinstance(each, Exception) else None,
+)
+def test_the_backends_failures_are_shared_and_the_leaders_own_are_not(flights, book, error, state, note):
+    """P17, P28: those who wait meet the same backend, and have time of their own."""
+    with board(flights) as leader:
+        leader.struck(error)
+    item = book.read(KEY, consistent=True)
+
+    assert (state, note) == (item.state, item.note)
 
 
 class Leaving(_Flight):

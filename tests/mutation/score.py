@@ -99,7 +99,7 @@ class Planted:
 
         class Loader(SourceFileLoader):
             def get_code(self, _fullname: str) -> CodeType:
-                return compile(source, file, "exec")
+                return compile(source, file, "exec", dont_inherit=True)  # else with annotations as in this module
 
         return importlib.util.spec_from_file_location(name, file, loader=Loader(name, file))
 

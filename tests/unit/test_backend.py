@@ -1,5 +1,6 @@
 """How the backend is asked: the event's spelling, one client per read timeout, a handler of this process."""
 
+import io
 import json
 import logging
 import math
@@ -9,9 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 from fakes import FakeContext, ocr_event, token_answer
-from hookcache.backend import CallableBackend, ClientPool, spelt
+from hookcache.backend import CallableBackend, ClientPool, LambdaBackend, spelt
 from hookcache.clients import Clients
 from hookcache.clock import Deadline
+from hookcache.errors import BackendFailed, BackendMalformed
+from hookcache.spending import Spending
 
 
 @pytest.mark.parametrize(
@@ -56,6 +59,56 @@ def test_the_sdk_logs_no_request_at_any_level(clients, monkeypatch):
     clients.lambda_by_timeout(5.0)
 
     assert ([True] * 4, [False] * 4) == (before, [logger.isEnabledFor(logging.DEBUG) for logger in named])
+
+
+def test_connections_that_idled_for_long_are_closed_before_they_are_used(clock):
+    """F32, P22: an invoke is never repeated, so one over a connection that died in a frozen environment would fail its request."""
+    closed = []
+    pool = ClientPool(lambda seconds: SimpleNamespace(close=lambda: closed.append(seconds)), clock)
+    client = pool(125.0)
+    counts = []
+    for step in (59.0, 59.0, 60.0, -1.0):
+        clock.freeze(step)
+        assert client is pool(125.0)
+        counts.append(len(closed))
+
+    assert [0, 0, 1, 2] == counts
+
+
+class TestReplies:
+    """What Lambda says, and what it is to the caller."""
+
+    def ask(self, payload, clock, **reply):
+        def invoke(**_):
+            return {"StatusCode": 200, "Payload": io.BytesIO(payload), **reply}
+
+        client = SimpleNamespace(invoke=invoke)
+        backend = LambdaBackend(lambda _: client, "GENAIIDP-x", lambda: 100.0, "", clock, Spending())
+        return backend.invoke(ocr_event(), None, Deadline(FakeContext(clock)))
+
+    @pytest.mark.parametrize("status", [202, 204, 500])
+    def test_no_other_status_is_an_answer(self, clock, status):
+        """P14: an invocation that was only queued has none."""
+        assert {} == self.ask(b"{}", clock).response
+        with pytest.raises(BackendMalformed, match=str(status)):
+            self.ask(b"{}", clock, StatusCode=status)
+
+    @pytest.mark.parametrize(
+        ("error", "error_type", "timed_out"),
+        [
+            ({"errorMessage": "2026 3c1b Task timed out after 300.00 seconds"}, "Sandbox.Timedout", True),
+            ({"errorMessage": "Task timed out after 3.00 seconds", "errorType": "Mine"}, "Mine", True),
+            ({"errorMessage": "the page timed out"}, "BackendFailed", False),
+            ({"errorType": 7}, "BackendFailed", False),
+            ([], "BackendFailed", False),
+        ],
+    )
+    def test_a_function_error_is_named(self, clock, error, error_type, timed_out):
+        """F20, F21: a timeout may come without a type; whatever else is odd has a name all the same."""
+        with pytest.raises(BackendFailed) as raised:
+            self.ask(json.dumps(error).encode(), clock, FunctionError="Unhandled")
+
+        assert (error_type, timed_out) == (raised.value.error_type, raised.value.timed_out)
 
 
 def test_clients_are_few_and_kept():

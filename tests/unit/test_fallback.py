@@ -58,6 +58,31 @@ def test_an_answer_that_was_erased_during_the_fetch_is_not_served_in_its_place(r
     assert ("failed", "backend_failed") == (rig.last["outcome"], rig.last["reason"])
 
 
+def test_who_only_observes_is_served_nothing_in_its_place(rig):
+    """P45, P50: the error reaches the caller, as without a cache."""
+    observer = rig.cold_start(HOOKCACHE_MODE="observe")
+
+    with pytest.raises(BackendFailed, match="no"):
+        rig.call(ocr_event(), observer)
+    assert ("failed", "backend_failed") == (rig.last["outcome"], rig.last["reason"])
+
+
+@pytest.mark.parametrize(("mode", "written"), [("read_only", False), ("on", True)])
+def test_who_writes_nothing_keeps_to_itself_who_the_backend_is_then(rig, mode, written):
+    """P50: that look finds it due to be asked for again; the control is the mode that does tell the others."""
+    reader = rig.cold_start(HOOKCACHE_MODE=mode)
+    before = []
+
+    def a_minute_passes():
+        before.append(rig.dynamodb.of_kind("CONTROL")[0]["identity"])
+        rig.clock.advance(61)
+
+    meanwhile(rig, a_minute_passes)
+    rig.call(ocr_event(), reader)
+
+    assert ("stale", written) == (rig.last["outcome"], before != [rig.dynamodb.of_kind("CONTROL")[0]["identity"]])
+
+
 def test_a_followers_stale_answer_is_looked_for_again_as_well(rig):
     """P13, P45: who only shares a leader's failure holds an answer that is as old."""
     rig.backend.gate.clear()

@@ -3,7 +3,8 @@
 import copy
 import json
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -201,6 +202,18 @@ class TestIdentity:
 
         assert (["bypass", "miss", outcome], 2) == (rig.outcomes, rig.backend.described)
 
+    def test_what_another_resolved_is_good_for_the_rest_of_its_minute(self, rig):
+        """P40: learnt 50 s after it was asked for, it is asked for again 10 s later: a deployment is seen within a minute."""
+        rig.call(ocr_event())
+        rig.clock.advance(50)
+        rig.call(ocr_event(), rig.second)
+        rig.backend.deploy(code="code-2")
+        rig.clock.advance(11)
+        rig.call(ocr_event(), rig.second)
+
+        assert ["miss", "hit_table", "miss"] == rig.outcomes
+        assert 2 == rig.backend.described
+
     def test_a_pinned_identity_asks_nobody(self, make_rig):
         """P40: ARN and generation stand for the backend, on the operator's word."""
         rig = make_rig(HOOKCACHE_IDENTITY="pinned")
@@ -277,6 +290,28 @@ class TestLifetimes:
 
         assert ["miss", "miss"] == rig.outcomes
 
+    @pytest.mark.parametrize("operation", ["get_item", "put_item"])
+    def test_a_copys_life_begins_when_the_table_is_asked(self, rig, operation):
+        """P11, P13, F32: frozen for 200 s under that request, the environment has 100 s of the five minutes left."""
+        reader, event = rig.second, ocr_event()
+        if operation == "get_item":
+            rig.call(event)
+
+        def freeze(name, arguments):
+            kind = arguments.get("Item", arguments.get("Key", {})).get("kind", {}).get("S")
+            if (name, kind) == (operation, "ENTRY"):
+                rig.dynamodb.before = lambda *_: None
+                rig.clock.freeze(200)
+
+        rig.dynamodb.before = freeze
+        told = []
+        for seconds in (0, 99, 2):
+            rig.clock.advance(seconds)
+            rig.call(event, reader)
+            told.append(rig.last["outcome"])
+
+        assert [{"get_item": "hit_table", "put_item": "miss"}[operation], "hit_memory", "hit_table"] == told
+
     def test_a_memory_copy_lives_five_minutes(self, rig):
         """P11, S32: then the table is asked, so that an erase elsewhere is seen."""
         rig.call(ocr_event())
@@ -297,6 +332,24 @@ class TestLifetimes:
 
         assert outcome == rig.last["outcome"]
         assert ("invalidated" if outcome == "miss" else "") == rig.last["reason"]
+
+    @pytest.mark.parametrize("soft", [False, True])
+    def test_an_invalidation_during_a_fetch_reaches_its_answer(self, rig, soft):
+        """P44: an answer is as old as its fetch: what it says may be from before."""
+
+        def reply(event):
+            rig.clock.advance(5)
+            rig.first.cache.control.amend(lambda orders: orders.invalidated("OCR", rig.clock.now_ms(), soft=soft))
+            rig.clock.advance(5)
+            rig.backend.handler = lambda event: token_answer("after")
+            return token_answer("before")
+
+        rig.backend.handler = reply
+        rig.call(ocr_event())
+        rig.clock.advance(61)
+
+        assert "after" == text_of(rig.call(ocr_event()))
+        assert ("miss", "invalidated") == (rig.last["outcome"], rig.last["reason"])
 
     def test_orders_give_a_new_generation(self, rig):
         """P44, F38: every earlier entry becomes unreachable, and comes back with the old word."""
@@ -426,6 +479,29 @@ class TestFailures:
         rig.call(ocr_event())
 
         assert "miss" == rig.last["outcome"]
+
+    @pytest.mark.parametrize("detail", ["full", "type"])
+    @pytest.mark.parametrize(
+        ("replies", "kind", "reason", "state"),
+        [
+            ([refusal("TooManyRequestsException")] * 2, BackendThrottled, "backend_throttled", "FREE"),
+            ([read_timeout()], BackendFailed, "backend_timeout", "FAILED"),
+            ([b"<html>"], BackendMalformed, "backend_malformed", "FAILED"),
+            ([BackendRaised("Broken", CANARY)], BackendFailed, "backend_failed", "FAILED"),
+        ],
+        ids=["throttled", "timed out", "no JSON", "failed"],
+    )
+    def test_whose_failure_it_is_does_not_depend_on_the_words_kept_back(
+        self, make_rig, detail, replies, kind, reason, state
+    ):
+        """P17, P28, P36: `error_detail=type` changes no reason in the receipt, and not what others share of it."""
+        rig = make_rig(**policy(OCR={"error_detail": detail}))
+        rig.backend.replies = list(replies)
+        with pytest.raises(kind):
+            rig.call(ocr_event())
+        (lease,) = rig.dynamodb.of_kind("LEASE")
+
+        assert (reason, state) == (rig.last["reason"], lease["state"]["S"])
 
     def test_an_operator_may_keep_the_backends_words_back(self, make_rig):
         """P36: `error_detail: type` leaves the type only."""
@@ -597,6 +673,23 @@ class TestAnEventThatItsOwnerChanges:
         monkeypatch.setattr("hookcache.memo.held", lambda event: event)
 
         assert "B of page B" == self.asked_while_changed(make_rig(), self.EVENTS["too long to be named"], back=back)
+
+    def test_nor_where_it_was_remembered(self, make_rig):
+        """An event's digests are remembered for longer than its answer is fresh here; the backend is asked what was remembered."""
+        rig = make_rig(**policy(**{"*": {"fresh_seconds": 60}}))
+        rig.call(summarization_event("question A"))
+        rig.clock.advance(100)
+        event = summarization_event("question A")
+
+        def change(operation, arguments):
+            if operation == "update_item" and arguments["Key"]["kind"]["S"] == "LEASE":
+                event["messages"][0]["content"][0]["text"] = "question B"
+
+        rig.dynamodb.before = change
+        rig.call(event)
+
+        assert [summarization_event("question A")] * 2 == rig.backend.calls
+        assert ["miss", "miss"] == rig.outcomes
 
     def test_one_that_changes_while_it_is_read_goes_past_the_cache(self, make_rig):
         """P18: and to the backend as it is then."""
@@ -801,6 +894,23 @@ class TestTable:
         assert [("DONE", "UNKEPT")] * 2 + [("REFUSED", "REFUSED")] * 2 + [("DONE", "UNKEPT")] == left
         assert ("DONE", False, 1) == (lease["state"]["S"], "note" in lease, len(rig.entries))
 
+    def test_nobody_queues_where_keeping_an_answer_fails_by_itself(self, rig):
+        """P20, P48: the answer goes out, and nobody waits for what cannot be kept."""
+
+        def fail(*_, **__):
+            raise MemoryError
+
+        rig.first.cache.keep = fail
+        told = rig.call(ocr_event())
+        (lease,) = rig.dynamodb.of_kind("LEASE")
+
+        assert ("end_turn", "store_failed", "MemoryError") == (
+            told["stopReason"],
+            rig.last["refusal"],
+            rig.last["error_type"],
+        )
+        assert ("REFUSED", "REFUSED") == (lease["state"]["S"], lease["note"]["S"])
+
     def test_a_lost_overflow_object_is_a_miss(self, rig):
         """P49, S45, F10: missing, cut or swapped; refilled by the next caller."""
         rig.backend.handler = lambda event: token_answer(random_text(900_000))
@@ -822,6 +932,15 @@ class TestTable:
 
         assert text == rig.call(ocr_event(), rig.second)["output"]["message"]["content"][0]["text"]
         assert "hit_table" == rig.last["outcome"]
+
+    def test_without_a_bucket_nobody_queues_for_what_is_too_large(self, make_rig):
+        """P48, P49: the next answer would be as large."""
+        rig = make_rig(HOOKCACHE_OVERFLOW_BUCKET=None)
+        rig.backend.handler = lambda event: token_answer(random_text(900_000))
+        rig.call(ocr_event())
+        (lease,) = rig.dynamodb.of_kind("LEASE")
+
+        assert ("answer_size", "REFUSED", []) == (rig.last["refusal"], lease["state"]["S"], rig.entries)
 
     def test_an_answer_over_the_limit_is_refused(self, rig):
         """P49, S43: 6.2 MB; the caller gets it all the same."""
@@ -885,6 +1004,23 @@ class TestFlights:
 
         assert 3 == len(rig.backend.calls)
         assert slept == len(rig.clock.slept)
+        assert {"absent": 2, "refusal_window": 1} == Counter(receipt["reason"] for receipt in rig.receipts)
+
+    def test_in_the_minute_after_a_refusal_nobody_waits_for_who_asks(self, rig):
+        """P48, P54: elsewhere as well: the lease that is held says so."""
+        rig.backend.handler = lambda event: answer("", "max_tokens")
+        rig.call(ocr_event())
+        assert rig.backend.waiting.acquire(blocking=False), "this call's own"
+        leader = start(rig, ocr_event())
+        beside = threading.Thread(target=rig.call, args=(ocr_event(), rig.second))
+        beside.start()
+        asked = rig.backend.waiting.acquire(timeout=20)
+        rig.backend.gate.set()
+        for caller in (leader, beside):
+            caller.join(60)
+
+        assert (True, []) == (asked, rig.clock.slept)
+        assert Counter({"absent": 2, "refusal_window": 1}) == Counter(receipt["reason"] for receipt in rig.receipts)
 
     def test_a_follower_waits_no_longer_than_it_may(self, make_rig):
         """P27, S40: min(`WAIT`, remaining less a second), then a retryable error."""
@@ -915,6 +1051,19 @@ class TestFlights:
         assert [("bypass", "unleased"), ("miss", "absent")] == sorted(
             (receipt["outcome"], receipt["reason"]) for receipt in rig.receipts
         )
+
+    def test_a_leader_that_finds_the_answer_after_all_says_so(self, rig):
+        """P24: who waits for it takes that answer; a lease that was only let go would make each of them lead in turn."""
+        rig.call(ocr_event())
+        table = rig.second.cache._table
+        look = table.get
+        table.get = lambda key, *, consistent: look(key, consistent=True) if consistent else Missing(Reason.ABSENT)
+        rig.clock.advance(1)
+        rig.call(ocr_event(), rig.second)
+        (lease,) = rig.dynamodb.of_kind("LEASE")
+
+        assert (["miss", "hit_table"], 1, "DONE") == (rig.outcomes, len(rig.backend.calls), lease["state"]["S"])
+        assert rig.clock.now_ms() == int(lease["fence"]["N"])
 
     def test_a_dead_leader_is_succeeded(self, rig):
         """P26, S35, F16: after its lease, and with a larger fence."""
@@ -1136,6 +1285,22 @@ class TestModes:
         assert 2 == rig.backend.described
         assert written == int(before != after)
 
+    @pytest.mark.parametrize("elsewhere", [False, True], ids=["in one process", "in two"])
+    @pytest.mark.parametrize("mode", ["observe", "write_only"])
+    def test_who_takes_no_answer_waits_for_nobody(self, make_rig, mode, elsewhere):
+        """P50, P54: the backend is asked at once, beside the one who asks it already, and only that one's answer is kept."""
+        rig = make_rig(HOOKCACHE_MODE=mode)
+        leader = start(rig, ocr_event())
+        beside = threading.Thread(target=rig.call, args=(ocr_event(), rig.second if elsewhere else rig.first))
+        beside.start()
+        asked = rig.backend.waiting.acquire(timeout=20)
+        rig.backend.gate.set()
+        for caller in (leader, beside):
+            caller.join(60)
+
+        assert (True, []) == (asked, rig.clock.slept)
+        assert 2 == len(rig.backend.calls)
+
     def test_write_only_never_serves(self, make_rig):
         """P50: fills the cache for others."""
         rig = make_rig(HOOKCACHE_MODE="write_only")
@@ -1216,6 +1381,35 @@ class TestLittleTime:
 
         assert ("end_turn", "miss", "store_failed") == (told["stopReason"], rig.last["outcome"], rig.last["refusal"])
 
+    def test_half_of_what_is_left_is_the_backends(self, rig):
+        """P21, P42: images may take the other half, of 8 s here."""
+        given, read = [], rig.first.cache or rig.first.assembly.cache()
+        digest = read._images.digest
+
+        def digest_within(images, account, seconds):
+            given.append(seconds)
+            return digest(images, account, seconds)
+
+        read._images.digest = digest_within
+        rig.call(ocr_event(rig.image(b"page")), seconds=9)
+
+        assert [4.0] == given
+
+    def test_an_answer_waits_for_its_price_for_half_of_what_is_left(self, rig):
+        """P21, P34: the other half is for keeping it."""
+        waits = []
+
+        class Prices:
+            def total(self, units, seconds):
+                waits.append(seconds)
+                return Decimal(0), units
+
+        rig.first.hook._prices = Prices()
+        rig.backend.seconds = 298
+        rig.call(ocr_event())
+
+        assert [0.5] == waits
+
 
 class TestWishes:
     def test_refresh_reaches_the_backend_and_replaces_for_all(self, rig):
@@ -1251,6 +1445,35 @@ class TestWishes:
 
         assert ["miss", "refresh", "hit_table", "hit_memory"] == rig.outcomes
         assert ["old", "new"] == told
+
+    @pytest.mark.parametrize("elsewhere", [False, True], ids=["in one process", "in two"])
+    def test_who_refreshes_takes_no_answer_that_was_asked_for_before(self, rig, elsewhere):
+        """P51, P23: it waits until nobody else asks, then asks for itself, and its answer replaces the other."""
+        rig.backend.replies = [token_answer("asked before"), token_answer("refreshed")]
+        leader = start(rig, ocr_event())
+        told = []
+
+        def refresh():
+            told.append(rig.call(ocr_event(), rig.second if elsewhere else rig.first, wishes={"refresh": True}))
+
+        def let_the_leader_finish(_=0):
+            rig.backend.gate.set()
+            leader.join(60)
+
+        if elsewhere:
+            rig.clock.on_sleep = let_the_leader_finish
+            refresh()
+        else:
+            beside = threading.Thread(target=refresh)
+            beside.start()
+            (flight,) = rig.first.cache.flights._flights.values()
+            assert eventually(lambda: flight.over._cond._waiters)
+            let_the_leader_finish()
+            beside.join(60)
+
+        assert ["refreshed"] == list(map(text_of, told))
+        assert (["miss", "refresh"], 2) == (rig.outcomes, len(rig.backend.calls))
+        assert "refreshed" == text_of(rig.call(ocr_event(), rig.cold_start()))
 
     def test_bypass_leaves_the_cache_alone(self, rig):
         """P51: as asked."""
@@ -1319,6 +1542,62 @@ class TestReceipts:
         assert miss["key_id"] == hit["key_id"]
         assert (1, 4) == (hit["images"], hit["image_bytes"])
 
+    def test_a_receipt_tells_which_backend_answered(self, rig):
+        """P31, P40: of a hit, the one that made what was kept."""
+        rig.backend.deploy(version="7")
+        for _ in range(2):
+            rig.call(ocr_event())
+        rig.call(ocr_event(), rig.second)
+        rig.call(ocr_event(), wishes={"bypass": True})
+
+        assert ["miss", "hit_memory", "hit_table", "bypass"] == rig.outcomes
+        assert ["7"] * 4 == [receipt["backend_version"] for receipt in rig.receipts]
+
+    @pytest.mark.parametrize("mode", ["on", "off", "observe", "read_only", "write_only"])
+    def test_a_receipt_tells_the_mode(self, make_rig, mode):
+        """P31, P50: as it was set, and as it was ordered meanwhile."""
+        rig = make_rig(HOOKCACHE_MODE=mode)
+        rig.call(ocr_event())
+        told = rig.last["mode"]
+        rig.first.cache.control.amend(lambda _: Orders(modes={"*": "write_only"}))
+        rig.clock.advance(61)
+        rig.call(ocr_event())
+
+        assert (mode, "off" if mode == "off" else "write_only") == (told, rig.last["mode"])
+
+    @pytest.mark.parametrize(
+        ("happens", "reason"),
+        [
+            (lambda rig: rig.clock.advance(500), "expired"),
+            (
+                lambda rig: rig.first.cache.control.amend(
+                    lambda orders: orders.invalidated("OCR", rig.clock.now_ms() + 1, soft=True)
+                ),
+                "invalidated",
+            ),
+        ],
+        ids=["expired", "invalidated"],
+    )
+    def test_a_stale_answers_receipt_says_why_it_was_no_longer_fresh(self, make_rig, happens, reason):
+        """P45, P58."""
+        rig = make_rig(**policy(OCR={"fresh_seconds": 400, "hard_seconds": 4_000, "stale_if_error": True}))
+        rig.call(ocr_event())
+        happens(rig)
+        rig.clock.advance(61)
+        rig.backend.replies = [BackendRaised("Overloaded", "no")]
+        rig.call(ocr_event())
+
+        assert ("stale", reason) == (rig.last["outcome"], rig.last["reason"])
+        assert (1, 0) == (metric(rig.last, "Misses"), metric(rig.last, "TableHits")), "P57: no hit"
+
+    def test_no_answer_is_younger_than_nothing(self, rig):
+        """P12, P31: within what clocks may differ, one that was made later by another clock is 0 seconds old."""
+        rig.call(ocr_event())
+        rig.clock.set_back(1)
+        rig.call(ocr_event(), rig.second)
+
+        assert ("hit_table", 0.0) == (rig.last["outcome"], rig.last["age_seconds"])
+
     @pytest.mark.parametrize(
         ("happens", "reason"),
         [
@@ -1330,12 +1609,13 @@ class TestReceipts:
         ids=["expired", "corrupt", "schema", "absent"],
     )
     def test_a_miss_says_why(self, rig, happens, reason):
-        """P58, S60: what one look-up can know."""
+        """P58, S60: what one look-up can know. A damaged entry counts once, though a leader looks twice (P6)."""
         rig.call(ocr_event())
         happens(rig)
         rig.call(ocr_event(), rig.second)
 
         assert ("miss", reason) == (rig.last["outcome"], rig.last["reason"])
+        assert int(reason == "corrupt") == metric(rig.last, "CorruptEntries")
 
     @pytest.mark.parametrize(
         "called_by",

@@ -183,6 +183,33 @@ class TestRenewals:
         assert [] == threads("hookcache-lease")
         assert renewed == book.renewed
 
+    def test_a_renewal_under_way_is_waited_for(self):
+        """P25, P28: one that is done once the handler has returned would be frozen with it, and come hours later."""
+        goes_on = threading.Event()
+
+        class Slow(Renewed):
+            def renew(self, lease: Lease) -> bool:
+                held = super().renew(lease)
+                goes_on.wait(60)
+                return held
+
+        book = Slow(beat_seconds=0.04)
+        pulse = Pulse(book.beat_seconds)
+
+        def fetch() -> None:
+            with leader(book, pulse):
+                assert book.renewals.acquire(timeout=30)
+
+        fetching = threading.Thread(target=fetch)
+        fetching.start()
+        fetching.join(1)
+        waits = fetching.is_alive(), list(book.released)
+        goes_on.set()
+        fetching.join(30)
+        pulse.close()
+
+        assert ((True, []), [State.FREE]) == (waits, book.released)
+
     def test_a_lost_lease_is_noticed_and_renewed_no_more(self):
         """P25: it is somebody else's."""
         book = Renewed(beat_seconds=0.04, held=False)

@@ -198,7 +198,7 @@ def test_inline_bytes_of_any_spelling_are_never_decoded(source):
         {"toolUse": {}},
         {"text": 5},
         {"text": None},
-        {"text": "a", "image": {}},
+        {"text": "a", "image": {"source": {"s3Location": {"uri": "s3://b/1"}}}},
         {"image": "s3://b/1"},
         {"image": {}},
         {"image": {"source": {}}},

@@ -195,6 +195,17 @@ class TestTrust:
 
         assert (before, truth.distrusts(hit())) == ((True, False), False)
 
+    def test_after_an_hour_of_distrust_a_round_begins_anew(self):
+        """P59: what led to the verdict is spent: one more wrong answer is no second one."""
+        clock = FakeClock()
+        truth, kept = TruthCheck(clock), json.dumps(answer(PAGE)).encode()
+        for _ in range(3):
+            truth.judge(hit(), kept, answer("Other"))
+        clock.advance(DISTRUST_SECONDS)
+        truth.judge(hit(), kept, answer("Other"))
+
+        assert not truth.distrusts(hit())
+
     def test_what_was_judged_under_another_backend_or_generation_is_forgotten(self):
         """P59: the answers that were wrong can no longer be served; the sum before the verdict goes as well."""
         truth, kept = TruthCheck(FakeClock()), json.dumps(answer(PAGE)).encode()

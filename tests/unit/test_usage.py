@@ -7,7 +7,7 @@ import math
 import pytest
 
 from fakes import answer, page_answer, token_answer
-from hookcache.usage import metered, parsed, without_charge
+from hookcache.usage import MOST_UNITS, metered, parsed, shown_units, without_charge
 
 
 def test_sound_usage_passes_as_it_is():
@@ -155,3 +155,11 @@ def test_who_changes_a_repaired_answer_changes_no_receipt():
     told.response["usage"]["pages"] = 99
 
     assert {"pages": 1} == told.units
+
+
+def test_a_receipt_names_a_bounded_number_of_units_and_counts_all():
+    """P33, P36: a reply may have any number of units; those past the most, and names that are no words, are told together."""
+    units = {f"unit{number}": 1 for number in range(MOST_UNITS + 20)}
+    shown = shown_units({"of Ms. Canary": 2, **units})
+
+    assert {"other": 2 + 20 + 1} | dict(list(units.items())[: MOST_UNITS - 1]) == shown
