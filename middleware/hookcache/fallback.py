@@ -1,8 +1,10 @@
 """
-What is served in place of a failed fetch: a stale answer, where the operator allows one (P45).
+What is served once the backend was asked: a stale answer in place of a failed fetch, where the operator allows one (P45); a
+kept answer beside its check (P59).
 
 The look-up found it before the backend was asked, up to a quarter of an hour ago. So it is looked for once more, consistently:
-an erase (P13), an order (P44) or a deployment of the backend (P40) may have come meanwhile. Only failures pay for that.
+its time may be over (P10), an erase (P13), an order (P44) or a deployment of the backend (P40) may have come meanwhile. Only
+failures and checks pay for that.
 """
 
 from __future__ import annotations
@@ -35,18 +37,25 @@ def stale_answer(cache: Cache, lookup: Lookup, error: Exception, deadline: Deadl
         return None
     if isinstance(error, HookCacheError) and error.answer_begun:
         return None
-    look = partial(_look_again, cache, lookup, receipt)
+    return look_again(cache, lookup, deadline, receipt, stale=True)
+
+
+def look_again(
+    cache: Cache, lookup: Lookup, deadline: Deadline, receipt: Receipt, *, stale: bool = False
+) -> Entry | None:
+    """What may be served now, in place of a better answer where `stale`. None also where it cannot be told in time. Never raises."""
+    look = partial(_look, cache, lookup, receipt, stale=stale)
     left = deadline.usable_seconds()
     try:
         if left > LOOK_SECONDS:
             return look()
         late = min(LATE_SECONDS, deadline.remaining_seconds() / 2)
-        return within(max(left, late), look, "hookcache-stale")
-    except Exception:  # P18: the backend's own error says more than ours
+        return within(max(left, late), look, "hookcache-look")
+    except Exception:  # P18: what the backend said is at hand
         return None
 
 
-def _look_again(cache: Cache, lookup: Lookup, receipt: Receipt) -> Entry | None:
+def _look(cache: Cache, lookup: Lookup, receipt: Receipt, *, stale: bool) -> Entry | None:
     before, lookup.stale = lookup.standing, None
     lookup.standing = cache.control.now(lookup.request.context, share=lookup.rules.mode is not Mode.READ_ONLY)
     now = lookup.standing.orders
@@ -54,4 +63,4 @@ def _look_again(cache: Cache, lookup: Lookup, receipt: Receipt) -> Entry | None:
         return None
     if now.generation != before.orders.generation or lookup.standing.identity != before.identity:
         return None  # equal requests have another key by now
-    return cache.recall(lookup, receipt, again=True) or lookup.stale
+    return cache.recall(lookup, receipt, again=True) or (lookup.stale if stale else None)

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from functools import partial
 
 from hookcache import percall
@@ -29,14 +28,14 @@ from hookcache.cache import Cache
 from hookcache.clock import Clock, Deadline, whole_micros
 from hookcache.entry import Entry
 from hookcache.errors import FollowerTimedOut, Unkeyable, shared_failure, type_of, without_words
-from hookcache.fallback import stale_answer
+from hookcache.fallback import look_again, stale_answer
 from hookcache.hints import Any
 from hookcache.leader import Alone, Landed, Leader, Shared
 from hookcache.lease import OwnerId
 from hookcache.lookup import Call, Lookup
 from hookcache.metering import Meter
 from hookcache.outcome import Outcome, Reason
-from hookcache.policy import Bypass, Mode, Refuse, Rules
+from hookcache.policy import Admit, Bypass, Mode, Rules
 from hookcache.postable import postable
 from hookcache.prices import Prices
 from hookcache.request import metered_context
@@ -72,14 +71,9 @@ class CachingHook:
         clock: Clock,
         mark: str = "",
     ) -> None:
-        self._backend = backend
-        self._cache = cache
-        self._rules = rules
-        self._prices = prices
-        self._meter = meter
-        self._truth = truth
-        self._clock = clock
-        self._mark = mark
+        self._backend, self._cache, self._rules = backend, cache, rules
+        self._prices, self._meter, self._truth = prices, meter, truth
+        self._clock, self._mark = clock, mark
 
     def __call__(self, event: Any, context: Any) -> Any:
         """The answer to `event`: the backend's, or the one it gave to an equal request before."""
@@ -90,7 +84,7 @@ class CachingHook:
             percall.refuse_loop(context, self._mark)
             prepared = self._prepare(call)  # steps 1-3
             if isinstance(prepared, Bypass):
-                return self._delegate(call, prepared.reason)
+                return self._answered(call, self._invoke(call, event), Outcome.BYPASS, prepared.reason)
             cache, lookup = prepared
             known = self._recall(call, cache, lookup)  # steps 4-5
             return self._fetch(call, cache, lookup) if known is None else known  # steps 6-9
@@ -133,28 +127,43 @@ class CachingHook:
                 return None
             outcome = Outcome.HIT_MEMORY if lookup.from_memory else Outcome.HIT_TABLE
             # Not where the caller hears the backend speak: what it hears would be the check's answer and not the kept one.
-            if leader is None and self._truth.wanted(lookup) and getattr(call.context, "outlet", None) is None:
-                return self._check(call, lookup, entry, outcome)
-            return self._replay(call, lookup, entry, outcome)
+            checked = leader is None and self._truth.wanted(lookup) and getattr(call.context, "outlet", None) is None
+            if not checked:
+                return self._replay(call, lookup, entry, outcome)
         except Exception as trouble:  # P18
-            call.receipt.error_type, lookup.trouble = type(trouble).__name__, Reason.INTERNAL
+            call.receipt.withdraw(trouble)
+            lookup.trouble = Reason.INTERNAL
             return None
+        return self._check(call, cache, lookup, outcome)
 
-    def _check(self, call: Call, lookup: Lookup, entry: Entry, outcome: Outcome) -> Any:
-        """The stored answer, with the usage of a call that was made to compare it (P59): such a hit earns nothing (P57)."""
-        kept, receipt = self._replay(call, lookup, entry, outcome), call.receipt
-        receipt.units_saved, receipt.saved_cost, receipt.unpriced = {}, Decimal(0), {}
+    def _check(self, call: Call, cache: Cache, lookup: Lookup, outcome: Outcome) -> Any:
+        """The stored answer, compared with a call's (P59). If it may no longer be served after that, what the call brought."""
         try:
-            answer = self._invoke(call, lookup.event())
-        except Exception as trouble:  # the check was our wish: its failure is not the caller's
-            receipt.check = {"result": Finding.UNANSWERED.value}
-            receipt.error_type = type_of(trouble)
+            told: Answer | Exception = self._invoke(call, lookup.event())
+        except Exception as error:
+            told = error
+        try:
+            entry = look_again(cache, lookup, call.deadline, call.receipt)
+            if entry is not None:
+                return self._compared(call, lookup, entry, outcome, told)
+        except Exception as trouble:  # P18
+            call.receipt.withdraw(trouble)
+            lookup.trouble = Reason.INTERNAL
+        if isinstance(told, Exception):
+            return self._fail(call, cache, lookup, told)
+        return self._answered(call, told, *lookup.outcome_of_fetch())
+
+    def _compared(self, call: Call, lookup: Lookup, entry: Entry, outcome: Outcome, told: Answer | Exception) -> Any:
+        """The stored answer, with the usage of the call that it was compared with: such a hit earns nothing (P57)."""
+        kept, receipt = self._replay(call, lookup, entry, outcome), call.receipt
+        receipt.earn_nothing()
+        receipt.check = {"result": Finding.UNANSWERED.value}
+        if isinstance(told, Exception):  # the check was our wish: its failure is not the caller's
+            receipt.error_type = type_of(told)
             return kept
-        reply, receipt.units_charged = self._note(call, answer), {}
-        if isinstance(lookup.may_keep(answer, reply), Refuse):
-            receipt.check = {"result": Finding.UNANSWERED.value}  # what would not be kept convicts nothing that is
-        else:
-            receipt.check = self._truth.judge(lookup, entry.as_json(), answer.response)
+        reply, receipt.units_charged = self._note(call, told), {}
+        if isinstance(lookup.may_keep(told, reply), Admit):  # what would not be kept convicts nothing that is
+            receipt.check = self._truth.judge(lookup, entry.as_json(), told.response)
         charged = with_usage_of(entry.response(), reply.response)
         return postable(charged, entry.body) if entry.may_be_unpostable() else charged
 
@@ -256,10 +265,9 @@ class CachingHook:
         finally:
             call.receipt.backend_ms += whole_micros(self._clock.elapsed() - started)
 
-    def _delegate(self, call: Call, reason: Reason) -> Any:
+    def _answered(self, call: Call, answer: Answer, outcome: Outcome, reason: Reason) -> Any:
         """The cache is not used: the backend's answer as it is, but for a usage that would harm the host (P33)."""
-        answer = self._invoke(call, call.event)
-        call.receipt.end(Outcome.BYPASS, reason)
+        call.receipt.end(outcome, reason)
         reply = self._note(call, answer)
         return postable(answer.response if reason is Reason.MODE_OFF else reply.response, answer.body)
 

@@ -77,6 +77,16 @@ class Receipt:
         """How this invocation ended; the last word counts, an exception has the very last one."""
         self.outcome, self.reason = outcome, reason
 
+    def earn_nothing(self) -> None:
+        """No credit for the stored answer (P57)."""
+        self.units_saved, self.saved_cost, self.unpriced = {}, Decimal(0), {}
+
+    def withdraw(self, trouble: Exception) -> None:
+        """The stored answer is not served after all, for `trouble` with it."""
+        self.earn_nothing()
+        self.error_type, self.units_charged, self.check = type(trouble).__name__, {}, None
+        self.age_seconds, self.entry_bytes = None, 0
+
     def failed(self, error: BaseException) -> None:
         """The invocation ends by `error`: nothing was saved or charged (P57)."""
         self.outcome, self.reason, self.error_type = Outcome.FAILED, _reason_of(error), type(error).__name__

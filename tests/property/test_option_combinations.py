@@ -385,7 +385,7 @@ class Run:
                 "usage" in told and "usage" in known.reply
             )  # where either has none, a checked hit has that of its call
             assert self.without_usage(known.reply, here) == self.without_usage(told, here), "P9"
-            self.judge_age(known, outcome, call.began_ms if checked else now, wishes)
+            self.judge_age(known, outcome, now, wishes)
             if outcome == "stale":
                 assert self.rules.get("stale_if_error"), "P45: off unless it is asked for"
                 assert call.error or receipt["error_type"] == LISTED or call.asked == 0

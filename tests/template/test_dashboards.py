@@ -36,13 +36,13 @@ UNIT_OF = {metric.name: metric.unit for metric in METRICS}
 def written(outcome: Outcome, **facts) -> dict:
     """A receipt as the runtime itself writes it."""
     meter = Meter(SystemClock(), Spending(), Prices(), {"POWERTOOLS_SERVICE_NAME": "GENAIIDP-cache-x"})
-    with meter.invocation("OCR", None) as receipt:
-        receipt.end(outcome, Reason.ABSENT if outcome is Outcome.MISS else None)
-        receipt.mode, receipt.function = "on", "GENAIIDP-cache-x"
-        for name, value in facts.items():
-            setattr(receipt, name, value)
-        receipt.own_units = {"lambda_requests": 1}
-        return json.loads(meter.record(receipt))
+    receipt = meter.open("OCR", None)
+    receipt.end(outcome, Reason.ABSENT if outcome is Outcome.MISS else None)
+    receipt.mode, receipt.function = "on", "GENAIIDP-cache-x"
+    for name, value in facts.items():
+        setattr(receipt, name, value)
+    receipt.own_units = {"lambda_requests": 1}
+    return json.loads(meter.record(receipt))
 
 
 HEALTH = {

@@ -32,6 +32,7 @@ from fakes import (
 from hookcache.backend import CallableBackend
 from hookcache.bounded import NotInTime
 from hookcache.control import BackendIdentity, Orders
+from hookcache.entry import Entry
 from hookcache.errors import BackendFailed, BackendMalformed, BackendThrottled, DeadlineTooClose, FollowerTimedOut
 from hookcache.leader import Landed, Leader
 from hookcache.outcome import Reason
@@ -1530,6 +1531,21 @@ class TestWishes:
 
 
 class TestReceipts:
+    def test_a_kept_answer_that_cannot_be_given_earns_nothing(self, rig, monkeypatch):
+        """P18, P57: the backend answered in its place, and that is all the receipt tells."""
+        event = summarization_event()
+        rig.call(event)
+
+        def broken(_):
+            raise MemoryError
+
+        monkeypatch.setattr(Entry, "may_be_unpostable", broken)
+        rig.call(event)
+        told = ("outcome", "reason", "error_type", "units_saved", "age_seconds", "entry_bytes")
+
+        assert ["bypass", "internal", "MemoryError", {}, None, 0] == [rig.last[name] for name in told]
+        assert 2 == len(rig.backend.calls)
+
     def test_a_receipt_tells_hit_from_miss_and_why(self, rig):
         """P31, P58, S60: outcome, reason, age; on hits too."""
         rig.call(ocr_event(rig.image(b"page")))

@@ -1,10 +1,12 @@
 """The truth check: what counts as a difference, when a context is no longer trusted, and what the caller gets (P59)."""
 
+import contextlib
 import json
 import random
 from types import SimpleNamespace
 
 import pytest
+from botocore.exceptions import ConnectTimeoutError
 
 from fakes import (
     FakeClock,
@@ -15,9 +17,13 @@ from fakes import (
     page_answer,
     read_timeout,
     summarization_event,
+    token_answer,
 )
+from hookcache.entry import Entry
+from hookcache.errors import BackendFailed
 from hookcache.policy import Mode, Rules
 from hookcache.truth import DISTRUST_SECONDS, Finding, TruthCheck, compare, evidence
+from operator_rig import operator_of
 from rig import metric
 
 PAGE = "Invoice 4711 of the waterworks, due on 3 May, to be paid within fourteen days to the account below, total 17.20"
@@ -388,3 +394,89 @@ class TestInTheHook:
 
         assert all("check" not in receipt for receipt in rig.receipts)
         assert len(rig.backend.calls) == 3
+
+
+class TestMeanwhile:
+    """A check takes as long as the backend does: what may not be served by then is not (P10, P13, P44)."""
+
+    ENDINGS = pytest.mark.parametrize(
+        ("happens", "served"),
+        [
+            (lambda rig, operator: None, True),
+            (lambda rig, operator: rig.clock.advance(60), False),
+            (lambda rig, operator: operator({"command": "erase", "key_ids": [rig.receipts[0]["key_id"]]}), False),
+            (lambda rig, operator: (operator({"command": "invalidate"}), rig.clock.advance(61)), False),
+        ],
+        ids=["nothing", "its time is over", "it is erased", "it is invalidated"],
+    )
+
+    def kept(self, make_rig):
+        rig = make_rig(HOOKCACHE_FRESH_SECONDS="100", HOOKCACHE_POLICY=json.dumps({"*": {"check_share": 1.0}}))
+        rig.backend.replies = [token_answer("kept")]
+        rig.call(ocr_event())
+        rig.clock.advance(50)
+        return rig
+
+    @ENDINGS
+    def test_what_ends_during_its_check_is_not_served(self, make_rig, happens, served):
+        rig = self.kept(make_rig)
+        with operator_of(rig) as operator:
+
+            def reply(_):
+                happens(rig, operator)
+                return token_answer("new")
+
+            rig.backend.handler = reply
+            told = rig.call(ocr_event())
+
+        assert ("kept" if served else "new") == told["output"]["message"]["content"][0]["text"]
+        assert ("hit_memory" if served else "miss", {}) == (rig.last["outcome"], rig.last["units_saved"])
+        assert (served, len(rig.backend.calls)) == ("check" in rig.last, 2)
+
+    @ENDINGS
+    def test_nor_is_it_where_the_check_failed(self, make_rig, happens, served):
+        """P22: the one call was made, and its error is the caller's."""
+        rig = self.kept(make_rig)
+        with operator_of(rig) as operator:
+
+            def fail(_):
+                happens(rig, operator)
+                raise read_timeout()
+
+            rig.backend.handler = fail
+            with contextlib.nullcontext() if served else pytest.raises(BackendFailed):
+                rig.call(ocr_event())
+
+        assert ("hit_memory" if served else "failed", 2) == (rig.last["outcome"], len(rig.backend.calls))
+
+    def test_a_table_that_cannot_say_leaves_the_new_answer(self, make_rig):
+        """P13, P18: the kept one may have been erased."""
+        rig = self.kept(make_rig)
+
+        def reply(_):
+            rig.dynamodb.misbehave(ConnectTimeoutError(endpoint_url="x"))
+            return token_answer("new")
+
+        rig.backend.handler = reply
+        told = rig.call(ocr_event())
+
+        assert "new" == told["output"]["message"]["content"][0]["text"]
+        assert ("bypass", "table_down") == (rig.last["outcome"], rig.last["reason"])
+
+    @pytest.mark.parametrize("breaks", ["as_json", "saved"])
+    def test_trouble_with_the_kept_answer_asks_nobody_twice(self, make_rig, monkeypatch, breaks):
+        """P18, P22, P57: what the check's call brought is at hand, and nothing was saved."""
+        rig = self.kept(make_rig)
+
+        def broken(_):
+            raise MemoryError
+
+        monkeypatch.setattr(Entry, breaks, broken)
+        rig.backend.handler = lambda _: token_answer("new")
+        told = rig.call(ocr_event())
+
+        assert ("new", 2) == (told["output"]["message"]["content"][0]["text"], len(rig.backend.calls))
+        assert ("bypass", "internal", "MemoryError") == tuple(
+            rig.last[name] for name in ("outcome", "reason", "error_type")
+        )
+        assert ({}, None) == (rig.last["units_saved"], rig.last["age_seconds"])
