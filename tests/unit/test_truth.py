@@ -419,6 +419,7 @@ class TestMeanwhile:
 
     @ENDINGS
     def test_what_ends_during_its_check_is_not_served(self, make_rig, happens, served):
+        """P10, P13, P44: its time is over, it is erased or invalidated while the backend is asked."""
         rig = self.kept(make_rig)
         with operator_of(rig) as operator:
 
