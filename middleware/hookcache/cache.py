@@ -154,8 +154,7 @@ class Cache:
             if not isinstance(unavailable, Throttled):
                 lookup.miss = lookup.trouble = Reason.TABLE_DOWN
             return None
-        # What an earlier look found may have been erased since (P13).
-        lookup.stale, lookup.from_memory = None, False
+        lookup.stale = None  # what an earlier look found may have been erased since (P13)
         if not isinstance(looked, Found):
             receipt.corrupt_entries += looked.reason is Reason.CORRUPT and not consistent  # counted at the first look
             lookup.miss = looked.reason

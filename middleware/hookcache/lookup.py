@@ -37,7 +37,7 @@ class Lookup:
 
     `trouble` is set when the table failed on the way: nothing is then leased or stored (P54). `miss` is what the look-up
     found out (P58), `stale` an entry that it found past its freshness (P45), `unserved` one that `observe` did not serve;
-    `from_memory` tells that the answer found last came from memory.
+    `from_memory` tells that an answer was found in memory.
     """
 
     trouble: Reason | None = None

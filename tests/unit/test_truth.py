@@ -411,7 +411,10 @@ class TestMeanwhile:
     )
 
     def kept(self, make_rig):
-        rig = make_rig(HOOKCACHE_FRESH_SECONDS="100", HOOKCACHE_POLICY=json.dumps({"*": {"check_share": 1.0}}))
+        rig = make_rig(
+            HOOKCACHE_FRESH_SECONDS="100",
+            HOOKCACHE_POLICY=json.dumps({"*": {"check_share": 1.0, "hard_seconds": 1_000}}),
+        )
         rig.backend.replies = [token_answer("kept")]
         rig.call(ocr_event())
         rig.clock.advance(50)
