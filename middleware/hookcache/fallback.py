@@ -2,9 +2,9 @@
 What is served once the backend was asked: a stale answer in place of a failed fetch, where the operator allows one (P45); a
 kept answer beside its check (P59).
 
-The look-up found it before the backend was asked, up to a quarter of an hour ago. So it is looked for once more, consistently:
-its time may be over (P10), an erase (P13), an order (P44) or a deployment of the backend (P40) may have come meanwhile. Only
-failures and checks pay for that.
+The look-up found it before the backend was asked, up to a quarter of an hour ago. So it is looked for once more: its time may
+be over (P10), an erase (P13), an order (P44) or a deployment of the backend (P40) may have come meanwhile. Only failures and
+checks pay for that.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ def stale_answer(cache: Cache, lookup: Lookup, error: Exception, deadline: Deadl
 def look_again(
     cache: Cache, lookup: Lookup, deadline: Deadline, receipt: Receipt, *, stale: bool = False
 ) -> Entry | None:
-    """What may be served now, in place of a better answer where `stale`. None also where it cannot be told in time. Never raises."""
+    """
+    What may be served now: as at a first look, or, where `stale`, in place of a better answer, which the table has to say.
+    None also where that cannot be told in time. Never raises.
+    """
     look = partial(_look, cache, lookup, receipt, stale=stale)
     left = deadline.usable_seconds()
     try:
@@ -63,4 +66,4 @@ def _look(cache: Cache, lookup: Lookup, receipt: Receipt, *, stale: bool) -> Ent
         return None
     if now.generation != before.orders.generation or lookup.standing.identity != before.identity:
         return None  # equal requests have another key by now
-    return cache.recall(lookup, receipt, again=True) or (lookup.stale if stale else None)
+    return cache.recall(lookup, receipt, again=stale) or (lookup.stale if stale else None)

@@ -404,15 +404,27 @@ class TestMeanwhile:
         [
             (lambda rig, operator: None, True),
             (lambda rig, operator: rig.clock.advance(60), False),
-            (lambda rig, operator: operator({"command": "erase", "key_ids": [rig.receipts[0]["key_id"]]}), False),
+            (lambda rig, operator: (TestMeanwhile.erase(rig, operator), rig.clock.advance(20)), False),
+            (lambda rig, operator: TestMeanwhile.erase(rig, operator), True),
             (lambda rig, operator: (operator({"command": "invalidate"}), rig.clock.advance(61)), False),
         ],
-        ids=["nothing", "its time is over", "it is erased", "it is invalidated"],
+        ids=[
+            "nothing",
+            "its time is over",
+            "it is erased",
+            "it is erased, and memory may have it still",
+            "it is invalidated",
+        ],
     )
+
+    @staticmethod
+    def erase(rig, operator):
+        assert 1 == len(operator({"command": "erase", "key_ids": [rig.receipts[0]["key_id"]]})["removed"])
 
     def kept(self, make_rig):
         rig = make_rig(
             HOOKCACHE_FRESH_SECONDS="100",
+            HOOKCACHE_MEMORY_SECONDS="60",
             HOOKCACHE_POLICY=json.dumps({"*": {"check_share": 1.0, "hard_seconds": 1_000}}),
         )
         rig.backend.replies = [token_answer("kept")]
@@ -454,10 +466,11 @@ class TestMeanwhile:
         assert ("hit_memory" if served else "failed", 2) == (rig.last["outcome"], len(rig.backend.calls))
 
     def test_a_table_that_cannot_say_leaves_the_new_answer(self, make_rig):
-        """P13, P18: the kept one may have been erased."""
+        """P13, P18: the kept one may have been erased, and memory has it no longer."""
         rig = self.kept(make_rig)
 
         def reply(_):
+            rig.clock.advance(20)
             rig.dynamodb.misbehave(ConnectTimeoutError(endpoint_url="x"))
             return token_answer("new")
 
