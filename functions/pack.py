@@ -76,7 +76,10 @@ def main(arguments: list[str]) -> int:
         bill = json.dumps(materials(folder, target.name, digest), indent=1)
         target.with_suffix(".cdx.json").write_text(bill + "\n", encoding="utf-8")
     except OSError as error:
-        print(f"{target}: {error.strerror}; name a file that can be written", file=sys.stderr)
+        print(
+            f"{error.filename or target}: {error.strerror}; name a folder that can be read, and a file that can be written",
+            file=sys.stderr,
+        )
         return 2
     print(
         f"{target}  {target.stat().st_size / 2**20:.1f} MB zipped, {size_bytes / 2**20:.1f} MB unzipped, sha256 {digest[:16]}"

@@ -42,6 +42,7 @@ from hookcache.request import metered_context
 from hookcache.truth import Finding, TruthCheck
 from hookcache.usage import Metered, metered, with_usage_of, without_charge
 
+NOTHING = object()  # no stored answer; what a backend answers may be None (S29)
 KEEP_SECONDS = 10.0  # more than storing can take when S3 and table both hang; with less left it is bounded from outside
 
 
@@ -87,7 +88,7 @@ class CachingHook:
                 return self._answered(call, self._invoke(call, event), Outcome.BYPASS, prepared.reason)
             cache, lookup = prepared
             known = self._recall(call, cache, lookup)  # steps 4-5
-            return self._fetch(call, cache, lookup) if known is None else known  # steps 6-9
+            return self._fetch(call, cache, lookup) if known is NOTHING else known  # steps 6-9
         except BaseException as error:
             receipt.failed(error)
             raise
@@ -114,17 +115,17 @@ class CachingHook:
             return lookup
         return Bypass(Reason.DISTRUSTED) if self._truth.distrusts(lookup) else (cache, lookup)
 
-    def _recall(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader | None = None) -> Any | None:
-        """Steps 4-5: the stored answer, if one may be served; a leader looks past the memory tier, consistently."""
+    def _recall(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader | None = None) -> Any:
+        """Steps 4-5: the stored answer, or `NOTHING` that may be served; a leader looks past the memory tier, consistently."""
         try:
             entry = cache.recall(lookup, call.receipt, again=leader is not None)
             if entry is None:
-                return None
+                return NOTHING
             if leader is not None:
                 leader.land(entry)
             if not lookup.mode.serves:
                 call.receipt.would_hit, lookup.unserved = True, entry
-                return None
+                return NOTHING
             outcome = Outcome.HIT_MEMORY if lookup.from_memory else Outcome.HIT_TABLE
             # Not where the caller hears the backend speak: what it hears would be the check's answer and not the kept one.
             checked = leader is None and self._truth.wanted(lookup) and getattr(call.context, "outlet", None) is None
@@ -133,11 +134,11 @@ class CachingHook:
         except Exception as trouble:  # P18
             call.receipt.withdraw(trouble)
             lookup.trouble = Reason.INTERNAL
-            return None
+            return NOTHING
         return self._check(call, cache, lookup, outcome)
 
     def _check(self, call: Call, cache: Cache, lookup: Lookup, outcome: Outcome) -> Any:
-        """The stored answer, compared with a call's (P59). If it may no longer be served after that, what the call brought."""
+        """The stored answer, compared with a call's (P59). If it may no longer be served after that, what the call brought (P54)."""
         try:
             told: Answer | Exception = self._invoke(call, lookup.event())
         except Exception as error:
@@ -151,7 +152,7 @@ class CachingHook:
             lookup.trouble = Reason.INTERNAL
         if isinstance(told, Exception):
             return self._fail(call, cache, lookup, told)
-        return self._answered(call, told, *lookup.outcome_of_fetch())
+        return self._answered(call, told, Outcome.BYPASS, lookup.trouble or Reason.UNLEASED)
 
     def _compared(self, call: Call, lookup: Lookup, entry: Entry, outcome: Outcome, told: Answer | Exception) -> Any:
         """The stored answer, with the usage of the call that it was compared with: such a hit earns nothing (P57)."""
@@ -208,7 +209,7 @@ class CachingHook:
                 if leader.lease is not None and lookup.mode.serves and not lookup.wishes.refresh:
                     # Two callers may both miss, one store, and the other lead only then: look again (P24).
                     known = self._recall(call, cache, lookup, leader)
-                    if known is not None:
+                    if known is not NOTHING:
                         return known
                 return self._ask(call, cache, lookup, leader)
         finally:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 1
 BAD_INPUT = 2
-ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))  # Windows has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,8 @@ def _ended_in_order() -> Iterator[None]:
     """SIGTERM and SIGHUP end a command by way of every `finally`, as Ctrl-C does: what is half written is taken away."""
 
     def end(number: int, _: object) -> NoReturn:
+        for each in ours:
+            signal.signal(each, signal.SIG_IGN)  # once: a second one would cut the tidying short
         raise SystemExit(128 + number)
 
     here = threading.current_thread() is threading.main_thread()  # no other may change a handler

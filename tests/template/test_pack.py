@@ -60,8 +60,8 @@ def test_what_lambda_does_not_take_stops_the_build(pack, folder, tmp_path, capsy
         ([], "usage: "),
         (["{}/artifact"], "usage: "),
         (["{}/nowhere", "{}/hook.zip"], "usage: "),
-        (["{}/artifact", "{}/artifact/app.py/hook.zip"], "name a file that can be written"),
-        (["{}/artifact", "{}/artifact"], "name a file that can be written"),
+        (["{}/artifact", "{}/artifact/app.py/hook.zip"], "a file that can be written"),
+        (["{}/artifact", "{}/artifact"], "a file that can be written"),
     ],
     ids=["nothing", "no zip", "no folder", "below a file", "a folder"],
 )

@@ -446,7 +446,8 @@ class TestMeanwhile:
             told = rig.call(ocr_event())
 
         assert ("kept" if served else "new") == told["output"]["message"]["content"][0]["text"]
-        assert ("hit_memory" if served else "miss", {}) == (rig.last["outcome"], rig.last["units_saved"])
+        ending = ("hit_memory", "") if served else ("bypass", "unleased")
+        assert (*ending, {}) == tuple(rig.last[name] for name in ("outcome", "reason", "units_saved"))
         assert (served, len(rig.backend.calls)) == ("check" in rig.last, 2)
 
     @ENDINGS
@@ -464,6 +465,18 @@ class TestMeanwhile:
                 rig.call(ocr_event())
 
         assert ("hit_memory" if served else "failed", 2) == (rig.last["outcome"], len(rig.backend.calls))
+
+    def test_an_answer_that_is_none_is_the_callers_too(self, make_rig):
+        """P22, S29: the backend is asked once, though what it says looks like nothing."""
+        rig = self.kept(make_rig)
+
+        def reply(_):
+            rig.clock.advance(60)
+
+        rig.backend.handler = reply
+
+        assert rig.call(ocr_event()) is None
+        assert (2, "bypass") == (len(rig.backend.calls), rig.last["outcome"])
 
     def test_a_table_that_cannot_say_leaves_the_new_answer(self, make_rig):
         """P13, P18: the kept one may have been erased, and memory has it no longer."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hookcache_ops.simulate.deployed import Deployed
     from hookcache_ops.simulate.log import Log
     from hookcache_ops.simulate.sampling import Figure
-from hookcache_ops.simulate.verdict import Verdict
+    from hookcache_ops.simulate.verdict import Verdict
 
 SCHEMA = 1
 AGREES = 0.02
