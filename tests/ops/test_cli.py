@@ -305,7 +305,8 @@ class TestRealCommands:
     def talk(code, closed=None, **variables):
         """A process whose one command runs `code`."""
         text = (
-            "import sys, types; from hookcache_ops.cli import main, Command\n"
+            "import signal, sys, types; from hookcache_ops.cli import main, Command\n"
+            "signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which whoever starts the tests may ignore, as nohup does\n"
             "m = types.ModuleType('chatty'); m.add_arguments = lambda parser: None\n"
             f"def run(args):\n    {code}\n    return 0\n"
             "m.run = run; sys.modules['chatty'] = m; sys.exit(main(['chatty'], [Command('chatty', 'chatty', 'talks')]))"

@@ -7,6 +7,7 @@ import os
 import pytest
 
 import figures
+from hookcache.hook import NOTHING
 from simulation.herd import Broken, Herd
 from simulation.scheduler import Process, Scheduler, Stuck, Threading
 
@@ -62,7 +63,7 @@ class TestControls:
         def look_once(hook):
             recall = hook._recall
             hook._recall = lambda call, cache, lookup, leader=None: (
-                recall(call, cache, lookup) if leader is None else None
+                recall(call, cache, lookup) if leader is None else NOTHING
             )
 
         with pytest.raises(Broken, match=r"seed \d+.*P23: 2 calls"):
