@@ -26,7 +26,7 @@ from hookcache.memo import REPLAY_EVENTS, Replay, ReplayMemo
 from hookcache.memory import MemoryTier
 from hookcache.outcome import Reason
 from hookcache.percall import CallControl, call_control, says_more
-from hookcache.policy import Admit, Bypass, Fresh, Mode, Refuse, Rules, Stale, Unusable, judge, may_look_up
+from hookcache.policy import Admit, Bypass, Fresh, Mode, Refuse, Rules, Stale, Unusable, admit, judge, may_look_up
 from hookcache.prices import Prices
 from hookcache.receipt import Receipt
 from hookcache.references import with_references
@@ -202,7 +202,7 @@ class Cache:
         """
         if lookup.unserved is not None:
             receipt.agrees = same_answer(lookup.unserved.as_json(), answer.response)
-        decision = self._may_keep(lookup, answer, reply)
+        decision = self.may_keep(lookup, answer, reply)
         if isinstance(decision, Refuse):
             if leader is not None:
                 leader.refuse()
@@ -232,13 +232,17 @@ class Cache:
             leader.refuse()  # the next one's would be as large: nobody need wait for it (P48)
         return refused
 
-    def _may_keep(self, lookup: Lookup, answer: Answer, reply: Metered) -> Admit | Refuse:
-        decision = lookup.may_keep(answer, reply)
+    def may_keep(self, lookup: Lookup, answer: Answer, reply: Metered) -> Admit | Refuse:
+        """Is this an answer to keep, by what it says, who gave it (P14, P40) and what it was given to (P15)?"""
+        asked = lookup.standing.identity.version if lookup.standing.identity is not None else ""
+        if asked and answer.version and answer.version != asked:
+            return Refuse(Reason.OTHER_VERSION)  # deployed in between: the key names the code that did not answer
+        decision = admit(lookup.request, lookup.rules, reply, len(answer.body))
         if isinstance(decision, Refuse):
             return decision
         if lookup.digests and not self._images.unchanged(lookup.request.images, lookup.digests, lookup.account):
             return Refuse(Reason.IMAGE_CHANGED)
-        return Admit()
+        return decision
 
     def _entry(self, lookup: Lookup, answer: Answer, reply: Metered, leader: Leader) -> Entry:
         # Made when the fetch began and not when it ended: an invalidation in between must reach it (P44).

@@ -39,10 +39,10 @@ from hookcache.policy import Admit, Bypass, Mode, Rules
 from hookcache.postable import postable
 from hookcache.prices import Prices
 from hookcache.request import metered_context
+from hookcache.serving import NOTHING, nothing, served
 from hookcache.truth import Finding, TruthCheck
-from hookcache.usage import Metered, metered, with_usage_of, without_charge
+from hookcache.usage import Metered, metered, with_usage_of
 
-NOTHING = object()  # no stored answer; what a backend answers may be None (S29)
 KEEP_SECONDS = 10.0  # more than storing can take when S3 and table both hang; with less left it is bounded from outside
 
 
@@ -129,13 +129,11 @@ class CachingHook:
             outcome = Outcome.HIT_MEMORY if lookup.from_memory else Outcome.HIT_TABLE
             # Not where the caller hears the backend speak: what it hears would be the check's answer and not the kept one.
             checked = leader is None and self._truth.wanted(lookup) and getattr(call.context, "outlet", None) is None
-            if not checked:
-                return self._replay(call, lookup, entry, outcome)
         except Exception as trouble:  # P18
-            call.receipt.withdraw(trouble)
-            lookup.trouble = Reason.INTERNAL
-            return NOTHING
-        return self._check(call, cache, lookup, outcome)
+            return nothing(call, lookup, trouble)
+        if checked:
+            return self._check(call, cache, lookup, outcome)
+        return served(call, lookup, entry, outcome, self._clock)
 
     def _check(self, call: Call, cache: Cache, lookup: Lookup, outcome: Outcome) -> Any:
         """The stored answer, compared with a call's (P59). If it may no longer be served after that, what the call brought (P54)."""
@@ -145,25 +143,29 @@ class CachingHook:
             told = error
         try:
             entry = look_again(cache, lookup, call.deadline, call.receipt)
-            if entry is not None:
-                return self._compared(call, lookup, entry, outcome, told)
+            known = NOTHING if entry is None else self._compared(call, cache, lookup, entry, outcome, told)
         except Exception as trouble:  # P18
-            call.receipt.withdraw(trouble)
-            lookup.trouble = Reason.INTERNAL
+            known = nothing(call, lookup, trouble)
+        if known is not NOTHING:
+            return known
         if isinstance(told, Exception):
             return self._fail(call, cache, lookup, told)
         return self._answered(call, told, Outcome.BYPASS, lookup.trouble or Reason.UNLEASED)
 
-    def _compared(self, call: Call, lookup: Lookup, entry: Entry, outcome: Outcome, told: Answer | Exception) -> Any:
+    def _compared(
+        self, call: Call, cache: Cache, lookup: Lookup, entry: Entry, outcome: Outcome, told: Answer | Exception
+    ) -> Any:
         """The stored answer, with the usage of the call that it was compared with: such a hit earns nothing (P57)."""
-        kept, receipt = self._replay(call, lookup, entry, outcome), call.receipt
+        kept, receipt = served(call, lookup, entry, outcome, self._clock), call.receipt
+        if kept is NOTHING:
+            return NOTHING
         receipt.earn_nothing()
         receipt.check = {"result": Finding.UNANSWERED.value}
         if isinstance(told, Exception):  # the check was our wish: its failure is not the caller's
             receipt.error_type = type_of(told)
             return kept
         reply, receipt.units_charged = self._note(call, told), {}
-        if isinstance(lookup.may_keep(told, reply), Admit):  # what would not be kept convicts nothing that is
+        if isinstance(cache.may_keep(lookup, told, reply), Admit):  # what would not be kept convicts nothing that is
             receipt.check = self._truth.judge(lookup, entry.as_json(), told.response)
         charged = with_usage_of(entry.response(), reply.response)
         return postable(charged, entry.body) if entry.may_be_unpostable() else charged
@@ -173,13 +175,17 @@ class CachingHook:
         match self._board(call, cache, lookup):
             case Leader() as leader:
                 return self._lead(call, cache, lookup, leader)
-            case Landed(entry) if cache.may_serve(lookup, entry):
-                return self._replay(call, lookup, entry, Outcome.COLLAPSED)
             case Shared(error_type):
                 return self._fail(call, cache, lookup, shared_failure(error_type))
-            case Landed() | Alone() as ending:
-                lookup.trouble = ending.reason if isinstance(ending, Alone) else Reason.UNLEASED
-                return self._ask(call, cache, lookup, None)
+            case Landed(entry) if cache.may_serve(lookup, entry):
+                known = served(call, lookup, entry, Outcome.COLLAPSED, self._clock)
+                if known is not NOTHING:
+                    return known
+            case Landed():
+                lookup.trouble = Reason.UNLEASED
+            case Alone(reason):
+                lookup.trouble = reason
+        return self._ask(call, cache, lookup, None)
 
     def _board(self, call: Call, cache: Cache, lookup: Lookup) -> Leader | Landed | Shared | Alone:
         try:
@@ -249,10 +255,11 @@ class CachingHook:
     def _fail(self, call: Call, cache: Cache, lookup: Lookup, error: Exception) -> Any:
         """A failed fetch: a stale answer where the operator allows one (P45), else the error."""
         stale = stale_answer(cache, lookup, error, call.deadline, call.receipt)
-        if stale is not None:
-            call.receipt.error_type = type_of(error)
-            return self._replay(call, lookup, stale, Outcome.STALE)
-        raise error
+        known = NOTHING if stale is None else served(call, lookup, stale, Outcome.STALE, self._clock)
+        if known is NOTHING:
+            raise error
+        call.receipt.error_type = type_of(error)
+        return known
 
     def _invoke(self, call: Call, event: Any) -> Answer:
         started = self._clock.elapsed()
@@ -279,20 +286,3 @@ class CachingHook:
         call.receipt.backend_version = answer.version or ""
         call.receipt.cost, call.receipt.unpriced = self._prices.total(reply.units, call.seconds_to_prepare())
         return reply
-
-    def _replay(self, call: Call, lookup: Lookup, entry: Entry, outcome: Outcome) -> Any:
-        """A stored answer as the host gets it: parsed anew (P8), verbatim (P9), its usage zeros (P32)."""
-        response, receipt = entry.response(), call.receipt
-        receipt.end(outcome, lookup.miss if outcome is Outcome.STALE else None)
-        receipt.age_seconds = max(0, self._clock.now_ms() - entry.created_ms) / 1000
-        receipt.entry_bytes = entry.body_bytes()
-        receipt.backend_version = entry.backend_version
-        if outcome is not Outcome.STALE:  # no credit for an answer that was served for want of a better one (P57)
-            receipt.units_saved = entry.usage
-            receipt.saved_cost, receipt.unpriced = entry.saved()
-        if lookup.rules.usage_on_hit == "original":
-            charged = metered(response)
-            receipt.units_charged, response = charged.units, charged.response
-        else:
-            response = without_charge(response, entry.usage)
-        return postable(response, entry.body) if entry.may_be_unpostable() else response

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hookcache.backend import Answer
 from hookcache.clock import Deadline, EpochMillis
 from hookcache.control import Standing
 from hookcache.entry import Entry
@@ -13,10 +12,9 @@ from hookcache.key import CacheKey
 from hookcache.memo import Spelling, event_of
 from hookcache.outcome import Outcome, Reason
 from hookcache.percall import CallControl
-from hookcache.policy import Admit, Mode, Refuse, Rules, admit
+from hookcache.policy import Mode, Rules
 from hookcache.receipt import Receipt
 from hookcache.request import HookRequest
-from hookcache.usage import Metered
 
 
 class Call:
@@ -83,13 +81,6 @@ class Lookup:
         if self.trouble not in {None, Reason.READ_ONLY}:
             return Outcome.BYPASS, self.trouble
         return (Outcome.REFRESH if self.wishes.refresh else Outcome.MISS), self.miss
-
-    def may_keep(self, answer: Answer, reply: Metered) -> Admit | Refuse:
-        """Is this an answer to keep, by what it says and by who gave it (P14, P40)?"""
-        asked = self.standing.identity.version if self.standing.identity is not None else ""
-        if asked and answer.version and answer.version != asked:
-            return Refuse(Reason.OTHER_VERSION)  # deployed in between: the key names the code that did not answer
-        return admit(self.request, self.rules, reply, len(answer.body))
 
     @property
     def manner(self) -> Manner:

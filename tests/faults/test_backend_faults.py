@@ -56,7 +56,7 @@ class TestABackendThatRaises:
         """F20, Control: a backend's error kept as an answer comes back as success."""
         monkeypatch.setattr("hookcache.backend._failed", lambda body: _Swallowed(body))
         monkeypatch.setattr("hookcache.backend._answer", _swallowing)
-        monkeypatch.setattr("hookcache.lookup.admit", lambda *_: Admit())
+        monkeypatch.setattr("hookcache.cache.admit", lambda *_: Admit())
         rig.backend.replies = [BackendRaised("ValueError", "no")]
         rig.call(EVENT)
 
@@ -243,7 +243,7 @@ class TestOddReplies:
     )
     def test_control_with_the_gate_off_it_is_replayed(self, rig, monkeypatch, reply):
         """F24, F25, Control: whatever came once comes for ever."""
-        monkeypatch.setattr("hookcache.lookup.admit", lambda *_: Admit())
+        monkeypatch.setattr("hookcache.cache.admit", lambda *_: Admit())
         rig.backend.replies = [reply]
         rig.call(EVENT)
         rig.call(EVENT)

@@ -302,7 +302,7 @@ SCHEDULES = {
         [("request", PAGE), ("time_passes", {"seconds": 8 * 86_400}), ("request", PAGE | {"environment": 1})],
     ),
     "P14 admission": (
-        ("hookcache.lookup.admit", _Weakened.everything_is_admitted),
+        ("hookcache.cache.admit", _Weakened.everything_is_admitted),
         [("backend_will_fail", {"kind": "truncated"}), ("request", PAGE), ("request", PAGE)],
     ),
     "P1 images": (
@@ -310,7 +310,7 @@ SCHEDULES = {
         [("request", PAGE), ("upload", {"name": NAMES[0], "content": CONTENTS[1]}), ("request", PAGE)],
     ),
     "P32 zeros": (
-        ("hookcache.hook.without_charge", _Weakened.hits_are_charged),
+        ("hookcache.serving.without_charge", _Weakened.hits_are_charged),
         [("request", PAGE), ("request", PAGE)],
     ),
 }

@@ -781,12 +781,12 @@ REQUEST = Request()
 CALL = (REQUEST, 0, {}, "good")
 CONTROLS: Mapping[str, tuple[str, Any, Plan]] = {
     "P14": (
-        "hookcache.lookup.admit",
+        "hookcache.cache.admit",
         lambda *_: Admit(),
         Plan({"output_limit": 500}, False, False, "on", (("request", (REQUEST, 0, {}, "long")), ("request", CALL))),
     ),
     "P32": (
-        "hookcache.hook.without_charge",
+        "hookcache.serving.without_charge",
         lambda response, _: response,
         Plan({"trace": True}, True, False, "on", (("twice", CALL),)),
     ),

@@ -7,7 +7,7 @@ import os
 import pytest
 
 import figures
-from hookcache.hook import NOTHING
+from hookcache.serving import NOTHING
 from simulation.herd import Broken, Herd
 from simulation.scheduler import Process, Scheduler, Stuck, Threading
 

@@ -8,7 +8,7 @@ import pytest
 from fakes import BackendRaised, FakeContext, answer, ocr_event, read_timeout
 from hookcache.backend import CallableBackend
 from hookcache.control import BackendIdentity, Orders
-from hookcache.entry import Fence
+from hookcache.entry import Entry, Fence
 from hookcache.errors import BackendFailed, DeadlineTooClose
 from hookcache.items import Throttled
 
@@ -250,3 +250,17 @@ class TestTime:
         rig.call(ocr_event())
 
         assert ("stale", "ReadTimeout") == (rig.last["outcome"], rig.last["error_type"])
+
+    def test_trouble_with_the_stale_answer_leaves_the_backends_error(self, rig, monkeypatch):
+        """P18, P45, P57: what the caller hears is the backend's, and nothing was saved."""
+
+        def broken(_):
+            raise MemoryError
+
+        monkeypatch.setattr(Entry, "body_bytes", broken)
+        rig.backend.replies = [read_timeout()]
+        with pytest.raises(BackendFailed):
+            rig.call(ocr_event())
+
+        assert ("failed", "backend_timeout") == (rig.last["outcome"], rig.last["reason"])
+        assert ({}, None) == (rig.last["units_saved"], rig.last["age_seconds"])

@@ -754,6 +754,25 @@ class TestTable:
         )
         assert ([], 1) == (rig.entries, len(rig.backend.calls))
 
+    def test_trouble_with_a_leaders_answer_asks_the_backend(self, rig, monkeypatch):
+        """P18, P54, P57: a follower gets an answer of its own, which is kept as little as any without a lease."""
+
+        def broken(_):
+            raise MemoryError
+
+        rig.call(ocr_event())
+        entry = next(iter(rig.first.cache._memory._copies.values())).entry
+        monkeypatch.setattr(rig.first.cache.flights, "board", lambda *_, **__: Landed(entry))
+        monkeypatch.setattr(Entry, "saved", broken)
+        rig.backend.replies = [token_answer("its own")]
+        told = rig.call(ocr_event(), wishes={"refresh": True})
+
+        assert "its own" == told["output"]["message"]["content"][0]["text"]
+        assert ("bypass", "internal", "MemoryError") == tuple(
+            rig.last[name] for name in ("outcome", "reason", "error_type")
+        )
+        assert ({}, 2) == (rig.last["units_saved"], len(rig.backend.calls))
+
     def test_a_dead_table_is_not_asked_for_ever(self, rig):
         """P19, F1: after three failures the breaker is open; then at most one probe a second."""
         rig.dynamodb.misbehave(EndpointConnectionError(endpoint_url="x"))

@@ -35,7 +35,7 @@ LAYERS = (
     ("metering", "settings"),
     ("lookup",),
     ("cache", "clients", "eraser"),
-    ("fallback",),
+    ("fallback", "serving"),
     ("hook", "commands"),
     ("assembly",),
     ("decorator",),

@@ -493,6 +493,24 @@ class TestMeanwhile:
         assert "new" == told["output"]["message"]["content"][0]["text"]
         assert ("bypass", "table_down") == (rig.last["outcome"], rig.last["reason"])
 
+    @pytest.mark.parametrize(("replaced", "found"), [(True, "unanswered"), (False, "false_hit")])
+    def test_an_image_replaced_meanwhile_convicts_nothing(self, make_rig, replaced, found):
+        """P15, P59: the check's answer is one to another page; the control is the same page."""
+        rig = make_rig(**checked())
+        uri = rig.image(b"a page", name="temp/lambdahook/fixed.jpeg")
+        rig.backend.replies = [token_answer("kept")]
+        rig.call(ocr_event(uri))
+
+        def reply(_):
+            if replaced:
+                rig.image(b"another page", name="temp/lambdahook/fixed.jpeg")
+            return token_answer("something else entirely")
+
+        rig.backend.handler = reply
+        rig.call(ocr_event(uri))
+
+        assert ("hit_memory", found) == (rig.last["outcome"], rig.last["check"]["result"])
+
     @pytest.mark.parametrize("breaks", ["as_json", "saved"])
     def test_trouble_with_the_kept_answer_asks_nobody_twice(self, make_rig, monkeypatch, breaks):
         """P18, P22, P57: what the check's call brought is at hand, and nothing was saved."""
