@@ -18,7 +18,7 @@ import sys
 import threading
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TextIO, cast
 
 from hookcache import __version__
 from hookcache.errors import ConfigurationError
@@ -239,6 +239,10 @@ def _drop_output() -> None:
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as commands do, and not beneath ten lines of usage."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Help and release, written out at once: argparse's own passes over a full disk."""
+        print(message, end="", file=file or sys.stderr, flush=True)
 
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
