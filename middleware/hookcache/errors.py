@@ -119,6 +119,8 @@ class BackendFailed(BackendError):
         self.shared = shared
 
 
+NOTED_TYPE = r"[A-Za-z_][A-Za-z0-9_.]{0,63}"
+"""An error type that a lease's note holds, and that `negative_errors` can therefore list; any other is noted as `BackendFailed`."""
 _TYPE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}")
 
 

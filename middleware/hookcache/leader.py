@@ -18,7 +18,7 @@ from types import TracebackType
 from hookcache.bounded import within
 from hookcache.clock import Deadline
 from hookcache.entry import Entry, Fence
-from hookcache.errors import BackendFailed, BackendMalformed, HookCacheError
+from hookcache.errors import NOTED_TYPE, BackendFailed, BackendMalformed, HookCacheError
 from hookcache.lease import UNKEPT, Lease, LeaseBook, State
 from hookcache.outcome import Reason
 from hookcache.value import value
@@ -29,7 +29,6 @@ LATE_SECONDS = 0.2
 """What a release may take of the margin where nothing else is left: many times what a table that works needs."""
 TICKS = 4
 """In how many parts a beat is counted: the first renewal comes at most one part early."""
-_NOTE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,63}")
 
 
 @value
@@ -160,7 +159,7 @@ class Leader:
 
     def fail(self, error_type: str) -> None:
         """The backend failed: those who wait fail with us, nobody after them (P17)."""
-        note = error_type if _NOTE.fullmatch(error_type) else "BackendFailed"
+        note = error_type if re.fullmatch(NOTED_TYPE, error_type) else "BackendFailed"
         self._ending, self._release = Shared(note), (State.FAILED, note)
 
     def struck(self, error: Exception) -> None:

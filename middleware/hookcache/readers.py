@@ -93,14 +93,16 @@ def flag(value: Any) -> bool:
     return value
 
 
-def texts(make: Callable[[list[str]], Any], most: int | None = None) -> Reader:
-    """A list of texts, at most so many."""
+def texts(make: Callable[[list[str]], Any], most: int | None = None, pattern: str = "") -> Reader:
+    """A list of texts, at most so many, each of which matches `pattern` to its very end."""
 
     def read(value: Any) -> Any:
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise Wrong("must be a list of texts")
         if most is not None and len(value) > most:
             raise Wrong(f"must list {most} texts at most")
+        if pattern and not all(re.fullmatch(pattern, each) for each in value):
+            raise Wrong(f"each text must match {pattern}")
         return make(value)
 
     return read

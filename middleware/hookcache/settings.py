@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from hookcache import cipher, readers
-from hookcache.errors import ConfigurationError
+from hookcache.errors import NOTED_TYPE, ConfigurationError
 from hookcache.hints import Annotated, Any, Literal
 from hookcache.log import warn
 from hookcache.policy import DAY_SECONDS, Mode, Rules, default_rules
@@ -67,7 +67,7 @@ _RULES: Mapping[str, readers.Reader] = {
     "resolve_references": _references,
     "output_limit": readers.whole(1, 10**9),
     "image_tokens": readers.whole(1, 10**6),
-    "negative_errors": readers.texts(frozenset, most=MOST_NEGATIVE_ERRORS),
+    "negative_errors": readers.texts(frozenset, most=MOST_NEGATIVE_ERRORS, pattern=NOTED_TYPE),
     "delegate_after_wait": readers.flag,
     "stale_if_error": readers.flag,
     "error_detail": readers.one_of(["full", "type"]),

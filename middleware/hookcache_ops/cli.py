@@ -18,12 +18,12 @@ import sys
 import threading
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TextIO, cast
 
 from hookcache import __version__
 from hookcache.errors import ConfigurationError
 from hookcache_ops.bad_input import BadInput
-from hookcache_ops.output import PlainStream
+from hookcache_ops.output import PlainStream, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -181,7 +181,7 @@ def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMAN
         status = called(args)
         print(end="", flush=True)
     except (BadInput, ConfigurationError) as error:
-        print(f"{args.parser.prog}: {error}", file=sys.stderr)
+        print(f"{args.parser.prog}: {one_line(str(error))}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -200,7 +200,7 @@ def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMAN
         return BAD_INPUT
     except OSError as error:
         # No command foresaw it: a full disk behind `>`, a file that went away while it was read.
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{one_line(str(error.filename))}: " if error.filename else ""
         why = error.strerror or str(error) or type(error).__name__
         print(f"hookcache: {where}{why}; make room there, or use another place that may be written", file=sys.stderr)
         _drop_output()
@@ -239,6 +239,10 @@ def _drop_output() -> None:
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as commands do, and not beneath ten lines of usage."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Help and release, written out at once: argparse's own passes over a full disk."""
+        print(message, end="", file=file or sys.stderr, flush=True)
 
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")

@@ -26,7 +26,7 @@ from hookcache.request import parse
 from hookcache.spending import Spending
 from hookcache_ops import invalidate
 from hookcache_ops.bad_input import BadInput
-from hookcache_ops.output import counted
+from hookcache_ops.output import counted, one_line
 from hookcache_ops.reach import (
     SLICE_SECONDS,
     Reach,
@@ -270,12 +270,12 @@ def _text(report: Mapping[str, Any]) -> str:
 
 def _names(missed: Sequence[str]) -> str:
     more = f" and {len(missed) - SHOWN:,} more (--json lists them)" if len(missed) > SHOWN else ""
-    return f"{', '.join(missed[:SHOWN])}{more}"
+    return f"{', '.join(map(one_line, missed[:SHOWN]))}{more}"
 
 
 def _row(removed: Mapping[str, Any], *, dry_run: bool) -> str:
     made = spelt(removed["created_ms"]) if 0 < removed["created_ms"] < END_OF_TIME_MS else "-"  # as its writer said
-    state = removed["error"] or (
+    state = one_line(removed["error"] or "") or (
         "kept" if dry_run and removed["entry"] == "removed" else removed["entry"].replace("_", " ")
     )
     return f"{removed['key_id']}  {made:20}  {removed['stored_bytes']:>5,}  {state}"

@@ -25,10 +25,17 @@ ERRORS = "backslashreplace"
 _OBEYED = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters, with which escape sequences begin, and those that turn the direction of writing; not tab and line end."""
 
+_ENDING = re.compile(f"[\t\n\u2028\u2029]|{_OBEYED.pattern}")
+
 
 def plain(text: str) -> str:
     """What a terminal would obey is spelt as JSON escapes it, so that JSON stays what it says: `\\u001b`. Promise: P36, T11."""
     return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def one_line(text: str) -> str:
+    """A name of foreign origin as part of a line: what ends a line, or looks like the next column, is spelt out as well. Promise: T11."""
+    return text if text.isprintable() else _ENDING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class PlainStream:

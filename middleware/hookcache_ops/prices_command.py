@@ -25,6 +25,7 @@ from hookcache.prices import PriceTable, price_text
 from hookcache.settings import partition_of
 from hookcache_ops.bad_input import BadInput
 from hookcache_ops.cures import cure, told_by
+from hookcache_ops.output import one_line
 from hookcache_ops.price_check import check_function, check_rows
 
 EXAMPLE = """examples:
@@ -186,10 +187,10 @@ def _print_table(table: PriceTable, args: argparse.Namespace) -> None:
         return
     print(f"For {MANY:,} of each unit, in the table's own currency:")
     for name, units in table.rows.items():
-        print(f"\n{name}")
+        print(f"\n{one_line(name)}")
         for unit, price in units.items():
             whole, point, part = f"{price * MANY:,.6f}".rstrip("0").partition(".")
-            print(f"    {unit:<22} {whole:>7}{point if part else ''}{part}")
+            print(f"    {one_line(unit):<22} {whole:>7}{point if part else ''}{part}")
 
 
 def _spelt(price: Decimal) -> str:
@@ -209,7 +210,7 @@ def _check(args: argparse.Namespace) -> int:
         print(json.dumps({"table": args.check, "findings": [finding.to_json() for finding in findings]}, indent=2))
     else:
         for finding in findings:
-            print(f"{finding.text}\n  -> {finding.remedy}")
+            print(f"{one_line(finding.text)}\n  -> {one_line(finding.remedy)}")
         what = "the wrapper is priced right" if args.function else "the table is well formed"
         print(f"{len(findings)} findings in {args.check}" if findings else f"{args.check}: {what}")
     return 1 if findings else 0

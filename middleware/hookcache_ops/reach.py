@@ -31,6 +31,7 @@ from hookcache.errors import ConfigurationError
 from hookcache.settings import PREFIX, Settings
 from hookcache_ops.bad_input import BadInput
 from hookcache_ops.cures import LOG_IN, NETWORK, cure, told_by
+from hookcache_ops.output import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -150,7 +151,7 @@ def confirmed(told: str, question: str, otherwise: str) -> bool:
 
 def refused(report: Mapping[str, Any], name: str) -> int:
     """Say what a cache has against a command, and whose fault it is: the exit status. `name` is the command's own."""
-    print(f"hookcache {name}: {report['error']}", file=sys.stderr)
+    print(f"hookcache {name}: {one_line(str(report['error']))}", file=sys.stderr)
     return 2 if report.get("fault") == "command" else 1
 
 

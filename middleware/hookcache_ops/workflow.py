@@ -23,6 +23,7 @@ from hookcache_ops.bad_input import BadInput
 from hookcache_ops.demo_screen import Screen
 from hookcache_ops.local.server_process import StartFailedError
 from hookcache_ops.local.step_functions import missing
+from hookcache_ops.output import one_line
 from hookcache_ops.pages import PageImage, render
 from hookcache_ops.workflow_stage import PROJECT, WorkflowStage
 
@@ -123,7 +124,7 @@ def _play(
     else:
         _show(screen, rows, failure, len(pages))
     for line in found:
-        print(f"hookcache workflow: {line}", file=sys.stderr)
+        print(f"hookcache workflow: {one_line(line)}", file=sys.stderr)
     return 1 if found else 0
 
 

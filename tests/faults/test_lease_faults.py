@@ -385,7 +385,7 @@ class TestManyAtOnce:
         return together
 
     def test_distinct_pages_do_not_wait_for_one_another(self, make_rig):
-        """F35: many keys at once on a cold table; the backend's concurrency is the callers'."""
+        """F35, S42: many keys at once on a cold table, each with a flight of its own; the backend's concurrency is the callers'."""
         rig = make_rig(**PINNED)
 
         assert 100 == self.most(rig, 100)

@@ -246,6 +246,44 @@ class TestRealCommands:
         assert done.stderr.count("\n") == 1
         assert "No space left on device; make room" in done.stderr
 
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+    @pytest.mark.parametrize("buffered", ["", "1"], ids=["in one piece", "piece by piece"])
+    @pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["report", "--help"]], ids=str)
+    def test_a_full_disk_takes_no_help_either(self, arguments, buffered):
+        """argparse passes over it: status 0 and no word, or 120 and Python's own."""
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "hookcache_ops", *arguments],
+                env={**os.environ, "PYTHONUNBUFFERED": buffered},
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+        assert (2, 1) == (done.returncode, done.stderr.count("\n"))
+        assert "No space left on device; make room" in done.stderr
+
+    def test_ctrl_c_while_python_loads_the_command_line_is_the_same_word(self):
+        """A twentieth of a second of each command, which ended in twenty lines of where Python was."""
+        code = (
+            "import os, signal, sys\n"
+            "class Stopped:\n"
+            "    def find_spec(self, name, *others):\n"
+            "        if name == 'hookcache_ops.cli': os.kill(os.getpid(), signal.SIGINT)\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever starts the tests may ignore\n"
+            "sys.meta_path.insert(0, Stopped())\n"
+            "from hookcache_ops.__main__ import main\n"
+            "sys.exit(main())"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+        assert (1, "", "Interrupted.\n") == (done.returncode, done.stdout, done.stderr)
+
+    def test_the_command_is_the_one_that_is_installed(self):
+        """What the two tests above show of `python -m hookcache_ops` holds for `hookcache`."""
+        project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        assert {"hookcache": "hookcache_ops.__main__:main"} == project["scripts"]
+
     @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
     def test_a_terminal_of_any_encoding_gets_every_line(self, encoding):
         """B15: what it cannot show, half a character among it, is escaped; the command goes on."""

@@ -12,10 +12,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from receipt_samples import receipt
 
+from hookcache_ops import doctor, erase
+from hookcache_ops.cli import main
+from hookcache_ops.doctor.finding import Finding, Severity
 from hookcache_ops.ledger.period import SourceError
 from hookcache_ops.local.log import FunctionLog
 from hookcache_ops.output import PlainStream, block, living_line, plain, terminal_width, whole_file
+from hookcache_ops.reach import refused
 
 
 def test_an_earlier_file_stays_until_the_new_one_is_whole(tmp_path):
@@ -112,6 +117,77 @@ def test_what_a_terminal_would_obey_is_spelt_out(tmp_path):
         file.write(OBEYED)
         file.writelines([OBEYED])
     assert (tmp_path / "page").read_text() == 2 * SPELT
+
+
+ENDINGS = ["\n", "\r\n", "\v", "\x1c", "\x85", "\u2028", "\u2029"]
+FORGED = "FORGED"
+
+
+def forged(text):
+    """The lines that a name began, for whoever splits at any line end that Unicode has."""
+    return [line for line in text.splitlines() if line.strip().startswith(FORGED)]
+
+
+def log_of(ending, where, request_id):
+    """A miss or a checked hit each of whose names has a line end in it."""
+    name = f"x{ending}{FORGED}"
+    facts = {"context": name, "function": name, "request_id": f"{request_id}{name}", "reason": name, "refusal": name}
+    facts |= {"units_spent": {name: 5}, "units_saved": {name: 5}, "unpriced_units": {name: 5}, "error_type": name}
+    facts["check"] = {"result": "false_hit", "paths": [name], "values": {"a": [name, "y"]}}
+    facts["components"] = {name: "0123"}
+    return where(json.dumps(receipt("hit_memory", **facts)))
+
+
+@pytest.mark.parametrize("ending", ENDINGS, ids=ascii)
+@pytest.mark.parametrize(
+    "where", [str, lambda line: json.dumps({"message": line})], ids=["a function's log", "an export of it"]
+)
+def test_a_name_in_a_log_forges_no_line(tmp_path, capsys, ending, where):
+    """T11: a log may be anybody's; whoever reads a report of it reads the lines of the report alone."""
+    log, page = tmp_path / "log", tmp_path / "review"
+    log.write_text("".join(f"{log_of(ending, where, number)}\n" for number in range(3)))
+    by = [["report", "--by", each] for each in ("step", "function", "outcome")]
+    for command in [*by, ["report", "--format", "csv"], ["explain"], ["review", "-o", str(page)], ["simulate"]]:
+        main([command[0], str(log), *command[1:]])
+        shown = capsys.readouterr()
+        assert [] == forged(shown.out + shown.err), command
+
+    spelt = "".join(f"\\u{ord(each):04x}" for each in ending)
+    lines = [json.loads(line) for line in page.read_text().split("\n")[:-1]]
+    assert [f"x{spelt}{FORGED}"] * 3 == [line["context"] for line in lines]
+    assert {"a": [f"x{ending}{FORGED}", "y"]} == lines[0]["values"]  # what the answers said, as JSON, stays what it was
+
+
+@pytest.mark.parametrize("ending", ENDINGS, ids=ascii)
+def test_nor_does_one_in_an_event_a_price_table_or_a_file_s_name(tmp_path, capsys, ending):
+    """T11: what commands say of what they were given, and of what is wrong with it."""
+    name = f"x{ending}{FORGED}"
+    for number in range(2):
+        event = {"messages": [{"role": "user", "content": [{"text": "Hello"}]}], name: number}
+        (tmp_path / str(number)).write_text(json.dumps(event))
+    row = {"name": name, "units": [{"name": name, "price": 1}]}
+    (tmp_path / "prices").write_text(json.dumps({"pricing": [row]}))
+    for command in (
+        ["explain", str(tmp_path / "0"), str(tmp_path / "1")],
+        ["prices", "--check", str(tmp_path / "prices")],
+        ["prices", "--prices", str(tmp_path / "prices")],
+        ["report", str(tmp_path / name)],
+    ):
+        main(command)
+        shown = capsys.readouterr()
+        assert FORGED in shown.out + shown.err, command
+        assert [] == forged(shown.out + shown.err), command
+
+
+@pytest.mark.parametrize("ending", ENDINGS, ids=ascii)
+def test_nor_does_one_that_aws_says(ending, capsys):
+    """T11: a variable of the function that is examined, a page without anything kept, an erase function's error."""
+    name = f"x{ending}{FORGED}"
+    found = Finding(name, Severity.NOTE, name, name)
+    assert [] == forged(doctor._text(doctor.Examination(name, {name: name}, (found,), (name,))))
+    assert [] == forged(erase._names([name]))
+    refused({"error": name}, "erase")
+    assert [] == forged(capsys.readouterr().err)
 
 
 def test_the_living_line_obeys_its_own_sequences_only(monkeypatch, capsys):

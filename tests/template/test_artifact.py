@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -267,6 +268,32 @@ def test_the_artifact_can_be_built_to_encrypt(artifact: Callable[..., Path], nat
 
     assert plain < have
     assert {"cryptography", "cffi", "pycparser"} == {name.partition("-")[0] for name in have - plain}
+
+
+@pytest.mark.parametrize(
+    ("word", "lock"),
+    [
+        *((word, "encrypt") for word in ("1", "on", "true", "True", "YES", "y")),
+        *((word, "runtime") for word in ("", "0", "off", "false", "No", "n")),
+        *((word, None) for word in ("maybe", "2", "on off", "'; exit 0 #")),
+    ],
+)
+def test_every_usual_word_says_whether_an_artifact_is_to_encrypt(word: str, lock: str | None, tmp_path: Path) -> None:
+    """ADR 8: `true` built without the package, in silence, and the function stopped at its start; no word is guessed at."""
+    run = subprocess.run(
+        ["make", "--dry-run", "--makefile", "functions/Makefile", "build-HookFunction", f"ARTIFACTS_DIR={tmp_path}"],
+        cwd=ROOT,
+        env={**os.environ, "HOOKCACHE_BUILD_ENCRYPT": word},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if lock is None:
+        assert 2 == run.returncode
+        assert "HOOKCACHE_BUILD_ENCRYPT is neither yes nor no: say on or off" in run.stderr
+        assert 1 == run.stderr.count("\n")
+    else:
+        assert (0, [f"requirements/{lock}.lock"]) == (run.returncode, re.findall(r"requirements/\w+\.lock", run.stdout))
 
 
 @pytest.mark.parametrize("part", ["hookcache", "boto3", "pydantic"])

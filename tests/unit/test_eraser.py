@@ -138,7 +138,7 @@ def test_no_copy_of_what_was_erased_outlives_a_freeze(rig, operator, monkeypatch
 
 
 def test_an_erased_answer_is_fetched_and_kept_anew(rig, operator):
-    """P13, 3.7: erase forbids fetches begun before it, and no others; a miss after it says `erased`."""
+    """P13, S25, 3.7: erase forbids fetches begun before it, and no others; a miss after it says `erased`."""
     event = ocr_event(rig.image(PAGE))
     rig.call(event)
     erase(operator, PAGE)
@@ -376,7 +376,7 @@ def test_an_erase_by_image_reaches_every_generation_and_identity(rig, operator):
 
 
 def test_an_erase_by_event_reaches_that_request_under_every_identity_and_no_other(rig, operator):
-    """P46: the same request before and after a deployment; another prompt over the same page stays."""
+    """P46, P5, S25: the same request before and after a deployment; another prompt over the same page stays."""
     event = ocr_event(rig.image(PAGE))
     rig.call(event)
     rig.call(ocr_event(rig.image(PAGE), text="Read it again."))

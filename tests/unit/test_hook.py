@@ -675,6 +675,25 @@ class TestAnEventThatItsOwnerChanges:
 
         assert "B of page B" == self.asked_while_changed(make_rig(), self.EVENTS["too long to be named"], back=back)
 
+    @pytest.mark.parametrize("make", EVENTS.values(), ids=EVENTS)
+    def test_nor_for_what_it_became_before_its_key_was_made(self, rig, make):
+        """The operator's orders are read first, and take their time: keyed is what was asked, as it is what the backend hears."""
+        page = rig.image(b"page")
+        event = make("Question A", page)
+
+        def change(operation, arguments):
+            text = event["messages"][0]["content"][0]
+            text["text"] = text["text"].replace("Question A", "Question B")
+
+        rig.backend.handler = lambda given: answer(given["messages"][0]["content"][0]["text"][:10])
+        rig.dynamodb.before = change
+        rig.call(event)
+        rig.dynamodb.before = lambda *_: None
+        honest = [text_of(rig.call(make(question, page))) for question in ("Question A", "Question B")]
+
+        assert ["Question A", "Question B"] == honest
+        assert ["miss", "hit_memory", "miss"] == rig.outcomes
+
     def test_nor_where_it_was_remembered(self, make_rig):
         """An event's digests are remembered for longer than its answer is fresh here; the backend is asked what was remembered."""
         rig = make_rig(**policy(**{"*": {"fresh_seconds": 60}}))

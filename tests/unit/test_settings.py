@@ -273,6 +273,10 @@ class TestRules:
             {"refused_texts": "text"},
             {"refused_texts": [5]},
             {"negative_errors": [f"Error{number}" for number in range(101)]},
+            {"negative_errors": ["ValidationException", "E" * 65]},
+            {"negative_errors": ["no such model"]},
+            {"negative_errors": ["ValidationException\n"]},
+            {"negative_errors": [""]},
         ],
         ids=lambda member: str(member)[:40],
     )

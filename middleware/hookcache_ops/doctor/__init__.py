@@ -27,7 +27,7 @@ from hookcache_ops.doctor.orders import orders
 from hookcache_ops.doctor.patient import Asker, Clients, NotExamined, Patient
 from hookcache_ops.doctor.price_rows import prices
 from hookcache_ops.doctor.rights import rights
-from hookcache_ops.output import terminal_width
+from hookcache_ops.output import one_line, terminal_width
 
 EXAMPLE = """examples:
   hookcache doctor hookcache-chandra                        the stack's wrapper
@@ -201,6 +201,7 @@ def _text(examination: Examination, width: int | None = None) -> str:
     lines += [f"        {each}" for each in examination.unseen]
     found = sum(finding.severity is not Severity.NOTE for finding in examination.findings)
     lines.append("Nothing to correct." if found == 0 else f"{found} to correct.")
+    lines = [one_line(line) for line in lines]
     if width is not None:
         lines = [textwrap.fill(line, width, subsequent_indent=8 * " ", break_on_hyphens=False) for line in lines]
     return "\n".join(lines)

@@ -21,6 +21,7 @@ from hookcache.policy import Rules, may_look_up
 from hookcache.request import parse
 from hookcache_ops.explain.pictures import compared
 from hookcache_ops.explain.texts import TextDifference, difference_of, shown
+from hookcache_ops.output import one_line
 
 READ = Callable[[Mapping[str, Any]], bytes | None]
 _MISSING: Any = object()
@@ -92,7 +93,7 @@ def _walk(one: Any, other: Any, path: str, read: READ, so_far: Comparison) -> It
         if list(one) != list(other) and set(one) == set(other):
             so_far.without_effect.append("the order of members")
         for name in sorted({*one, *other}):
-            below = f"{path}.{name}" if path else str(name)
+            below = f"{path}.{one_line(name)}" if path else one_line(name)
             yield from _walk(one.get(name, _MISSING), other.get(name, _MISSING), below, read, so_far)
     elif isinstance(one, list) and isinstance(other, list):
         for at in range(max(len(one), len(other))):

@@ -3,6 +3,9 @@ The embedded-metrics objects in a piece of log text, whatever it is wrapped in.
 
 Log services quote what they deliver: in JSON, in JSON inside JSON, in CSV, pretty-printed over many lines. Each text is
 read by the cheapest way that fits; what cannot be read gives nothing.
+
+Names in them are whoever's who wrote the log: one with a line end in it, which no receipt of ours has, would forge a line of
+each text that tells it. So it is spelt out here, where all records come in (`\\u000a`).
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
+
+from hookcache_ops.output import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,11 +50,33 @@ def plain_record(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     record["_aws"] = {"Timestamp": int(head[1])}
-    return record
+    return record if b"\\" not in line and line.isascii() else _in_lines(record)
 
 
 def records_in(text: str) -> Iterator[dict[str, Any]]:
     """Every embedded-metrics object in a piece of log text, outermost spelling first, by the cheapest way that fits."""
+    return map(_in_lines, _records_in(text))
+
+
+def _in_lines(value: Any, levels: int = 4) -> Any:
+    """
+    The same with every name in one line, down to where any text tells of them. What a check quotes (`check_detail`) stays as it
+    was: it is written as JSON only.
+    """
+    match value:
+        case str():
+            return one_line(value)
+        case dict() if levels:
+            return {
+                one_line(name): each if name == "values" else _in_lines(each, levels - 1)
+                for name, each in value.items()
+            }
+        case list() if levels:
+            return [_in_lines(each, levels - 1) for each in value]
+    return value
+
+
+def _records_in(text: str) -> Iterator[dict[str, Any]]:
     direct = _DIRECT.search(text)
     if direct is not None:
         while direct is not None:
@@ -105,7 +132,7 @@ def _records_in_strings(text: str) -> Iterator[dict[str, Any]]:
         except csv.Error:  # a field beyond the reader's limit, or a line end within a line
             return
         for cell in (cell for row in rows for cell in row if "_aws" in cell):
-            yield from records_in(cell)
+            yield from _records_in(cell)
         return
     for match in _STRING.finditer(text):
         if "_aws" in match[0] and len(match[0]) > len('"_aws"'):
@@ -113,7 +140,7 @@ def _records_in_strings(text: str) -> Iterator[dict[str, Any]]:
                 inner = json.loads(match[0], strict=False)
             except ValueError:
                 continue
-            yield from records_in(inner)
+            yield from _records_in(inner)
 
 
 def _walk(value: Any) -> Iterator[dict[str, Any]]:
@@ -128,4 +155,4 @@ def _walk(value: Any) -> Iterator[dict[str, Any]]:
         elif isinstance(item, list):
             stack.extend(reversed(item))
         elif isinstance(item, str) and '"_aws"' in item:
-            yield from records_in(item)
+            yield from _records_in(item)
