@@ -212,7 +212,7 @@ class CachingHook:
             lookup.trouble = leader.reason
         try:
             with leader:
-                if leader.lease is not None and lookup.mode.serves and not lookup.wishes.refresh:
+                if leader.lease is not None and lookup.mode.serves:
                     # Two callers may both miss, one store, and the other lead only then: look again (P24).
                     known = self._recall(call, cache, lookup, leader)
                     if known is not NOTHING:
