@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import math
+import tracemalloc
 from collections import OrderedDict, defaultdict
 from types import SimpleNamespace
 
@@ -29,6 +30,24 @@ def test_an_event_is_spelt_no_longer_than_the_host_spells_it(text):
 
     assert event == json.loads(payload)
     assert len(payload) <= len(json.dumps(event))
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 1_000_000, '\\"' * 500_000, "Infinity " * 100_000], ids=["plain", "escapes", "words"]
+)
+def test_a_long_text_that_speaks_of_infinity_takes_no_more_memory_than_another(text):
+    """B7, B4, G11: the word is looked for outside texts, and a text of 5.9 MB took 680 MB to be passed over."""
+    event = ocr_event() | {"novel": [text, "Infinity", float("inf")]}
+    tracemalloc.start()
+    try:
+        payload = spelt(event)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert event == json.loads(payload)
+    assert payload.endswith(b'"Infinity",1e999]}')
+    assert peak <= 6 * len(payload)
 
 
 @pytest.fixture
