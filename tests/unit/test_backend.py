@@ -50,6 +50,18 @@ def test_a_long_text_that_speaks_of_infinity_takes_no_more_memory_than_another(t
     assert peak <= 6 * len(payload)
 
 
+def test_an_event_nested_as_deep_as_the_runtime_can_read_is_sent():
+    """B6, P5: it is spelt further down the stack than it was read, where Python's own limit leaves less."""
+
+    def below(frames):
+        return spelt(event) if frames == 0 else below(frames - 1)
+
+    spelling = b"[" * 800 + b"]" * 800
+    event = json.loads(spelling)
+
+    assert spelling == below(200)
+
+
 @pytest.fixture
 def clients(monkeypatch):
     """Those of the product, in a function's environment."""
@@ -128,6 +140,14 @@ class TestReplies:
             self.ask(json.dumps(error).encode(), clock, FunctionError="Unhandled")
 
         assert (error_type, timed_out) == (raised.value.error_type, raised.value.timed_out)
+
+    @pytest.mark.parametrize(
+        ("function_error", "expected"), [({}, BackendMalformed), ({"FunctionError": "Unhandled"}, BackendFailed)]
+    )
+    def test_a_reply_nested_past_all_parsing_is_the_backends_error(self, clock, function_error, expected):
+        """B6, F24: an answer or an error of it; whoever reads the receipt looks for the fault there and not with us."""
+        with pytest.raises(expected):
+            self.ask(b"[" * 100_000 + b"]" * 100_000, clock, **function_error)
 
 
 def test_clients_are_few_and_kept():

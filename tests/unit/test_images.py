@@ -144,8 +144,11 @@ class TestUnreadable:
         assert IMAGE_BYTES == desk.reader.digest([desk.put(b"\0" * IMAGE_BYTES)])[0].size_bytes
         assert desk.refused(desk.put(b"\0" * (IMAGE_BYTES + 1))) is Reason.IMAGE_UNREADABLE
 
-    def test_a_body_without_an_end_is_read_no_further_than_the_bound(self, desk):
-        """T10, P30: whatever length was announced."""
+    @pytest.mark.parametrize(
+        ("over", "most"), [(0, IMAGE_BYTES + CHUNK_BYTES), (1, 0)], ids=["at the bound", "past it"]
+    )
+    def test_a_body_without_an_end_is_read_no_further_than_the_bound(self, desk, over, most):
+        """B9, T10, P30: whatever length was announced; one that announces more is not read at all."""
         given = []
 
         class Endless:
@@ -154,9 +157,9 @@ class TestUnreadable:
                 return len(space)
 
         with pytest.raises(Unkeyable):
-            desk.reader._digest_of(Endless(), IMAGE_BYTES, {}, lambda: False, CHUNK_BYTES)
+            desk.reader._digest_of(Endless(), IMAGE_BYTES + over, {}, lambda: False, CHUNK_BYTES)
 
-        assert IMAGE_BYTES < sum(given) <= IMAGE_BYTES + CHUNK_BYTES
+        assert sum(given) <= most
 
     def test_the_bound_on_time_is_for_all_images_together(self, desk):
         """P42: ten seconds, not ten seconds each."""
