@@ -148,7 +148,7 @@ class Settings:
     namespace: Annotated[str, readers.text(_WORD)] = "default"
     generation: Annotated[str, readers.text(_WORD)] = "0"
     mode: Annotated[Mode, _RULES["mode"]] = Mode.ON
-    secret_arn: Annotated[str, readers.text()] = ""
+    secret_arn: Annotated[str, _not_blank] = ""
     secret: Annotated[str, _not_blank] = ""
     image_prefixes: Annotated[tuple[str, ...], _prefixes] = ()
     fresh_seconds: Annotated[int, readers.spelt(_LIFETIME)] = 7 * DAY_SECONDS

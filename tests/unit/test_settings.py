@@ -127,8 +127,9 @@ class TestEachVariable:
 
     @pytest.mark.parametrize("secret", [None, "", " ", "\n"], ids=repr)
     def test_a_hook_without_a_secret_does_not_start(self, secret):
-        """P37, B22: an empty secret is refused, with the settings' names."""
+        """P37, B22: an empty secret is refused, with the settings' names; so is a name of one that is blank."""
         assert "HOOKCACHE_SECRET" in refused(HOOKCACHE_SECRET_ARN=None, HOOKCACHE_SECRET=secret)
+        assert "HOOKCACHE_SECRET_ARN" in refused(HOOKCACHE_SECRET_ARN=secret, HOOKCACHE_SECRET=None)
 
     def test_a_local_secret_will_do(self):
         """P37: for local use, from the environment; it is not shown."""
