@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import pytest
 
 from fakes import FakeContext, ocr_event, token_answer
-from hookcache.backend import CallableBackend, ClientPool, LambdaBackend, spelt
+from hookcache.backend import CallableBackend, ClientPool, LambdaBackend
 from hookcache.clients import Clients
 from hookcache.clock import Deadline
 from hookcache.errors import BackendFailed, BackendMalformed
+from hookcache.runtime_json import spelt
 from hookcache.spending import Spending
 
 
