@@ -202,7 +202,7 @@ def fitting_answer(event: Any) -> dict[str, Any]:
     spelt = json.dumps(event, sort_keys=True)
     mark = hashlib.sha256(spelt.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     context = event.get("context") if isinstance(event, Mapping) else None
-    if context in {"Classification", "Extraction", "Assessment"}:
+    if context in ("Classification", "Extraction", "Assessment"):  # of any type: an event may hold anything
         return json_answer({"class": "invoice", "mark": mark, "of": CANARY})
     return token_answer(f"Reading {mark} of {CANARY}")
 

@@ -27,11 +27,12 @@ from converse_source import ConverseStreamSource
 from sampling import CHOICES
 
 from hookcache.assembly import Assembly
-from hookcache.backend import ClientPool, spelt
+from hookcache.backend import ClientPool
 from hookcache.clock import Clock
 from hookcache.errors import type_of
 from hookcache.hook import CachingHook
 from hookcache.package import identity_of_package
+from hookcache.runtime_json import spelt
 from hookcache.settings import Settings
 from hookcache.value import value
 

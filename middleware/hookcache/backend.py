@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -21,7 +20,7 @@ from hookcache.clock import MARGIN_SECONDS, Clock, Deadline, SystemClock
 from hookcache.errors import BackendFailed, BackendMalformed, BackendThrottled, DeadlineTooClose, backend_failed
 from hookcache.hints import Any, Protocol
 from hookcache.request import copied
-from hookcache.runtime_json import written
+from hookcache.runtime_json import spelt, written
 from hookcache.spending import Spending
 from hookcache.value import value
 
@@ -43,7 +42,6 @@ _THROTTLES: Mapping[str, str] = MappingProxyType(
 What says that the backend did not run, and might in a moment. Source: AWS Lambda API Reference, "Invoke", "Errors"; the host
 retries both, and others that may come after the function ran.
 """
-_TEXT_OR_INFINITY = re.compile(r'"(?:[^"\\]|\\.)*"|Infinity')
 _TIMED_OUT = re.compile(r"Task timed out after \d")
 
 
@@ -174,34 +172,6 @@ class LambdaBackend:
         if seconds <= 0.05:
             raise DeadlineTooClose("too little of this invocation's time is left to ask the backend")
         return math.floor(seconds) if seconds >= 5 else math.floor(seconds * 20) / 20
-
-
-def spelt(event: Any) -> bytes:
-    """
-    The event as bytes for the backend: deep-equal, and never longer than the host's own spelling (P5, B7).
-
-    Non-ASCII text goes as UTF-8; a lone surrogate, which UTF-8 cannot spell, is escaped as the host does.
-    One nested almost as deep as the runtime could read is written with a higher limit of recursion (B6).
-    """
-    try:
-        return _spelt(event)
-    except RecursionError:
-        limit = sys.getrecursionlimit()
-        sys.setrecursionlimit(4 * limit)
-        try:
-            return _spelt(event)
-        finally:
-            sys.setrecursionlimit(limit)
-
-
-def _spelt(event: Any) -> bytes:
-    spelling = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-    if "Infinity" in spelling:  # Python's word, which Lambda refuses, for a number such as 1e999, which it takes (B4)
-        spelling = _TEXT_OR_INFINITY.sub(lambda found: "1e999" if found[0] == "Infinity" else found[0], spelling)
-    try:
-        return spelling.encode()
-    except UnicodeEncodeError:  # only what has no form in UTF-8 is escaped
-        return spelling.encode("utf-8", "backslashreplace")
 
 
 def _refused(error: Any) -> BackendFailed | BackendThrottled:

@@ -30,7 +30,8 @@ WORD = 48
 REFERENCE = re.compile(r"\s*(?:[a-z][a-z0-9+.-]*://|arn:)", re.IGNORECASE)
 
 
-@lru_cache(maxsize=1_024)
+# No more: an event may hold any number of them with one hash, and each is compared with all that are held.
+@lru_cache(maxsize=64)
 def number_frame(number: float) -> bytes:
     """
     The frame of a number by its exact value: `0`, `0.0`, `-0.0` and `0e0` are one, 2**53 + 1 and its float are two (E2).

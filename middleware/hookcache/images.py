@@ -33,8 +33,8 @@ HELD_BYTES = 768 * 1024
 CHUNK_BYTES = 192 * 1024
 """Of one image at most: larger ones leave the processor's cache before they are digested."""
 
-_ACCOUNT = re.compile(r"\d{12}")
-_ARN_ACCOUNT = re.compile(r"arn:[^:]+:lambda:[^:]*:(\d{12}):")
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_ARN_ACCOUNT = re.compile(r"arn:[^:]+:lambda:[^:]*:([0-9]{12}):")
 _MAX_KEY_BYTES = 1_024
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]|(?:^|/)\.{1,2}(?:/|$)")
 _Result = TypeVar("_Result")

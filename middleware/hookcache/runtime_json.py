@@ -4,15 +4,21 @@ What Lambda's own runtime would write of a handler's answer: a cache in the hand
 The runtime writes with simplejson. Python's own `json`, without which no hit could be parsed in its time, knows fewer kinds
 and writes a named tuple as a list. So an answer is first made of plain kinds, as the runtime would see it.
 
+Beside it what Lambda takes of an event that is sent on (`spelt`).
+
 Source: awslambdaric 4.2.2, lambda_runtime_marshaller.py; simplejson 4.3.0, encoder.py. On real AWS: *unverified*.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import sys
 from decimal import Decimal
 
 from hookcache.hints import Any
+
+_TEXT_OR_INFINITY = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|Infinity')  # nothing is tried twice, so nothing held: B7
 
 
 def written(answer: Any) -> bytes:
@@ -70,3 +76,31 @@ def _members(value: Any) -> Any:
             raise TypeError("_asdict() gave no dict")
         return members
     return value
+
+
+def spelt(event: Any) -> bytes:
+    """
+    The event as bytes for the backend: deep-equal, and never longer than the host's own spelling (P5, B7).
+
+    Non-ASCII text goes as UTF-8; a lone surrogate, which UTF-8 cannot spell, is escaped as the host does.
+    One nested almost as deep as the runtime could read is written with a higher limit of recursion (B6).
+    """
+    try:
+        return _spelt(event)
+    except RecursionError:
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(4 * limit)
+        try:
+            return _spelt(event)
+        finally:
+            sys.setrecursionlimit(limit)
+
+
+def _spelt(event: Any) -> bytes:
+    spelling = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    if "Infinity" in spelling:  # Python's word, which Lambda refuses, for a number such as 1e999, which it takes (B4)
+        spelling = _TEXT_OR_INFINITY.sub(lambda found: "1e999" if found[0] == "Infinity" else found[0], spelling)
+    try:
+        return spelling.encode()
+    except UnicodeEncodeError:  # only what has no form in UTF-8 is escaped
+        return spelling.encode("utf-8", "backslashreplace")

@@ -22,13 +22,16 @@ ANY_CONTEXT = "*"
 
 _WORD = r"[A-Za-z0-9._-]{1,64}"
 _ARN = re.compile(
-    r"arn:(?P<partition>aws[a-z-]*):lambda:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):function:"
+    r"arn:(?P<partition>aws[a-z-]*):lambda:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12}):function:"
     r"(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<qualifier>\$LATEST|[A-Za-z0-9_-]{1,128}))?\Z"
 )
 _PARTIAL_ARN = re.compile(
-    r"(?P<account>\d{12}):function:(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<qualifier>\$LATEST|[A-Za-z0-9_-]{1,128}))?\Z"
+    r"(?P<account>[0-9]{12}):function:(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<qualifier>\$LATEST|[A-Za-z0-9_-]{1,128}))?\Z"
 )
-_NAME = re.compile(r"(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<qualifier>\$LATEST|[A-Za-z0-9_-]{1,128}))?\Z")
+# Lambda reads `function:x` and `123456789012:x` as the function x, and not as the alias x of another.
+_NAME = re.compile(
+    r"(?!(?:function|[0-9]{12}):)(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<qualifier>\$LATEST|[A-Za-z0-9_-]{1,128}))?\Z"
+)
 _S3_PREFIX = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\x00-\x1f\x7f\\]*)?\Z")
 
 _LIFETIME = readers.whole(1, 30 * DAY_SECONDS)
@@ -145,7 +148,7 @@ class Settings:
     namespace: Annotated[str, readers.text(_WORD)] = "default"
     generation: Annotated[str, readers.text(_WORD)] = "0"
     mode: Annotated[Mode, _RULES["mode"]] = Mode.ON
-    secret_arn: Annotated[str, readers.text()] = ""
+    secret_arn: Annotated[str, _not_blank] = ""
     secret: Annotated[str, _not_blank] = ""
     image_prefixes: Annotated[tuple[str, ...], _prefixes] = ()
     fresh_seconds: Annotated[int, readers.spelt(_LIFETIME)] = 7 * DAY_SECONDS

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 
 from hookcache.canonical import CACHE_POINT, image_form, value_form
@@ -28,6 +29,9 @@ from hookcache.request import HookRequest
 
 SHAPED_CHARS = 256 * 1024
 """Texts of a request have shapes up to so many characters together; those beyond have none."""
+
+COMPOSED_CHARS = 500
+"""Words up to here are brought into one Unicode form."""
 
 MOST_NUMBERS = 50
 """Unknown members of `inferenceConfig` that have a digest each."""
@@ -135,12 +139,20 @@ class _Shapes:
 
 def shape_forms(text: str) -> tuple[str, str, str]:
     """What the three shapes of a text are digests of."""
-    import unicodedata  # 0.1 MB, and few functions trace
-
-    visible = INVISIBLE.sub("", unicodedata.normalize("NFC", text.replace(CACHE_POINT, "")))
+    visible = INVISIBLE.sub("", _composed(text.replace(CACHE_POINT, "")))
     spaced = " ".join(visible.split())
     words = _WORD.findall(spaced)
     return spaced, " ".join(_without_values(words)), " ".join(sorted(words))
+
+
+def _composed(text: str) -> str:
+    """A text in Unicode's form C, word by word: to put many marks of one letter in order takes the square of their number."""
+    if text.isascii():
+        return text
+    import unicodedata  # 0.1 MB, and few functions trace
+
+    compose = partial(unicodedata.normalize, "NFC")
+    return " ".join([compose(word) if len(word) <= COMPOSED_CHARS else word for word in text.split()])
 
 
 def _without_values(words: Sequence[str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from hookcache.backend import Answer, spelt
+from hookcache.backend import Answer
 from hookcache.cache import Cache
 from hookcache.clock import Clock, Deadline
 from hookcache.codec import ZLIB_LEVEL
@@ -23,6 +23,7 @@ from hookcache.hook import CachingHook
 from hookcache.metering import Meter
 from hookcache.outcome import Reason
 from hookcache.policy import Mode
+from hookcache.runtime_json import spelt
 from hookcache.sealer import INLINE_BYTES
 from hookcache.settings import Settings
 from hookcache.truth import TruthCheck

@@ -164,7 +164,7 @@ def test_members_that_name_pages_count_by_their_objects(names):
         assert text_frame(name) + b"l" + (2).to_bytes(8, "big") + frames in whole
 
 
-@pytest.mark.parametrize(("remembered", "most"), [(word_frame, 512), (plain_word_frame, 512), (number_frame, 1_024)])
+@pytest.mark.parametrize(("remembered", "most"), [(word_frame, 512), (plain_word_frame, 512), (number_frame, 64)])
 def test_what_is_remembered_is_bounded(remembered, most):
     """P30: so many words or numbers at once, whatever comes by."""
     for number in range(2 * most):

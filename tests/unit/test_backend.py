@@ -4,16 +4,18 @@ import io
 import json
 import logging
 import math
+import tracemalloc
 from collections import OrderedDict, defaultdict
 from types import SimpleNamespace
 
 import pytest
 
 from fakes import FakeContext, ocr_event, token_answer
-from hookcache.backend import CallableBackend, ClientPool, LambdaBackend, spelt
+from hookcache.backend import CallableBackend, ClientPool, LambdaBackend
 from hookcache.clients import Clients
 from hookcache.clock import Deadline
 from hookcache.errors import BackendFailed, BackendMalformed
+from hookcache.runtime_json import spelt
 from hookcache.spending import Spending
 
 
@@ -29,6 +31,36 @@ def test_an_event_is_spelt_no_longer_than_the_host_spells_it(text):
 
     assert event == json.loads(payload)
     assert len(payload) <= len(json.dumps(event))
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 1_000_000, '\\"' * 500_000, "Infinity " * 100_000], ids=["plain", "escapes", "words"]
+)
+def test_a_long_text_that_speaks_of_infinity_takes_no_more_memory_than_another(text):
+    """B7, B4, G11: the word is looked for outside texts, and a text of 5.9 MB took 680 MB to be passed over."""
+    event = ocr_event() | {"novel": [text, "Infinity", float("inf")]}
+    tracemalloc.start()
+    try:
+        payload = spelt(event)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert event == json.loads(payload)
+    assert payload.endswith(b'"Infinity",1e999]}')
+    assert peak <= 6 * len(payload)
+
+
+def test_an_event_nested_as_deep_as_the_runtime_can_read_is_sent():
+    """B6, P5: it is spelt further down the stack than it was read, where Python's own limit leaves less."""
+
+    def below(frames):
+        return spelt(event) if frames == 0 else below(frames - 1)
+
+    spelling = b"[" * 800 + b"]" * 800
+    event = json.loads(spelling)
+
+    assert spelling == below(200)
 
 
 @pytest.fixture
@@ -109,6 +141,14 @@ class TestReplies:
             self.ask(json.dumps(error).encode(), clock, FunctionError="Unhandled")
 
         assert (error_type, timed_out) == (raised.value.error_type, raised.value.timed_out)
+
+    @pytest.mark.parametrize(
+        ("function_error", "expected"), [({}, BackendMalformed), ({"FunctionError": "Unhandled"}, BackendFailed)]
+    )
+    def test_a_reply_nested_past_all_parsing_is_the_backends_error(self, clock, function_error, expected):
+        """B6, F24: an answer or an error of it; whoever reads the receipt looks for the fault there and not with us."""
+        with pytest.raises(expected):
+            self.ask(b"[" * 100_000 + b"]" * 100_000, clock, **function_error)
 
 
 def test_clients_are_few_and_kept():

@@ -69,6 +69,7 @@ def text_event(text, **members):
         {"messages": None},
         summarization_event() | {"system": "x"},
         summarization_event() | {"inferenceConfig": None},
+        summarization_event() | {"context": ["OCR"]},
         summarization_event() | {"messages": summarization_event()["messages"] * 2},
         {name: value for name, value in summarization_event().items() if name != "messages"},
         {name: value for name, value in summarization_event().items() if name != "system"},
@@ -234,8 +235,10 @@ def test_b10_images_count_by_content_order_number_and_format(rig):
         {"bytes": base64.b64encode(b"\xff\xd8\xff").decode()},
         {"bytes": str(b"\xff\xd8\xff")},
         {"bytes": "", "s3Location": {"uri": f"s3://{BUCKET}/temp/lambdahook/1.jpeg"}},
+        {"bytes": [255, 216], "s3Location": {"uri": f"s3://{BUCKET}/temp/lambdahook/1.jpeg"}},
+        {"bytes": None, "s3Location": {"uri": f"s3://{BUCKET}/temp/lambdahook/1.jpeg"}},
     ],
-    ids=["base64", "repr text", "both"],
+    ids=["base64", "repr text", "both", "numbers and both", "null and both"],
 )
 def test_b11_inline_bytes_are_never_decoded(rig, source):
     """B11, P42: passed through, not stored, and no object is read."""

@@ -346,6 +346,25 @@ class TestWhatIsNotKeyed:
         """B4: NaN, infinities and integers past 1,024 bits are never keyed."""
         assert refused(with_extra(number)) is Reason.NUMBER
 
+    def test_numbers_that_share_a_hash_cost_little_more_than_others(self):
+        """B4, T10: 50,000 multiples of 2^61 - 1 took three seconds of a look-up; a megabyte holds as many."""
+        compared = []
+
+        class Alike(int):
+            def __hash__(self):
+                return 7
+
+            def __eq__(self, other):
+                compared.append(other)
+                return int(self) == int(other)
+
+        frames = {number_frame(Alike(number)) for number in range(2_000)}
+        compared.clear()
+        number_frame(Alike(2_000))
+
+        assert 2_000 == len(frames)
+        assert len(compared) <= 500
+
     def test_the_largest_float_is_a_number(self):
         """B4, control: the bound lies above every float."""
         assert number_frame(sys.float_info.max) == number_frame(int(sys.float_info.max))

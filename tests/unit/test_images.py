@@ -144,8 +144,11 @@ class TestUnreadable:
         assert IMAGE_BYTES == desk.reader.digest([desk.put(b"\0" * IMAGE_BYTES)])[0].size_bytes
         assert desk.refused(desk.put(b"\0" * (IMAGE_BYTES + 1))) is Reason.IMAGE_UNREADABLE
 
-    def test_a_body_without_an_end_is_read_no_further_than_the_bound(self, desk):
-        """T10, P30: whatever length was announced."""
+    @pytest.mark.parametrize(
+        ("over", "most"), [(0, IMAGE_BYTES + CHUNK_BYTES), (1, 0)], ids=["at the bound", "past it"]
+    )
+    def test_a_body_without_an_end_is_read_no_further_than_the_bound(self, desk, over, most):
+        """B9, T10, P30: whatever length was announced; one that announces more is not read at all."""
         given = []
 
         class Endless:
@@ -154,9 +157,9 @@ class TestUnreadable:
                 return len(space)
 
         with pytest.raises(Unkeyable):
-            desk.reader._digest_of(Endless(), IMAGE_BYTES, {}, lambda: False, CHUNK_BYTES)
+            desk.reader._digest_of(Endless(), IMAGE_BYTES + over, {}, lambda: False, CHUNK_BYTES)
 
-        assert IMAGE_BYTES < sum(given) <= IMAGE_BYTES + CHUNK_BYTES
+        assert sum(given) <= most
 
     def test_the_bound_on_time_is_for_all_images_together(self, desk):
         """P42: ten seconds, not ten seconds each."""
@@ -308,16 +311,20 @@ class TestOwner:
             (None, ACCOUNT, ACCOUNT),
             ("", ACCOUNT, ACCOUNT),
             ("1234", ACCOUNT, ACCOUNT),
+            ("\u0663" * 12, ACCOUNT, ACCOUNT),
             (None, None, None),
         ],
     )
     def test_the_owner_is_named_where_one_is_known(self, desk, told, account, expected):
-        """T8, B12: the host's word if it is an account, else our own account."""
-        desk.reader.digest([desk.put(b"page", owner=told)], account)
+        """T8, B12: the host's word if it is an account, else our own account; when it is read, and when it is looked at again."""
+        images = [desk.put(b"page", owner=told)]
+        digests = desk.reader.digest(images, account)
+        desk.reader.unchanged(images, digests, account)
 
-        (_, asked) = desk.s3.calls[-1]
-        assert ({"ExpectedBucketOwner"} if expected else set()) == asked.keys() - {"Bucket", "Key"}
-        assert expected == asked.get("ExpectedBucketOwner")
+        assert ["get_object", "head_object"] == [operation for operation, _ in desk.s3.calls[1:]]
+        for _, asked in desk.s3.calls[1:]:
+            assert ({"ExpectedBucketOwner"} if expected else set()) == asked.keys() - {"Bucket", "Key"}
+            assert expected == asked.get("ExpectedBucketOwner")
 
     def test_a_bucket_of_another_account_is_not_read(self, desk):
         """P42, B12: wrong owner."""
@@ -343,11 +350,16 @@ class TestOwner:
         assert account_of(None) is None
 
     def test_the_hook_names_its_own_account(self, rig):
-        """T8, B12: a bucket that somebody else owns meanwhile is neither digested nor asked about."""
+        """T8, B12: a bucket that somebody else owns meanwhile is neither digested nor asked about, now or for a retry."""
         event = ocr_event(rig.image(b"page"))
+        rig.s3.calls.clear()
+        rig.call(event)
+        rig.call(event)
+        asked = [(operation, told.get("ExpectedBucketOwner")) for operation, told in rig.s3.calls]
         rig.s3.owner = "999999999999"
         rig.call(event)
 
+        assert [("get_object", ACCOUNT), ("head_object", ACCOUNT), ("head_object", ACCOUNT)] == asked
         assert ("bypass", "image_unreadable") == (rig.last["outcome"], rig.last["reason"])
 
 

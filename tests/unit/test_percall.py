@@ -1,5 +1,6 @@
 """Control of a single call by its client context, and the marks that break loops."""
 
+import base64
 import functools
 import json
 from contextlib import nullcontext
@@ -189,6 +190,12 @@ class TestHops:
 
         expected = {"env": {"tenant": text}, "client": {"app_title": text}, "custom": {"hookcache_hops": "m"}}
         assert expected == client_context_of({"ClientContext": sent})
+
+    def test_a_number_past_all_floats_goes_on_as_one(self):
+        """B21, B4, P5: `1e999` is JSON, and what Python makes of it is not: a strict runtime would end the call."""
+        sent = base64.b64decode(onward(SimpleNamespace(client_context={"env": {"n": float("inf")}}), "m"))
+
+        assert b'{"env":{"n":1e999},"custom":{"hookcache_hops":"m"}}' == sent
 
     @pytest.mark.parametrize("custom", ["de", ["de"], 1, 0, False])
     @pytest.mark.parametrize("kind", [dict, SimpleNamespace], ids=["mapping", "object"])

@@ -131,12 +131,14 @@ def test_an_event_without_context_is_an_unspecified_one():
         ({"context": "OCR "}, "Other"),
         ({"context": "doc-4711.pdf"}, "Other"),
         ({"context": 5}, "Other"),
+        ({"context": ["OCR"]}, "Other"),
+        ({"context": {}}, "Other"),
         (None, "Unspecified"),
         ([], "Unspecified"),
     ],
 )
 def test_an_event_is_metered_under_one_of_few_words(event, word):
-    """P35: dimensions are a small closed set, whatever a caller writes into `context`."""
+    """P35, B1: dimensions are a small closed set, whatever a caller writes into `context`, and of whatever type."""
     assert word == metered_context(event)
 
 

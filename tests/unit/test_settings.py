@@ -127,8 +127,9 @@ class TestEachVariable:
 
     @pytest.mark.parametrize("secret", [None, "", " ", "\n"], ids=repr)
     def test_a_hook_without_a_secret_does_not_start(self, secret):
-        """P37, B22: an empty secret is refused, with the settings' names."""
+        """P37, B22: an empty secret is refused, with the settings' names; so is a name of one that is blank."""
         assert "HOOKCACHE_SECRET" in refused(HOOKCACHE_SECRET_ARN=None, HOOKCACHE_SECRET=secret)
+        assert "HOOKCACHE_SECRET_ARN" in refused(HOOKCACHE_SECRET_ARN=secret, HOOKCACHE_SECRET=None)
 
     def test_a_local_secret_will_do(self):
         """P37: for local use, from the environment; it is not shown."""
@@ -288,6 +289,7 @@ class TestRules:
 
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:"
+OTHER_DIGITS = "\u0663" * 12
 
 
 class TestBackend:
@@ -366,12 +368,25 @@ class TestBackend:
             ARN,
             "GENAIIDP-b\u0430ckend",
             "*",
+            f"arn:aws:lambda:us-east-1:{OTHER_DIGITS}:function:{BACKEND}",
+            f"{OTHER_DIGITS}:function:{BACKEND}",
         ],
         ids=ascii,
     )
     def test_a_malformed_name_is_refused(self, name):
-        """B19: layer ARN, trailing newline, look-alike letters."""
-        assert refused(HOOKCACHE_BACKEND=name).startswith("HOOKCACHE_BACKEND")
+        """B19: layer ARN, trailing newline, look-alike letters, digits of another script."""
+        assert refused(HOOKCACHE_BACKEND=name).startswith("HOOKCACHE_BACKEND is no function name or ARN")
+
+    @pytest.mark.parametrize("start", ["function:", f"{ACCOUNT}:", f"us-east-1:{ACCOUNT}:function:"])
+    @pytest.mark.parametrize("name", [WRAPPER, BACKEND])
+    def test_a_name_that_lambda_reads_otherwise_is_refused(self, start, name):
+        """B19, F40: Lambda's pattern takes what stands before the name for no name; ours would be called by it."""
+        assert "no function name or ARN" in refused(HOOKCACHE_BACKEND=start + name)
+
+    @pytest.mark.parametrize("name", ["function", "function-7:live", ACCOUNT, "1234567890123:live"])
+    def test_a_name_that_only_looks_like_one_is_allowed(self, name):
+        """B19, control: a whole name, and a longer one."""
+        assert name == of(HOOKCACHE_BACKEND=name).backend
 
     @pytest.mark.parametrize("name", ["other-backend", "genaiidp-backend"])
     def test_a_missing_prefix_is_allowed_and_noted(self, name, caplog):

@@ -1,6 +1,7 @@
 """The trace: what its components and shapes tell apart, and that they tell nothing else."""
 
 import json
+import unicodedata
 
 import pytest
 
@@ -9,7 +10,7 @@ from hookcache.canonical import MAX_DEPTH, canonical_form
 from hookcache.images import ImageDigest
 from hookcache.key import Keyer, Secrets
 from hookcache.request import parse
-from hookcache.trace import SHAPED_CHARS, SHAPES, components, without_images
+from hookcache.trace import SHAPED_CHARS, SHAPES, components, shape_forms, without_images
 
 KEYER = Keyer(Secrets.derive(b"secret"), "default")
 DIGEST = ImageDigest(b"\x07" * 32, 7, "", "")
@@ -57,6 +58,15 @@ class TestShapes:
         shapes = traced(event)["shapes"]
 
         assert ([3], [3, 0]) == ([len(each) for each in shapes["system"]], [len(each) for each in shapes["texts"]])
+
+    @pytest.mark.parametrize("mark", ["\u0315\u0300", "\u0f73"], ids=["marks", "a letter made of marks"])
+    def test_letters_with_marks_past_all_count_keep_nobody_waiting(self, mark, monkeypatch):
+        """P58, P21, T10: to put them in order takes the square of their number, a minute for what a trace looks at."""
+        composed, compose = [], unicodedata.normalize
+        monkeypatch.setattr(unicodedata, "normalize", lambda form, text: composed.append(text) or compose(form, text))
+        shape_forms("Caf\u00e9 a" + mark * 5_000)
+
+        assert ["Caf\u00e9"] == composed
 
 
 class TestComponents:
