@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 from hookcache.errors import LoopDetected
 from hookcache.hints import Any
+from hookcache.runtime_json import spelt
 from hookcache.value import value
 
 MEMBER = "hookcache"
@@ -158,12 +159,11 @@ def onward(context: Any, mark: str) -> str:
     for marks in ([*hops(context)[-MAX_HOPS:], mark], [mark], []):
         marked = other if other is not None else custom | ({HOPS: ",".join(marks)} if marks else {})
         try:
-            text = json.dumps(told | {"custom": marked}, ensure_ascii=False, separators=(",", ":"))
+            spelling = spelt(told | {"custom": marked})
         except (TypeError, ValueError, RecursionError):  # no JSON, so nobody sent it
             break
-        spelt = text.encode("utf-8", "backslashreplace")  # half a character: as it was
-        if len(spelt) <= _MOST_BYTES:
-            return binascii.b2a_base64(spelt, newline=False).decode()
+        if len(spelling) <= _MOST_BYTES:
+            return binascii.b2a_base64(spelling, newline=False).decode()
     return binascii.b2a_base64(alone, newline=False).decode()  # more than can be sent: nobody sent it
 
 
