@@ -170,17 +170,20 @@ class Prices:
 
     def costs(self, units: Mapping[str, float], seconds: float = math.inf) -> dict[str, str]:
         """
-        What each used unit costs, as decimal text; a unit without a price is absent.
+        What each used unit costs, as decimal text; a unit without a price is absent, as are all where that cannot be told.
 
         Args:
             seconds: how long the table may be waited for, where that is less than its own bound.
         """
-        row = self._known(min(seconds, LOAD_SECONDS)).rows.get(self._row, {})
-        return {
-            unit: str(_ARITHMETIC.multiply(row[unit], Decimal(str(count))))
-            for unit, count in units.items()
-            if count > 0 and unit in row
-        }
+        try:
+            row = self._known(min(seconds, LOAD_SECONDS)).rows.get(self._row, {})
+            return {
+                unit: str(_ARITHMETIC.multiply(row[unit], Decimal(str(count))))
+                for unit, count in units.items()
+                if count > 0 and unit in row
+            }
+        except Exception:  # P34: whatever it is, the answer that was paid for goes out
+            return {}
 
     def total(self, units: Mapping[str, float], seconds: float = math.inf) -> tuple[Decimal, dict[str, float]]:
         """The cost of all that has a price, and the used units that have none; `seconds` as in `costs`."""

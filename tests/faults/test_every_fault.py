@@ -226,6 +226,7 @@ PARTS: dict[str, Callable[[Any], tuple[Any, str]]] = {
     "heartbeat": lambda environment: (environment.cache.flights._book, "renew"),
     "index": lambda environment: (environment.cache._items, "put_all"),
     "backend": lambda environment: (environment.hook._backend, "invoke"),
+    "prices": lambda environment: (environment.hook._prices, "_known"),
     "admission": lambda environment: (environment.cache, "may_keep"),
     "image check": lambda environment: (environment.cache._images, "unchanged"),
     "overflow put": lambda environment: (environment.cache._table._overflow, "put"),
