@@ -100,7 +100,7 @@ class TestADamagedBody:
 
         assert LARGE["output"] == again["output"]
         assert ["miss", "miss", "hit_table"] == rig.outcomes
-        assert "corrupt" == rig.receipts[1]["reason"]
+        assert ("corrupt", 1) == (rig.receipts[1]["reason"], metric(rig.receipts[1], "CorruptEntries"))
 
     def test_one_that_came_in_part_is_an_outage_and_no_damage(self, make_rig):
         """F28, P49: a broken connection accuses nobody who may write the bucket, and the entry is served once it is whole."""
