@@ -216,6 +216,7 @@ PARTS: dict[str, Callable[[Any], tuple[Any, str]]] = {
     "digest": lambda environment: (environment.cache._images, "digest"),
     "orders": lambda environment: (environment.cache.control, "now"),
     "key": lambda environment: (environment.cache, "_key_of"),
+    "distrust": lambda environment: (environment.hook._truth, "distrusts"),
     "memory get": lambda environment: (environment.cache._memory, "get"),
     "table get": lambda environment: (environment.cache._table, "get"),
     "look again": lambda environment: (environment.cache._table, "get"),
