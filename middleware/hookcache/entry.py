@@ -12,7 +12,7 @@ from hookcache.codec import quick, unquick
 from hookcache.hints import Any, NewType
 from hookcache.key import CacheKey
 from hookcache.postable import may_be_unpostable
-from hookcache.prices import needs_price
+from hookcache.prices import needs_price, summed
 from hookcache.usage import Response, parsed
 from hookcache.value import replace, value
 
@@ -71,8 +71,7 @@ class Entry:
         if self._saved is None:  # worked out by the first hit for all
             used = self.usage.items()
             unpriced = {unit: n for unit, n in used if needs_price(unit, n) and unit not in self.cost}
-            total = sum((Decimal(cost) for cost in self.cost.values()), Decimal(0))
-            object.__setattr__(self, "_saved", (total, MappingProxyType(unpriced)))
+            object.__setattr__(self, "_saved", (summed(self.cost), MappingProxyType(unpriced)))
         return self._saved  # type: ignore[return-value]  # set above
 
     def may_be_unpostable(self) -> bool:

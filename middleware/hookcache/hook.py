@@ -105,15 +105,15 @@ class CachingHook:
             if cache is None:
                 return Bypass(Reason.SECRET_UNAVAILABLE)
             lookup = cache.prepare(call.event, call.context, call.rules, call.receipt, call.seconds_to_prepare)
+            if isinstance(lookup, Bypass):
+                return lookup
+            return Bypass(Reason.DISTRUSTED) if self._truth.distrusts(lookup) else (cache, lookup)
         except Unkeyable as unkeyable:
             call.receipt.image_errors += unkeyable.reason is Reason.IMAGE_UNREADABLE
             return Bypass(unkeyable.reason)
         except Exception as trouble:  # P18: our own fault must not fail the request
             call.receipt.error_type = type(trouble).__name__
             return Bypass(Reason.INTERNAL)
-        if isinstance(lookup, Bypass):
-            return lookup
-        return Bypass(Reason.DISTRUSTED) if self._truth.distrusts(lookup) else (cache, lookup)
 
     def _recall(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader | None = None) -> Any:
         """Steps 4-5: the stored answer, or `NOTHING` that may be served; a leader looks past the memory tier, consistently."""

@@ -146,5 +146,5 @@ def _to_stdout(line: str) -> None:
 def _last_word(trouble: Exception) -> None:
     try:
         sys.stderr.write(f"hookcache: a receipt was lost: {type(trouble).__name__}\n")
-    except (OSError, ValueError):
+    except Exception:
         return  # stderr is gone as well; the answer still goes out

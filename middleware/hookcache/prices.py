@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from types import MappingProxyType
 
 from hookcache.bounded import NotInTime, within
@@ -34,6 +34,9 @@ MOST_PRICE, MOST_PRICES = Decimal(10**12), 100_000
 
 RETRY_SECONDS, MOST_RETRY_SECONDS = 30.0, 900.0
 """A table that could not be had is asked for again after so long, then after twice as long each time, up to the most."""
+
+_ARITHMETIC = Context(28, ROUND_HALF_EVEN, -999_999, 999_999, 1, 0, [], [])
+"""Python's own default, spelt out: a handler in this process may have set its thread's to a few digits, or to raise."""
 
 FREE_UNITS = frozenset({"totalTokens", "requests"})
 """Units that the host itself declares free for LambdaHook functions: sums and counts of what is priced elsewhere."""
@@ -61,6 +64,14 @@ Amazon DynamoDB, Amazon S3, AWS KMS, AWS Secrets Manager and Amazon CloudWatch L
 def needs_price(unit: str, count: float) -> bool:
     """True for a unit that costs something if its price is known: it was used, and is not declared free."""
     return count > 0 and unit not in FREE_UNITS
+
+
+def summed(costs: Mapping[str, str]) -> Decimal:
+    """What costs, by unit and as decimal text, come to together."""
+    total = Decimal(0)
+    for cost in costs.values():
+        total = _ARITHMETIC.add(total, Decimal(cost))
+    return total
 
 
 @value
@@ -159,21 +170,26 @@ class Prices:
 
     def costs(self, units: Mapping[str, float], seconds: float = math.inf) -> dict[str, str]:
         """
-        What each used unit costs, as decimal text; a unit without a price is absent.
+        What each used unit costs, as decimal text; a unit without a price is absent, as are all where that cannot be told.
 
         Args:
             seconds: how long the table may be waited for, where that is less than its own bound.
         """
-        row = self._known(min(seconds, LOAD_SECONDS)).rows.get(self._row, {})
-        return {
-            unit: str(row[unit] * Decimal(str(count))) for unit, count in units.items() if count > 0 and unit in row
-        }
+        try:
+            row = self._known(min(seconds, LOAD_SECONDS)).rows.get(self._row, {})
+            return {
+                unit: str(_ARITHMETIC.multiply(row[unit], Decimal(str(count))))
+                for unit, count in units.items()
+                if count > 0 and unit in row
+            }
+        except Exception:  # P34: whatever it is, the answer that was paid for goes out
+            return {}
 
     def total(self, units: Mapping[str, float], seconds: float = math.inf) -> tuple[Decimal, dict[str, float]]:
         """The cost of all that has a price, and the used units that have none; `seconds` as in `costs`."""
         costs = self.costs(units, seconds)
         unpriced = {unit: count for unit, count in units.items() if needs_price(unit, count) and unit not in costs}
-        return sum((Decimal(cost) for cost in costs.values()), Decimal(0)), unpriced
+        return summed(costs), unpriced
 
     def own(self, units: Mapping[str, float]) -> Decimal:
         """What hookcache's own units cost; an estimate (P56)."""

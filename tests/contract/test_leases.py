@@ -133,6 +133,21 @@ class TestAcquire:
 
         assert ME == troubled_book.acquire(key, ME).owner
 
+    @pytest.mark.parametrize("more", [{}, {"beat_ms": {"N": "7"}, "zone": {"M": {}}}], ids=["older", "newer"])
+    def test_a_lease_of_another_release_is_a_lease(self, book, items, key, clock, more):
+        """F39, P23, P25: one that says less than ours, or more, holds until its end and the skew beyond, and is then taken over."""
+        now = clock.now_ms()
+        said = {"state": {"S": "HELD"}, "owner": {"S": OTHER}, "fence": {"N": str(now)}, "end_ms": {"N": str(now + 9)}}
+        items.put({"pk": {"B": key}, "kind": {"S": KIND}, **said, **more})
+        clock.advance(0.001)
+        held = book.acquire(key, ME)
+        clock.advance((9 + SKEW_MS) / 1000)
+        taken = book.acquire(key, ME)
+
+        assert Held(LeaseItem.decode(said | more)) == held
+        assert (ME, True) == (taken.owner, taken.fence > now)
+        assert book.release(taken, State.DONE)
+
     DAMAGED = (
         {},
         {"state": {"S": "HELD"}, "end_ms": {"S": "soon"}, "beat_ms": {"N": "7"}},

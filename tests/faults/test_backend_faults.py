@@ -141,6 +141,14 @@ class TestAThrottledInvoke:
         assert 1 == len(rig.clock.slept)
         assert 0.25 <= rig.clock.slept[0] <= 0.5
 
+    def test_the_pause_is_not_the_same_each_time(self, rig):
+        """F23: those who were throttled together do not come back together."""
+        rig.backend.replies = [refusal("TooManyRequestsException"), token_answer()] * 5
+        for page in range(5):
+            rig.call(ocr_event(text=f"page {page}"))
+
+        assert 5 == len(set(rig.clock.slept))
+
     def test_twice_is_an_error_and_the_lease_is_free(self, rig):
         """F23: retryable, and the next caller asks for itself."""
         rig.backend.replies = [self.THROTTLED] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import zlib
@@ -99,7 +100,7 @@ class TestADamagedBody:
 
         assert LARGE["output"] == again["output"]
         assert ["miss", "miss", "hit_table"] == rig.outcomes
-        assert "corrupt" == rig.receipts[1]["reason"]
+        assert ("corrupt", 1) == (rig.receipts[1]["reason"], metric(rig.receipts[1], "CorruptEntries"))
 
     def test_one_that_came_in_part_is_an_outage_and_no_damage(self, make_rig):
         """F28, P49: a broken connection accuses nobody who may write the bucket, and the entry is served once it is whole."""
@@ -249,6 +250,32 @@ class TestAnotherVersion:
 
         assert all(outcome.startswith("hit") for outcome in rig.outcomes[2:])
         assert 2 == len(rig.entries)
+
+    @pytest.mark.parametrize(("ours", "its"), [(1, 2), (2, 1)], ids=["newer", "older"])
+    def test_an_erase_of_the_other_release_is_final(self, rig, operator, monkeypatch, ours, its):
+        """F39, P13, P46: what lies there goes, what is being fetched is not kept, and what is fetched after that is."""
+        answer = rig.backend.handler
+
+        def erased(event):
+            self.release(monkeypatch, its)
+            told = operator({"command": "erase", "images": [hashlib.sha256(b"a page").hexdigest()]})
+            self.release(monkeypatch, ours)
+            assert (1, 0) == (told["keys"], told["failed"])
+            return answer(event)
+
+        self.release(monkeypatch, ours)
+        event = ocr_event(rig.image(b"a page"))
+        rig.call(event)
+        erased(event)
+        rig.backend.handler = erased
+        rig.call(event, rig.cold_start())
+        rig.backend.handler = answer
+        for _ in range(2):
+            rig.call(event, rig.cold_start())
+
+        assert ["", "superseded", "", ""] == [receipt["refusal"] for receipt in rig.receipts]
+        assert ["absent", "schema", "schema", ""] == [receipt["reason"] for receipt in rig.receipts]
+        assert "hit_table" == rig.last["outcome"]
 
     def test_control_without_the_version_in_the_key_forms_mix(self, make_rig, monkeypatch):
         """F39, Control: both releases write under one key, and undo each other's entries."""

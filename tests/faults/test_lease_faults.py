@@ -390,6 +390,29 @@ class TestManyAtOnce:
 
         assert 100 == self.most(rig, 100)
 
+    def test_nor_for_one_whose_lease_is_slow_to_come(self, make_rig):
+        """F35: the table is asked for one key's lease, and others are answered meanwhile."""
+        rig = make_rig(**PINNED)
+        rig.first.cache.control.now()
+        asked, answers, first = threading.Event(), threading.Event(), threading.Lock()
+
+        def slow(name, arguments):
+            if name == "update_item" and first.acquire(blocking=False):
+                asked.set()
+                answers.wait(60)
+
+        rig.dynamodb.before = slow
+        with ThreadPoolExecutor(2) as callers:
+            held = callers.submit(rig.call, EVENT)
+            assert asked.wait(60)
+            callers.submit(rig.call, ocr_event(text="another page")).result(30)
+            alone = not held.done()
+            answers.set()
+            held.result(60)
+
+        assert alone
+        assert ["miss", "miss"] == rig.outcomes
+
     @pytest.mark.prove
     def test_a_thousand_distinct_pages(self, make_rig):
         """F35 at full size."""

@@ -249,6 +249,17 @@ class TestMeteringThatFails:
         assert both == ("a receipt was lost" not in rig.stderr.text)
         assert 1 == len(rig.receipts)
 
+    def test_streams_that_never_were_do_not_touch_it_either(self, make_rig, monkeypatch):
+        """F34, P34: a process that was started without them has None in their place."""
+        rig = make_rig(**PINNED)
+        monkeypatch.setattr(rig, "stdout", None)
+        monkeypatch.setattr(rig, "stderr", None)
+        answer = rig.call(ocr_event())
+        monkeypatch.undo()
+        rig.invocations, rig.charged_hits = 0, True
+
+        assert rig.backend.handler(rig.backend.calls[-1]) == answer
+
     def test_a_record_that_cannot_be_made_does_not_touch_the_answer(self, make_rig, monkeypatch):
         """F34: whatever raises inside the metering."""
         rig = make_rig(**PINNED)

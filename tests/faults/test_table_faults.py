@@ -21,6 +21,8 @@ from hookcache.slim import SlimDynamoDB
 from rig import metric
 from waiting import eventually
 
+PROBES = 4
+"""Of 64 workers; more would leave none for requests."""
 TWO_BUDGETS = 2 * BUDGET_SECONDS
 SLACK = 1.5
 """What work may cost beside the waits, on a busy machine of two cores."""
@@ -191,6 +193,7 @@ class TestANameThatDoesNotResolve:
         for _ in range(50):
             table._probe()
 
+        assert table._workers._threads <= PROBES + 3, "three that asked for the requests above"
         assert eventually(lambda: not table._workers._queue)
 
 
@@ -205,6 +208,17 @@ class TestThrottling:
         assert ("miss", "throttled") == (over.last["outcome"], over.last["reason"])
         assert metric(over.last, "TableErrors") >= 1
         assert 2 == over.proxy.count("GetItem"), "the first look and the leader's second"
+
+    def test_a_throttle_is_no_outage(self, over):
+        """F4, P19: whatever was refused for a while, the next operation is made: the breaker stays closed."""
+        over.call(ocr_event(text="another page"))
+        over.proxy.behave(Faults(errors=(AwsError("", THROTTLED),)))
+        for page in range(3):
+            over.call(ocr_event(text=f"page {page}"))
+        over.proxy.behave()
+        over.call(ocr_event(text="yet another page"))
+
+        assert ("miss", "absent", 0) == (over.last["outcome"], over.last["reason"], metric(over.last, "TableErrors"))
 
     def test_control_default_retries_multiply(self, over):
         """F4, Control: the SDK with its own retries asks a table that is too busy all the more."""

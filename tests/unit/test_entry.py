@@ -1,6 +1,7 @@
 """Stored entries: sealed, compressed, bounded, and refused when anything about them is not as it was sealed."""
 
 import copy
+import decimal
 import hashlib
 import json
 import os
@@ -546,6 +547,16 @@ def test_savings_are_at_the_prices_frozen_in_the_entry():
     total, unpriced = ENTRY.saved()
 
     assert ("0.004", {"inputTokens": 2.5}) == (str(total), unpriced)
+
+
+def test_savings_are_in_our_own_arithmetic():
+    """P18, P55: a handler in this process may have set its thread's to a few digits, or to raise where some are cut."""
+    costs = {"inputTokens": "0.012345", "outputTokens": "0.1"}
+    with decimal.localcontext() as its:
+        its.prec, its.traps[decimal.Inexact] = 3, True
+        total, _ = replace(ENTRY, cost=costs).saved()
+
+    assert "0.112345" == str(total)
 
 
 def test_a_body_is_searched_for_halves_of_characters_once(monkeypatch):

@@ -149,6 +149,23 @@ class TestRenewals:
         assert not leading.lost
         assert [State.FREE] == book.released
 
+    def test_one_that_fails_is_followed_by_others(self):
+        """P18, F18: whatever it raises, the next beat may find the table again."""
+
+        class Failing(Renewed):
+            def renew(self, lease: Lease) -> bool:
+                super().renew(lease)
+                raise MemoryError
+
+        book = Failing(beat_seconds=0.05)
+        pulse = Pulse(book.beat_seconds)
+        with leader(book, pulse) as leading:
+            assert all(book.renewals.acquire(timeout=30) for _ in range(3))
+        pulse.close()
+
+        assert not leading.lost
+        assert [State.FREE] == book.released
+
     def test_control_under_a_pulse_that_has_stopped_there_are_none(self):
         """F18, control: then the lease ends by itself."""
         book = Renewed(beat_seconds=0.05)

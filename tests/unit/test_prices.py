@@ -1,5 +1,6 @@
 """Prices in the host's format: exact names, and what has no price is unpriced."""
 
+import decimal
 import threading
 from decimal import Decimal
 
@@ -34,6 +35,16 @@ def test_units_are_charged_at_their_own_price():
         prices("lambda_hook/GENAIIDP-cache-mistral").total({"pages": 3}),
     )
     assert Decimal("1.84E-3") == prices().total({"inputTokens": 1500, "outputTokens": 200, "totalTokens": 1700})[0]
+
+
+@pytest.mark.parametrize("digits", [28, 3])
+def test_the_arithmetic_is_our_own(digits):
+    """P18, P55: a handler in this process may have set its thread's to a few digits, or to raise where some are cut."""
+    with decimal.localcontext() as its:
+        its.prec, its.traps[decimal.Inexact] = digits, True
+        total, _ = prices().total({"inputTokens": 12_345, "outputTokens": 1})
+
+    assert Decimal("0.0098792") == total
 
 
 @pytest.mark.parametrize("unit", ["pages", "inputtokens", "inputToken", "savedInputTokens", "cacheWriteInputTokens"])
