@@ -376,9 +376,13 @@ class TestCommand:
             monkeypatch.setenv(name, value)
         assert main(["explain", str(file), str(log)]) == 0
         shown = capsys.readouterr().out
+        assert main(["explain", str(file)]) == 0
+        alone = capsys.readouterr().out
 
         assert "Miss: the backend would be asked, reason `absent`" in shown
         assert "It differs in text block 2." in shown
+        hint = "Give receipts beside the event, and the nearest earlier request is named."
+        assert (True, False) == (hint in alone, hint in shown)
 
     @pytest.mark.parametrize(
         ("arguments", "remedy"),

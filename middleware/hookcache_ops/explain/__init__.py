@@ -39,6 +39,7 @@ EXAMPLE = """examples:
   hookcache explain function.log --payloads payloads.jsonl    with what the texts themselves show
   hookcache explain first-event.json second-event.json        where they differ
   hookcache explain event.json --function GENAIIDP-cache-ocr  would it hit now, and if not, why
+  hookcache explain event.json function.log --function GENAIIDP-cache-ocr    and which earlier request is nearest
 
 Logs tell what differs if the trace is on: HOOKCACHE_POLICY={"*": {"trace": true}}. docs/analysis.md explains each figure.
 """
@@ -168,6 +169,8 @@ def _event(args: argparse.Namespace, event: Given, logs: Sequence[str]) -> int:
             "nearest": near.receipt.request_id if near else None,
             "differences": told.differences_json(near.differing if near else ()),
         }
+    elif verdict.outcome == "miss":
+        lines.append("Give receipts beside the event, and the nearest earlier request is named.")
     _say(args, lines, body)
     return 0
 
