@@ -241,8 +241,11 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, as commands do, and not beneath ten lines of usage."""
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Help and release, written out at once: argparse's own passes over a full disk."""
-        print(message, end="", file=file or sys.stderr, flush=True)
+        """Help and release, written out at once: argparse's own passes over a full disk, as it may for a word on stderr."""
+        if file is sys.stdout:
+            print(message, end="", flush=True)
+        else:
+            super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")

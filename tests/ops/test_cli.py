@@ -264,6 +264,15 @@ class TestRealCommands:
         assert (2, 1) == (done.returncode, done.stderr.count("\n"))
         assert "No space left on device; make room" in done.stderr
 
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+    def test_bad_input_is_status_2_where_its_line_finds_no_room(self):
+        """`2> file` on a full disk: 1 would say that the command ran, and found something."""
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "hookcache_ops", "--bogus"], stderr=full, timeout=30, check=False
+            )
+        assert 2 == done.returncode
+
     def test_ctrl_c_while_python_loads_the_command_line_is_the_same_word(self):
         """A twentieth of a second of each command, which ended in twenty lines of where Python was."""
         code = (
