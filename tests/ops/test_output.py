@@ -17,9 +17,10 @@ from receipt_samples import receipt
 from hookcache_ops import doctor, erase
 from hookcache_ops.cli import main
 from hookcache_ops.doctor.finding import Finding, Severity
+from hookcache_ops.ledger.forms import plain_record, records_in
 from hookcache_ops.ledger.period import SourceError
 from hookcache_ops.local.log import FunctionLog
-from hookcache_ops.output import PlainStream, block, living_line, plain, terminal_width, whole_file
+from hookcache_ops.output import PlainStream, block, living_line, one_line, plain, terminal_width, whole_file
 from hookcache_ops.reach import refused
 
 
@@ -156,6 +157,15 @@ def test_a_name_in_a_log_forges_no_line(tmp_path, capsys, ending, where):
     lines = [json.loads(line) for line in page.read_text().split("\n")[:-1]]
     assert [f"x{spelt}{FORGED}"] * 3 == [line["context"] for line in lines]
     assert {"a": [f"x{ending}{FORGED}", "y"]} == lines[0]["values"]  # what the answers said, as JSON, stays what it was
+
+
+@pytest.mark.parametrize("odd", ["\x7f", "\x85", "\u001b", "\n", "plain"], ids=ascii)
+def test_a_name_is_the_same_however_its_line_came(odd):
+    """P58, T11: as a function's own log has it, or within another text."""
+    line = json.dumps(receipt(function=f"a{odd}b"), separators=(",", ":"), ensure_ascii=False)
+    (other,) = records_in(f"INFO {line}")
+
+    assert plain_record(line.encode())["function"] == other["function"] == f"a{one_line(odd)}b"
 
 
 @pytest.mark.parametrize("ending", ENDINGS, ids=ascii)

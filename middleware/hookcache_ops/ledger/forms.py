@@ -50,7 +50,7 @@ def plain_record(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     record["_aws"] = {"Timestamp": int(head[1])}
-    return record if b"\\" not in line and line.isascii() else _in_lines(record)
+    return record if line.isascii() and b"\\" not in line and b"\x7f" not in line else _in_lines(record)
 
 
 def records_in(text: str) -> Iterator[dict[str, Any]]:
