@@ -28,9 +28,10 @@ _ARN = re.compile(
 _PARTIAL_ARN = re.compile(
     r"(?P<account>[0-9]{12}):function:(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<qualifier>\$LATEST|[A-Za-z0-9_-]{1,128}))?\Z"
 )
-# Lambda reads `function:x` and `123456789012:x` as the function x, and not as the alias x of another.
+# Lambda reads `function:x`, `123456789012:x` and `eu-west-1:x` as the function x, and not as the alias x of another.
+# Source: AWS Lambda API Reference, "Invoke", the pattern of `FunctionName`.
 _NAME = re.compile(
-    r"(?!(?:function|[0-9]{12}):)(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<qualifier>\$LATEST|[A-Za-z0-9_-]{1,128}))?\Z"
+    r"(?!(?:function|[0-9]{12}|(?:eusc-)?[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-[0-9]):)(?P<name>[A-Za-z0-9_-]{1,64})(?::(?P<qualifier>\$LATEST|[A-Za-z0-9_-]{1,128}))?\Z"
 )
 _S3_PREFIX = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\x00-\x1f\x7f\\]*)?\Z")
 

@@ -377,13 +377,25 @@ class TestBackend:
         """B19: layer ARN, trailing newline, look-alike letters, digits of another script."""
         assert refused(HOOKCACHE_BACKEND=name).startswith("HOOKCACHE_BACKEND is no function name or ARN")
 
-    @pytest.mark.parametrize("start", ["function:", f"{ACCOUNT}:", f"us-east-1:{ACCOUNT}:function:"])
+    @pytest.mark.parametrize(
+        "start",
+        [
+            "function:",
+            f"{ACCOUNT}:",
+            "us-east-1:",
+            "us-gov-west-1:",
+            "eusc-de-east-1:",
+            f"us-east-1:{ACCOUNT}:function:",
+        ],
+    )
     @pytest.mark.parametrize("name", [WRAPPER, BACKEND])
     def test_a_name_that_lambda_reads_otherwise_is_refused(self, start, name):
         """B19, F40: Lambda's pattern takes what stands before the name for no name; ours would be called by it."""
         assert "no function name or ARN" in refused(HOOKCACHE_BACKEND=start + name)
 
-    @pytest.mark.parametrize("name", ["function", "function-7:live", ACCOUNT, "1234567890123:live"])
+    @pytest.mark.parametrize(
+        "name", ["function", "function-7:live", ACCOUNT, "1234567890123:live", "eu-west-1", "hook-1:live"]
+    )
     def test_a_name_that_only_looks_like_one_is_allowed(self, name):
         """B19, control: a whole name, and a longer one."""
         assert name == of(HOOKCACHE_BACKEND=name).backend
