@@ -176,35 +176,37 @@ def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMAN
             parser.print_help()
             return 0
         if read := _read_and_written(args):
-            print(f"hookcache: -o would replace {read}, which is read: name another file", file=sys.stderr)
-            return BAD_INPUT
+            return _ended(BAD_INPUT, f"hookcache: -o would replace {read}, which is read: name another file")
         status = called(args)
         print(end="", flush=True)
     except (BadInput, ConfigurationError) as error:
-        print(f"{args.parser.prog}: {one_line(str(error))}", file=sys.stderr)
-        return BAD_INPUT
+        return _ended(BAD_INPUT, f"{args.parser.prog}: {one_line(str(error))}")
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return INTERRUPTED
+        return _ended(INTERRUPTED, "Interrupted.")
     except BrokenPipeError:
         # Our reader, such as `head`, has seen enough.
-        _drop_output()
+        _drop(sys.stdout)
         return INTERRUPTED
     except ValueError as error:
         if not str(error).startswith("Invalid endpoint: "):  # the SDK's own check of an address
             raise
-        print(
-            f"hookcache: {error}; correct AWS_ENDPOINT_URL, or endpoint_url in the profile: http://HOST or https://HOST",
-            file=sys.stderr,
-        )
-        return BAD_INPUT
+        remedy = "correct AWS_ENDPOINT_URL, or endpoint_url in the profile: http://HOST or https://HOST"
+        return _ended(BAD_INPUT, f"hookcache: {error}; {remedy}")
     except OSError as error:
         # No command foresaw it: a full disk behind `>`, a file that went away while it was read.
         where = f"{one_line(str(error.filename))}: " if error.filename else ""
         why = error.strerror or str(error) or type(error).__name__
-        print(f"hookcache: {where}{why}; make room there, or use another place that may be written", file=sys.stderr)
-        _drop_output()
-        return BAD_INPUT
+        _drop(sys.stdout)
+        return _ended(BAD_INPUT, f"hookcache: {where}{why}; make room there, or use another place that may be written")
+    return status
+
+
+def _ended(status: int, why: str) -> int:
+    """The status, and its line on standard error; where that takes none, such as a full disk, the status tells it alone."""
+    try:
+        print(why, file=sys.stderr, flush=True)
+    except OSError:
+        _drop(sys.stderr)
     return status
 
 
@@ -232,9 +234,9 @@ def _read_and_written(args: argparse.Namespace) -> str | None:
     )
 
 
-def _drop_output() -> None:
+def _drop(stream: TextIO) -> None:
     """What is still buffered must not fail once more at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Parser(argparse.ArgumentParser):
