@@ -202,12 +202,17 @@ def main(argv: Sequence[str] | None = None, commands: Iterable[Command] = COMMAN
 
 
 def _ended(status: int, why: str) -> int:
-    """The status, and its line on standard error; where that takes none, such as a full disk, the status tells it alone."""
+    """The status, and its line on standard error; where that has no room, the status tells it alone."""
+    _say(f"{why}\n")
+    return status
+
+
+def _say(text: str) -> None:
+    """On standard error, as far as it takes it; what is left would end the process with 120 from Python 3.12 on."""
     try:
-        print(why, file=sys.stderr, flush=True)
+        print(text, end="", file=sys.stderr, flush=True)
     except OSError:
         _drop(sys.stderr)
-    return status
 
 
 def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
@@ -247,7 +252,7 @@ class _Parser(argparse.ArgumentParser):
         if file is sys.stdout:
             print(message, end="", flush=True)
         else:
-            super()._print_message(message, file)
+            _say(message)
 
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
