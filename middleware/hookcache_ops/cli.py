@@ -208,7 +208,7 @@ def _ended(status: int, why: str) -> int:
 
 
 def _say(text: str) -> None:
-    """On standard error, as far as it takes it; what is left would end the process with 120 from Python 3.12 on."""
+    """On standard error, as far as it takes it; what stays in its buffer would end the process with 120."""
     try:
         print(text, end="", file=sys.stderr, flush=True)
     except OSError:

@@ -265,12 +265,17 @@ class TestRealCommands:
         assert "No space left on device; make room" in done.stderr
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+    @pytest.mark.parametrize("buffered", ["", "1"], ids=["in one piece", "piece by piece"])
     @pytest.mark.parametrize("arguments", [["--bogus"], ["report", "/nonexistent"]], ids=str)
-    def test_bad_input_is_status_2_where_its_line_finds_no_room(self, arguments):
+    def test_bad_input_is_status_2_where_its_line_finds_no_room(self, arguments, buffered):
         """P58: `2> file` on a full disk: 1 would say that the command ran, and found something."""
         with open("/dev/full", "w") as full:
             done = subprocess.run(
-                [sys.executable, "-m", "hookcache_ops", *arguments], stderr=full, timeout=30, check=False
+                [sys.executable, "-m", "hookcache_ops", *arguments],
+                env={**os.environ, "PYTHONUNBUFFERED": buffered},
+                stderr=full,
+                timeout=30,
+                check=False,
             )
         assert 2 == done.returncode
 
