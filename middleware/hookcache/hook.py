@@ -177,19 +177,17 @@ class CachingHook:
                 return self._lead(call, cache, lookup, leader)
             case Shared(error_type):
                 return self._fail(call, cache, lookup, shared_failure(error_type))
-            case Landed(entry) if cache.may_serve(lookup, entry):
+            case Landed(entry):
                 known = served(call, lookup, entry, Outcome.COLLAPSED, self._clock)
                 if known is not NOTHING:
                     return known
-            case Landed():
-                lookup.trouble = Reason.UNLEASED
             case Alone(reason):
                 lookup.trouble = reason
         return self._ask(call, cache, lookup, None)
 
     def _board(self, call: Call, cache: Cache, lookup: Lookup) -> Leader | Landed | Shared | Alone:
         try:
-            return cache.flights.board(
+            boarded = cache.flights.board(
                 lookup.key,
                 OwnerId(f"{call.receipt.request_id}/{os.urandom(16).hex()}"),
                 call.deadline,
@@ -198,6 +196,7 @@ class CachingHook:
                 negative=lookup.rules.negative_errors,
                 unleased=lookup.unleased,
             )
+            usable = not isinstance(boarded, Landed) or cache.may_serve(lookup, boarded.entry)
         except FollowerTimedOut:
             if not lookup.rules.delegate_after_wait:
                 raise
@@ -205,6 +204,7 @@ class CachingHook:
         except Exception as trouble:  # P18
             call.receipt.error_type = type(trouble).__name__
             return Alone(Reason.INTERNAL)
+        return boarded if usable else Alone(Reason.UNLEASED)
 
     def _lead(self, call: Call, cache: Cache, lookup: Lookup, leader: Leader) -> Any:
         if leader.lease is None:

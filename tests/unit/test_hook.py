@@ -792,6 +792,25 @@ class TestTable:
         )
         assert ({}, 2) == (rig.last["units_saved"], len(rig.backend.calls))
 
+    @pytest.mark.parametrize("fails", [True, False], ids=["it fails", "control"])
+    def test_trouble_with_judging_a_leaders_answer_asks_the_backend(self, rig, monkeypatch, fails):
+        """P18, P54: whether it may be served to this caller is asked under the same guard."""
+
+        def broken(*_):
+            raise ZeroDivisionError
+
+        rig.call(ocr_event())
+        entry = next(iter(rig.first.cache._memory._copies.values())).entry
+        monkeypatch.setattr(rig.first.cache.flights, "board", lambda *_, **__: Landed(entry))
+        if fails:
+            monkeypatch.setattr(rig.first.cache, "may_serve", broken)
+        rig.call(ocr_event(), wishes={"refresh": True})
+
+        assert (("bypass", "internal", "ZeroDivisionError", 2) if fails else ("collapsed", "", "", 1)) == (
+            *[rig.last[name] for name in ("outcome", "reason", "error_type")],
+            len(rig.backend.calls),
+        )
+
     def test_a_dead_table_is_not_asked_for_ever(self, rig):
         """P19, F1: after three failures the breaker is open; then at most one probe a second."""
         rig.dynamodb.misbehave(EndpointConnectionError(endpoint_url="x"))
