@@ -66,3 +66,33 @@ def test_without_sizes_each_counts_one():
         cache[key] = key
 
     assert ["b", "c"] == list(cache)
+
+
+@pytest.mark.parametrize(
+    ("ask", "left"),
+    [
+        (lambda cache: cache.get("a"), ["a", "c"]),
+        (lambda cache: cache["a"], ["a", "c"]),
+        (lambda cache: cache.get("b"), ["b", "c"]),
+        (lambda cache: "a" in cache, ["b", "c"]),
+    ],
+    ids=["get", "look up", "control: the other", "control: none"],
+)
+def test_what_was_asked_for_last_stays(ask, left):
+    """P11: by both ways of asking; what only lies there goes."""
+    cache = LRUCache(2)
+    cache["a"], cache["b"] = 1, 2
+    ask(cache)
+    cache["c"] = 3
+
+    assert left == list(cache)
+
+
+def test_what_fills_it_to_the_bound_has_room():
+    """P11: the bound itself may be reached, by one value and by several; `pop` gives what it takes out."""
+    cache = LRUCache(4, getsizeof=len)
+    cache["a"] = "1234"
+    assert ("1234", None, "none") == (cache.pop("a"), cache.pop("a"), cache.pop("a", "none"))
+    cache["a"], cache["b"] = "12", "34"
+
+    assert (["a", "b"], 4) == (list(cache), cache.currsize)
