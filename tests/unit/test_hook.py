@@ -859,6 +859,7 @@ class TestTable:
         rig.call(ocr_event())
 
         assert ("bypass", "unleased", []) == (rig.last["outcome"], rig.last["reason"], rig.entries)
+        assert 1 == metric(rig.last, "TableErrors")
 
     @pytest.mark.parametrize("mode", ["on", "observe", "write_only"])
     def test_a_lease_that_the_table_refuses_is_a_table_error(self, make_rig, mode):
@@ -1289,6 +1290,7 @@ class TestModes:
 
         assert (["observe", "observe"], 2) == (rig.outcomes, len(rig.backend.calls))
         assert [None, True] == [receipt.get("would_hit") for receipt in rig.receipts]
+        assert ["absent", "would_hit"] == [receipt["reason"] for receipt in rig.receipts]
         assert {} == rig.last["units_saved"]
         assert 1 == len(rig.entries)
 
@@ -1319,7 +1321,7 @@ class TestModes:
         rig.call(summarization_event(), reader)
 
         assert ["miss", "hit_table", "miss"] == rig.outcomes
-        assert before == sum(map(rig.dynamodb.count, writes))
+        assert (before, 0) == (sum(map(rig.dynamodb.count, writes)), metric(rig.last, "TableErrors"))
 
     @pytest.mark.parametrize(
         ("mode", "ordered", "written"),
