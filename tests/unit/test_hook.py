@@ -34,7 +34,7 @@ from hookcache.bounded import NotInTime
 from hookcache.control import BackendIdentity, Orders
 from hookcache.entry import Entry
 from hookcache.errors import BackendFailed, BackendMalformed, BackendThrottled, DeadlineTooClose, FollowerTimedOut
-from hookcache.leader import Landed, Leader
+from hookcache.leader import Alone, Landed, Leader
 from hookcache.outcome import Reason
 from hookcache.table import Missing
 from rig import metric
@@ -1118,11 +1118,63 @@ class TestFlights:
         look = table.get
         table.get = lambda key, *, consistent: look(key, consistent=True) if consistent else Missing(Reason.ABSENT)
         rig.clock.advance(1)
-        rig.call(ocr_event(), rig.second)
+        told = rig.call(ocr_event(), rig.second)
         (lease,) = rig.dynamodb.of_kind("LEASE")
 
+        assert told["output"] == rig.answers[0]["output"]
         assert (["miss", "hit_table"], 1, "DONE") == (rig.outcomes, len(rig.backend.calls), lease["state"]["S"])
         assert rig.clock.now_ms() == int(lease["fence"]["N"])
+
+    def test_an_answer_that_a_leader_finds_after_all_is_checked_by_no_call(self, make_rig):
+        """P24, P59: those who wait for it would wait for the check as well."""
+        rig = make_rig(**policy(OCR={"check_share": 1}))
+        rig.call(ocr_event())
+        table = rig.second.cache._table
+        look = table.get
+        table.get = lambda key, *, consistent: look(key, consistent=True) if consistent else Missing(Reason.ABSENT)
+        rig.clock.advance(1)
+        rig.call(ocr_event(), rig.second)
+
+        assert (["miss", "hit_table"], 1) == (rig.outcomes, len(rig.backend.calls))
+
+    def test_a_followers_look_passes_its_memory_and_is_consistent(self, rig):
+        """P13, P24: what it waited for may be newer than what an eventual read, or this environment, has."""
+        looks = []
+        recall = rig.second.cache._table.get
+
+        def look(key, *, consistent):
+            looks.append(consistent)
+            return recall(key, consistent=consistent)
+
+        rig.second.cache._table.get = look
+        race(rig, ocr_event())
+
+        assert {"miss", "collapsed"} == set(rig.outcomes)
+        assert [False, True] == looks
+
+    def test_who_has_no_lease_hears_the_backends_own_error(self, rig, monkeypatch):
+        """P17, P54: and nobody else hears of it."""
+        monkeypatch.setattr(rig.first.cache.flights, "board", lambda *_, **__: Alone(Reason.REFUSAL_WINDOW))
+        rig.backend.replies = [BackendRaised("Overloaded", "no")]
+        with pytest.raises(BackendFailed) as raised:
+            rig.call(ocr_event())
+
+        assert ("Overloaded", "backend_failed") == (raised.value.error_type, rig.last["reason"])
+
+    def test_trouble_of_ours_keeps_no_answer_from_who_has_no_lease(self, rig, monkeypatch):
+        """P18, P20: as little as from a leader."""
+
+        def broken(*_, **__):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(rig.first.cache.flights, "board", lambda *_, **__: Alone(Reason.REFUSAL_WINDOW))
+        monkeypatch.setattr(rig.first.cache, "keep", broken)
+        told = rig.call(ocr_event())
+
+        assert "end_turn" == told["stopReason"]
+        assert ("bypass", "refusal_window", "ZeroDivisionError") == tuple(
+            rig.last[name] for name in ("outcome", "reason", "error_type")
+        )
 
     def test_a_dead_leader_is_succeeded(self, rig):
         """P26, S35, F16: after its lease, and with a larger fence."""
@@ -1590,6 +1642,16 @@ class TestWishes:
 
 
 class TestReceipts:
+    def test_the_backends_time_is_told_apart(self, rig):
+        """P31: of the call that was made, in the end; a hit made none, which its receipt does not call zero."""
+        rig.backend.seconds = 2
+        for _ in range(2):
+            rig.call(ocr_event())
+        missed, hit = rig.receipts
+
+        assert (2_000.0, 2_000.0) == (metric(missed, "BackendLatency"), metric(missed, "Latency"))
+        assert (False, 0.0) == ("BackendLatency" in hit, metric(hit, "Latency"))
+
     def test_a_kept_answer_that_cannot_be_given_earns_nothing(self, rig, monkeypatch):
         """P18, P57: the backend answered in its place, and that is all the receipt tells."""
         event = summarization_event()

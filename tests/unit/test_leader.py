@@ -187,6 +187,29 @@ class TestRenewals:
         assert (1, 0) == (len(counting), book.renewed)
         assert ended("hookcache-pulse", self.before), "it ends when the pulse is closed"
 
+    def test_a_renewal_comes_once_a_beat(self):
+        """P23, P56: each is a write that is paid for."""
+        book = Renewed(beat_seconds=60.0)
+        pulse = Pulse(0.04)
+        with leader(book, pulse):
+            assert book.renewals.acquire(timeout=30)
+            time.sleep(0.3)
+        pulse.close()
+
+        assert 1 == book.renewed
+
+    def test_a_fetch_that_is_over_is_never_renewed(self):
+        """P25, P28: though the pulse goes on, and another fetch with it."""
+        over, goes_on = Renewed(beat_seconds=0.2), Renewed(beat_seconds=0.2)
+        pulse = Pulse(0.2)
+        with leader(goes_on, pulse):
+            with leader(over, pulse):
+                pass
+            assert all(goes_on.renewals.acquire(timeout=30) for _ in range(2))
+        pulse.close()
+
+        assert (0, True) == (over.renewed, ended("hookcache-lease", []))
+
     def test_no_renewal_is_left_behind(self):
         """P28: the handler returns behind the last one, and the pulse knows of nobody."""
         book = Renewed(beat_seconds=0.04)
