@@ -1334,6 +1334,14 @@ class TestModes:
         assert ([], 0) == (rig.dynamodb.calls, rig.s3.count("get_object"))
         assert ("bypass", "mode_off") == (rig.last["outcome"], rig.last["reason"])
 
+    def test_a_bypassed_answer_has_no_usage_that_harms_the_host(self, rig):
+        """P33: past the cache as through it; only `off` hands on what came, as if nobody were in between."""
+        rig.charged_hits = True
+        rig.backend.handler = lambda event: answer("a") | {"usage": {"inputTokens": 3, "cost": -1}}
+        told = rig.call(ocr_event(), wishes={"bypass": True})
+
+        assert ("bypass", "requested", {"inputTokens": 3}) == (rig.last["outcome"], rig.last["reason"], told["usage"])
+
     def test_observe_looks_up_and_never_serves(self, make_rig):
         """P50, P57: always calls, stores, says whether it would have hit; earns no credit."""
         rig = make_rig(HOOKCACHE_MODE="observe")
