@@ -200,8 +200,8 @@ class TestRenewals:
 
     def test_a_fetch_that_is_over_is_never_renewed(self):
         """P25, P28: though the pulse goes on, and another fetch with it."""
-        over, goes_on = Renewed(beat_seconds=0.2), Renewed(beat_seconds=0.2)
-        pulse = Pulse(0.2)
+        over, goes_on = Renewed(beat_seconds=0.4), Renewed(beat_seconds=0.4)
+        pulse = Pulse(0.8)
         with leader(goes_on, pulse):
             with leader(over, pulse):
                 pass
